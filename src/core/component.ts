@@ -1,0 +1,71 @@
+import type { z } from "zod";
+import type { LineSink } from "./line.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** A value that a parser found: text as it stood in the line, or what JSON has. Numbers keep their text. */
+export type FieldValue = string | boolean | null | NumberText | FieldValue[] | Fields;
+export interface Fields {
+  [name: string]: FieldValue;
+}
+
+/** A number as it was written, so that 64-bit ids and `1.50` survive. */
+export class NumberText {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+  toString(): string {
+    return this.text;
+  }
+}
+
+export interface ParserExample {
+  readonly title: string;
+  readonly line: string;
+  /** Options that the example needs beyond the defaults. */
+  readonly options?: Record<string, unknown>;
+  /** The fields, with numbers as plain text; null when the parser refuses the line. */
+  readonly gives: Record<string, unknown> | null;
+}
+
+/** Takes one line apart, or gives null when the line has another format, which is nothing unusual. */
+export type ParseLine = (line: string) => Fields | null;
+
+export interface ParserSpec<S extends z.ZodType = z.ZodType> {
+  readonly name: string;
+  /** One sentence for the reference page. */
+  readonly summary: string;
+  readonly options: S;
+  readonly examples: readonly ParserExample[];
+  /**
+   * For an envelope (CRI, Docker): the field that holds the inner line. The inner line then takes the place of the
+   * line, for the steps after it and in the store.
+   */
+  readonly innerLine?: (options: z.output<S>) => string;
+  /** Name of the field with the line's own time, where the format has one. */
+  readonly timeField?: string;
+  /** Compiles the parser. Throws WeirError `bad_parser` with a reason when the options can't work. */
+  readonly create: (options: z.output<S>) => ParseLine;
+}
+
+export function defineParser<S extends z.ZodType>(spec: ParserSpec<S>): ParserSpec<S> {
+  return spec;
+}
+
+/** What the process gives to a sink beside its options. */
+export interface SinkContext {
+  readonly metrics: Metrics;
+  /** The store's writing side, for the one sink that fills it. */
+  readonly store: LineSink;
+}
+
+export interface SinkSpec<S extends z.ZodType = z.ZodType> {
+  readonly name: string;
+  readonly summary: string;
+  readonly options: S;
+  readonly create: (options: z.output<S>, context: SinkContext) => LineSink;
+}
+
+export function defineSink<S extends z.ZodType>(spec: SinkSpec<S>): SinkSpec<S> {
+  return spec;
+}

@@ -1,0 +1,27 @@
+/** What kind of bytes an intake entry holds. The number is what stands on disk. */
+export const ENTRY_FORWARD = 1;
+export type EntryKind = typeof ENTRY_FORWARD;
+
+/** What a receiver hands to the intake log. The intake owns `payload` from then on. */
+export interface EntryDraft {
+  readonly kind: EntryKind;
+  readonly tenant: string;
+  /** Name of the receiver in the pipeline file; pipelines choose by it. At most 255 bytes of UTF-8. */
+  readonly source: string;
+  /** Milliseconds since 1970 UTC. */
+  readonly receivedMs: number;
+  /** As received. For ENTRY_FORWARD one whole message of the forward protocol: [tag, entries, options]. */
+  readonly payload: Buffer;
+  /** What makes a repeat recognisable: tag and chunk id of a forward message. Absent: never a repeat. */
+  readonly dedupeKey?: string;
+  /**
+   * The entries of a compressed message, already inflated by the receiver. Kept in memory with the entry so that
+   * nobody inflates twice; not written to the log, so absent on an entry that was read back from disk.
+   */
+  readonly inflated?: Buffer;
+}
+
+/** An entry with its place in a partition. Offsets count entries: 0, 1, 2, … without a gap. */
+export interface IntakeEntry extends EntryDraft {
+  readonly offset: number;
+}
