@@ -19,6 +19,14 @@ export class NumberText {
   }
 }
 
+/** What is chosen by its name in the pipeline file: a receiver, a step, a sink. Parsers and sinks extend this. */
+export interface OptionsSpec<S extends z.ZodType = z.ZodType> {
+  readonly name: string;
+  /** One sentence for the reference page. */
+  readonly summary: string;
+  readonly options: S;
+}
+
 export interface ParserExample {
   readonly title: string;
   readonly line: string;
@@ -31,11 +39,7 @@ export interface ParserExample {
 /** Takes one line apart, or gives null when the line has another format, which is nothing unusual. */
 export type ParseLine = (line: string) => Fields | null;
 
-export interface ParserSpec<S extends z.ZodType = z.ZodType> {
-  readonly name: string;
-  /** One sentence for the reference page. */
-  readonly summary: string;
-  readonly options: S;
+export interface ParserSpec<S extends z.ZodType = z.ZodType> extends OptionsSpec<S> {
   readonly examples: readonly ParserExample[];
   /**
    * For an envelope (CRI, Docker): the field that holds the inner line. The inner line then takes the place of the
@@ -59,10 +63,7 @@ export interface SinkContext {
   readonly store: LineSink;
 }
 
-export interface SinkSpec<S extends z.ZodType = z.ZodType> {
-  readonly name: string;
-  readonly summary: string;
-  readonly options: S;
+export interface SinkSpec<S extends z.ZodType = z.ZodType> extends OptionsSpec<S> {
   readonly create: (options: z.output<S>, context: SinkContext) => LineSink;
 }
 

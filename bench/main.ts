@@ -1,0 +1,29 @@
+/*
+ * npm run bench -- [--size BYTES] [--seed N] [--data FOLDER]
+ *
+ * Prints figures and asserts none. `--size` is the number of line bytes (default 1 GB). With `--data` the folder is kept.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { benchIngest } from "./ingest.ts";
+import { benchQuery } from "./query.ts";
+
+const { values } = parseArgs({
+  options: {
+    size: { type: "string", default: "1000000000" },
+    seed: { type: "string", default: "1" },
+    data: { type: "string" },
+  },
+});
+const data = values.data ?? mkdtempSync(path.join(os.tmpdir(), "weir-bench-"));
+try {
+  process.stdout.write(
+    `Node ${process.version}, ${os.availableParallelism()} cores, ${os.cpus()[0]?.model ?? "unknown processor"}\n`,
+  );
+  const sent = await benchIngest(data, Number(values.size), Number(values.seed));
+  await benchQuery(data, sent);
+} finally {
+  if (values.data === undefined) rmSync(data, { recursive: true, force: true });
+}

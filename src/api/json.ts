@@ -1,0 +1,140 @@
+import type { LogResult, TailEntry } from "../query/engine.ts";
+import type { ResultEntry } from "../query/merge.ts";
+
+/*
+ * Answers as JSON text in pieces. Labels come from the scan as JSON already; lines are escaped here, with U+FFFD for
+ * what is not UTF-8. Source: "Loki's HTTP contract", 5.2, 5.3 and 10.
+ */
+
+/** Characters that a piece should have before it is given away: one write to a socket. */
+const PIECE_CHARS = 64 * 1024;
+
+/** The value of a log line or of anything else: a JSON string. Bytes that are not UTF-8 become U+FFFD. */
+export function lineJson(line: Buffer): string {
+  return JSON.stringify(line.toString("utf8"));
+}
+
+const nsText = (entry: { sec: number; nsec: number }): string =>
+  entry.sec > 0
+    ? `${entry.sec}${String(entry.nsec).padStart(9, "0")}`
+    : (BigInt(entry.sec) * 1_000_000_000n + BigInt(entry.nsec)).toString();
+
+/** The text that Loki sorts a label set by, `{app="a", env="b"}`, near enough from its JSON: same order of names and values. */
+const sortText = (group: string): string => group.replaceAll('":"', '="');
+
+/** The result's entries by their labels: groups sorted by label text, entries in the result's order. */
+export function groupsOf(result: LogResult): [group: string, places: number[]][] {
+  const groups = new Map<string, number[]>();
+  for (let i = 0; i < result.entries.size; i++) {
+    const group = result.entries.groupText(i);
+    const places = groups.get(group);
+    if (places === undefined) groups.set(group, [i]);
+    else places.push(i);
+  }
+  const keyed = [...groups].map(([group, places]) => ({ key: sortText(group), group, places }));
+  keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  return keyed.map(({ group, places }) => [group, places]);
+}
+
+function valueJson(entry: ResultEntry, categorize: boolean): string {
+  const head = `["${nsText(entry)}",${lineJson(entry.line)}`;
+  return categorize ? `${head},${entry.detail === "" ? "{}" : entry.detail}]` : `${head}]`;
+}
+
+/** `"encodingFlags":[…],`, or nothing. Must come before `result`: Grafana's reader decides by it how to read entries. */
+const flagsJson = (flags: readonly string[]): string =>
+  flags.length === 0 ? "" : `"encodingFlags":${JSON.stringify(flags)},`;
+
+const warningsJson = (warnings: readonly string[]): string =>
+  warnings.length === 0 ? "" : `"warnings":${JSON.stringify(warnings)},`;
+
+/** `[{"stream":…,"values":[…]},…]`. */
+function* streamsJson(result: LogResult): Generator<string> {
+  yield "[";
+  let first = true;
+  for (const [group, places] of groupsOf(result)) {
+    yield `${first ? "" : ","}{"stream":${group},"values":[`;
+    first = false;
+    for (let i = 0; i < places.length; i++) {
+      yield (i === 0 ? "" : ",") + valueJson(result.entries.entry(places[i]), result.categorize);
+    }
+    yield "]}";
+  }
+  yield "]";
+}
+
+/** A `streams` answer, ending in a newline. */
+export function* streamsAnswer(result: LogResult, flags: readonly string[]): Generator<string> {
+  yield `{"status":"success",${warningsJson(result.warnings)}"data":{"resultType":"streams",${flagsJson(flags)}"result":`;
+  yield* streamsJson(result);
+  yield `,"stats":${JSON.stringify(result.stats.toLoki())}}}\n`;
+}
+
+const CATEGORIZED = ["categorize-labels"] as const;
+
+/**
+ * A trace: Loki's `streams` form (so that code which reads Loki reads this), and `lines`, the same lines over all
+ * streams in the order of their times.
+ */
+export function* traceAnswer(result: LogResult, traceId: string): Generator<string> {
+  yield `{"status":"success",${warningsJson(result.warnings)}"data":{"trace_id":${JSON.stringify(traceId)},`;
+  yield `"resultType":"streams",${flagsJson(CATEGORIZED)}"result":`;
+  yield* streamsJson(result);
+  yield ',"lines":[';
+  for (let i = 0; i < result.entries.size; i++) yield (i === 0 ? "" : ",") + traceLineJson(result.entries.entry(i));
+  yield `],"stats":${JSON.stringify(result.stats.toLoki())}}}\n`;
+}
+
+/** The lines of a trace, one JSON object each. */
+export function* traceLines(result: LogResult): Generator<string> {
+  for (const entry of result.entries) yield `${traceLineJson(entry)}\n`;
+}
+
+function traceLineJson(entry: ResultEntry): string {
+  const detail: unknown = entry.detail === "" ? {} : JSON.parse(entry.detail);
+  const metadata =
+    typeof detail === "object" && detail !== null && "structuredMetadata" in detail ? detail.structuredMetadata : {};
+  return `{"timestamp":"${nsText(entry)}","labels":${entry.group},"metadata":${JSON.stringify(metadata)},"line":${lineJson(entry.line)}}`;
+}
+
+/** One message of a live tail. Neighbours with the same labels share a group, so the order of lines is kept. */
+export function tailMessage(
+  entries: readonly TailEntry[],
+  dropped: readonly { timeNs: bigint; labels: Readonly<Record<string, string>> }[],
+  flags: readonly string[],
+  categorize: boolean,
+): string {
+  const streams: string[] = [];
+  for (let i = 0; i < entries.length; ) {
+    const { group } = entries[i];
+    const values: string[] = [];
+    for (; i < entries.length && entries[i].group === group; i++) {
+      const { timeNs, line, detail } = entries[i];
+      const third = categorize ? `,${detail === "" ? "{}" : detail}` : "";
+      values.push(`["${timeNs}",${lineJson(line)}${third}]`);
+    }
+    streams.push(`{"stream":${group},"values":[${values.join(",")}]}`);
+  }
+  const lost = dropped.map(({ timeNs, labels }) => ({ timestamp: String(timeNs), labels }));
+  return (
+    `{"streams":[${streams.join(",")}]` +
+    (lost.length === 0 ? "" : `,"dropped_entries":${JSON.stringify(lost)}`) +
+    (flags.length === 0 ? "}" : `,"encodingFlags":${JSON.stringify(flags)}}`)
+  );
+}
+
+/** Joins small texts to pieces of about 64 KiB. */
+export function* inPieces(texts: Iterable<string>): Generator<string> {
+  let piece: string[] = [];
+  let chars = 0;
+  for (const text of texts) {
+    piece.push(text);
+    chars += text.length;
+    if (chars >= PIECE_CHARS) {
+      yield piece.join("");
+      piece = [];
+      chars = 0;
+    }
+  }
+  if (chars > 0) yield piece.join("");
+}

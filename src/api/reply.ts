@@ -1,0 +1,86 @@
+import { Readable } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { FastifyReply } from "fastify";
+import { WeirError } from "../core/errors.ts";
+import { inPieces } from "./json.ts";
+
+const JSON_TYPE = "application/json; charset=UTF-8";
+
+/** A small JSON answer; it ends in a newline, as Go's encoder leaves it. */
+export function sendJson(reply: FastifyReply, value: unknown): FastifyReply {
+  return reply.header("content-type", JSON_TYPE).send(`${JSON.stringify(value)}\n`);
+}
+
+/** An error as Go's http.Error writes it. */
+export function sendText(reply: FastifyReply, status: number, text: string): FastifyReply {
+  return reply
+    .code(status)
+    .header("content-type", "text/plain; charset=utf-8")
+    .header("x-content-type-options", "nosniff")
+    .send(`${text}\n`);
+}
+
+/** Counts the bytes of answers that clients have not read yet, so that slow readers can't fill the memory. */
+export class AnswerBudget {
+  readonly bytesMax: number;
+  private held = 0;
+
+  constructor(bytesMax: number) {
+    this.bytesMax = bytesMax;
+  }
+
+  get bytes(): number {
+    return this.held;
+  }
+
+  /** Throws `answers_full` while too much is unread. To be asked before the work of a query is begun. */
+  check(): void {
+    if (this.held < this.bytesMax) return;
+    throw new WeirError("answers_full", "too many answers are still being read by their clients; try again later", {
+      retriable: true,
+      context: { bytes: this.held },
+    });
+  }
+
+  hold(reply: FastifyReply, bytes: number): void {
+    this.held += bytes;
+    reply.raw.once("close", () => {
+      this.held -= bytes;
+    });
+  }
+}
+
+export interface StreamedAnswer {
+  readonly texts: Iterable<string>;
+  /** Bytes that stay in memory until the client has read the answer. */
+  readonly holds: number;
+  readonly type?: string;
+}
+
+/**
+ * Writes an answer piece by piece as the client reads it. After each piece others have a turn, so that a large answer
+ * to a fast client does not hold the event loop.
+ */
+export function sendPieces(reply: FastifyReply, answer: StreamedAnswer, budget: AnswerBudget, stallMs: number): FastifyReply {
+  const pieces = inPieces(answer.texts);
+  const first = pieces.next();
+  const second = pieces.next();
+  reply.header("content-type", answer.type ?? JSON_TYPE);
+  reply.raw.setTimeout(stallMs, () => reply.raw.destroy());
+  if (second.done === true) {
+    // One piece: send it whole, with its length.
+    const whole = first.done === true ? "" : first.value;
+    budget.hold(reply, whole.length);
+    return reply.send(whole);
+  }
+  budget.hold(reply, answer.holds);
+  return reply.send(Readable.from(paced([first.value ?? "", second.value], pieces), { objectMode: false }));
+}
+
+async function* paced(begin: readonly string[], rest: Iterable<string>): AsyncGenerator<string> {
+  yield* begin;
+  for (const piece of rest) {
+    await nextTurn();
+    yield piece;
+  }
+}

@@ -1,0 +1,168 @@
+import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import { type WebSocket, WebSocketServer } from "ws";
+import { messageOf } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import type { DroppedEntry, Engine, TailEntry } from "../query/engine.ts";
+import { BadRequest, errorAnswer } from "./errors.ts";
+import { parseInt64 } from "./go.ts";
+import { tailMessage } from "./json.ts";
+import { limitParam, timeRange } from "./params.ts";
+import { CATEGORIZE, encodingFlags, nowNs } from "./request.ts";
+
+/*
+ * WS /loki/api/v1/tail. Source: "Loki's HTTP contract", 10.
+ */
+
+const PING_MS = 1000;
+const DELAY_MAX_S = 5n;
+/** Clients send nothing that matters; more than this in one message is abuse. */
+const CLIENT_MESSAGE_BYTES_MAX = 4096;
+/** Unsent bytes at which a tail waits for its client; the engine then drops and reports what its queue can't hold. */
+const UNSENT_BYTES_MAX = 1024 * 1024;
+const DRAIN_CHECK_MS = 50;
+
+export interface TailDeps {
+  readonly engine: Engine;
+  readonly log: Logger;
+  readonly stallMs: number;
+}
+
+interface TailParams {
+  readonly query: string;
+  readonly startNs: bigint;
+  readonly limit: number;
+  readonly delayMs: number;
+  readonly flags: readonly string[];
+}
+
+/** Live tails, at one path of an HTTP server. */
+export class TailSockets {
+  private readonly deps: TailDeps;
+  private readonly sockets = new WebSocketServer({ noServer: true, maxPayload: CLIENT_MESSAGE_BYTES_MAX });
+  private readonly running = new Set<AbortController>();
+  private readonly ended = new Set<Promise<void>>();
+
+  constructor(deps: TailDeps) {
+    this.deps = deps;
+  }
+
+  /** For the server's `upgrade` event. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on("error", () => socket.destroy()); // A client that goes away during the handshake is nobody's concern.
+    const url = new URL(request.url ?? "/", "http://localhost");
+    if (url.pathname !== "/loki/api/v1/tail") {
+      refuse(socket, 404, "404 page not found");
+      return;
+    }
+    let params: TailParams;
+    try {
+      params = this.check(url.searchParams, request);
+    } catch (error) {
+      const { status, text } = errorAnswer(error);
+      refuse(socket, status, text);
+      return;
+    }
+    this.sockets.handleUpgrade(request, socket, head, (client) => {
+      const ended = this.serve(client, params).finally(() => this.ended.delete(ended));
+      this.ended.add(ended);
+    });
+  }
+
+  /** Ends all tails: 1001, going away. */
+  async close(): Promise<void> {
+    for (const abort of this.running) abort.abort();
+    await Promise.all(this.ended);
+    this.sockets.close();
+  }
+
+  private check(params: URLSearchParams, request: IncomingMessage): TailParams {
+    const { engine } = this.deps;
+    const query = params.get("query") ?? "";
+    const delay = params.get("delay_for") ?? "";
+    let delayS = 0n;
+    try {
+      delayS = delay === "" ? 0n : parseInt64(delay);
+    } catch (error) {
+      throw new BadRequest(messageOf(error));
+    }
+    if (delayS > DELAY_MAX_S) throw new BadRequest("delay_for can't be greater than 5");
+    if (delayS < 0n) throw new BadRequest("delay_for can't be negative");
+    const limit = limitParam(params);
+    const { max_entries_limit_per_query: most, max_concurrent_tail_requests: tails } = engine.options;
+    if (limit > most) {
+      throw new BadRequest(
+        `max entries limit per query exceeded, limit > max_entries_limit_per_query (${limit} > ${most})`,
+      );
+    }
+    const { startNs } = timeRange(params, nowNs());
+    engine.kindOf(query);
+    if (this.running.size >= tails) {
+      throw new BadRequest(
+        `max concurrent tail requests limit exceeded, count > limit (${this.running.size + 1} > ${tails})`,
+      );
+    }
+    const flags = encodingFlags(request.headers["x-loki-response-encoding-flags"]);
+    return { query, startNs, limit, delayMs: Number(delayS) * 1000, flags };
+  }
+
+  /** Never rejects: what goes wrong ends the one socket. */
+  private async serve(client: WebSocket, params: TailParams): Promise<void> {
+    const { engine, log } = this.deps;
+    if (engine.kindOf(params.query).kind !== "log") {
+      client.close(1011, "only log selector is supported");
+      return;
+    }
+    const abort = new AbortController();
+    this.running.add(abort);
+    client.on("close", () => abort.abort());
+    client.on("error", (error) => {
+      log.debug({ err: error }, "tail: socket");
+      abort.abort();
+    });
+    const pings = setInterval(() => client.ping(), PING_MS);
+    const { flags } = params;
+    const categorize = flags.includes(CATEGORIZE);
+    try {
+      await engine.tail({
+        ...params,
+        categorize,
+        signal: abort.signal,
+        onEntries: (entries: readonly TailEntry[], dropped: readonly DroppedEntry[]) =>
+          this.send(client, tailMessage(entries, dropped, flags, categorize), abort),
+      });
+      client.close(1001, "tail ended");
+    } catch (error) {
+      log.warn({ query: params.query, err: error }, `tail: ${messageOf(error)}`);
+      client.close(1011, messageOf(error).slice(0, 100));
+    } finally {
+      clearInterval(pings);
+      this.running.delete(abort);
+    }
+  }
+
+  /** Resolves when the client has taken nearly all that was sent. One that takes nothing is cut off. */
+  private async send(client: WebSocket, message: string, abort: AbortController): Promise<void> {
+    client.send(message);
+    let least = client.bufferedAmount;
+    let waitedMs = 0;
+    while (client.bufferedAmount > UNSENT_BYTES_MAX && !abort.signal.aborted) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_CHECK_MS));
+      waitedMs = client.bufferedAmount < least ? 0 : waitedMs + DRAIN_CHECK_MS;
+      least = Math.min(least, client.bufferedAmount);
+      if (waitedMs >= this.deps.stallMs) {
+        client.terminate();
+        abort.abort();
+      }
+    }
+  }
+}
+
+/** An answer instead of an upgrade. */
+function refuse(socket: Duplex, status: number, text: string): void {
+  const body = `${text}\n`;
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+      `X-Content-Type-Options: nosniff\r\nConnection: close\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,73 @@
+import type { FastifyInstance } from "fastify";
+import type { Metrics } from "../core/metrics.ts";
+import { BadRequest } from "./errors.ts";
+import { traceAnswer, traceLines } from "./json.ts";
+import type { QueryRoutesDeps } from "./loki-routes.ts";
+import { limitParam, parseTime } from "./params.ts";
+import { sendJson, sendPieces, sendText } from "./reply.ts";
+import { abortOnLeave, paramsOf } from "./request.ts";
+
+const NDJSON = "application/x-ndjson";
+
+/** `/api/v1/traces/<id>`: all lines of a trace, in whichever form its id is written. */
+export function addTraceRoute(app: FastifyInstance, { engine, budget, stallMs }: QueryRoutesDeps): void {
+  app.route({
+    method: ["GET", "POST"],
+    url: "/api/v1/traces/:id",
+    handler: async (request, reply) => {
+      const params = paramsOf(request);
+      const { id } = request.params as { id: string };
+      budget.check();
+      const result = await engine.trace({
+        id,
+        ...optionalTime("startNs", params.get("start")),
+        ...optionalTime("endNs", params.get("end")),
+        limit: limitParam(params, engine.options.max_entries_limit_per_query),
+        signal: abortOnLeave(reply),
+      });
+      const plain = request.headers.accept?.includes(NDJSON) === true;
+      const answer = plain
+        ? { texts: traceLines(result), holds: result.entries.bytes, type: NDJSON }
+        : { texts: traceAnswer(result, result.traceId), holds: result.entries.bytes };
+      return sendPieces(reply, answer, budget, stallMs);
+    },
+  });
+}
+
+/** A trace is looked for at all times unless a parameter says otherwise: its id says nothing about when it was. */
+function optionalTime(name: "startNs" | "endNs", text: string | null): Record<string, bigint> {
+  if (text === null || text === "") return {};
+  try {
+    return { [name]: parseTime(text) };
+  } catch (error) {
+    const parameter = name === "startNs" ? "start" : "end";
+    throw new BadRequest(`could not parse '${parameter}' parameter: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+export interface ServiceDeps {
+  readonly ready: () => { readonly ready: boolean; readonly reason: string };
+  readonly metrics: Metrics;
+  readonly version: string;
+}
+
+/** What is asked about the process itself. Source: "Loki's HTTP contract", 14. */
+export function addServiceRoutes(app: FastifyInstance, { ready, metrics, version }: ServiceDeps): void {
+  app.get("/ready", async (_request, reply) => {
+    const state = ready();
+    return state.ready ? sendText(reply, 200, "ready") : sendText(reply, 503, state.reason);
+  });
+  app.get("/metrics", async (_request, reply) =>
+    reply.header("content-type", metrics.contentType).send(await metrics.render()),
+  );
+  app.get("/loki/api/v1/status/buildinfo", async (_request, reply) =>
+    sendJson(reply, {
+      version,
+      revision: "",
+      branch: "",
+      buildUser: "",
+      buildDate: "",
+      goVersion: "",
+    }),
+  );
+}

@@ -1,0 +1,77 @@
+import path from "node:path";
+import type { Command } from "commander";
+import { createLogger } from "../core/log.ts";
+import { Metrics } from "../core/metrics.ts";
+import { WeirProcess } from "../roles/process.ts";
+import { loadPipeline } from "./check.ts";
+import { type CliIo, runCommand } from "./io.ts";
+import { addSettings, type Deployment, readSettings } from "./settings.ts";
+import { VERSION } from "./version.ts";
+
+const DEFAULT_PIPELINE = "pipelines/quickstart.yaml";
+
+/** `weir run`: the server. */
+export function register(program: Command, io: CliIo): void {
+  const command = program
+    .command("run")
+    .argument("[pipeline]", "pipeline file", DEFAULT_PIPELINE)
+    .description("receive, store and answer: everything in one process");
+  addSettings(command).action(async (pipeline: string) => {
+    await runCommand(io, () => run(pipeline, readSettings(command, io.env), io));
+  });
+}
+
+async function run(file: string, deployment: Deployment, io: CliIo): Promise<void> {
+  const config = await loadPipeline(file, { env: io.env, overrides: deployment.overrides });
+  const log = createLogger(config.log_level);
+  for (const warning of config.warnings) log.warn(warning);
+  const metrics = new Metrics();
+  metrics.collectProcess();
+  const storeUrl = deployment.store ?? path.join(deployment.data, "store");
+  const weir = await WeirProcess.start(
+    config,
+    { dataDir: deployment.data, storeUrl },
+    { metrics, log, version: VERSION },
+  );
+  io.stdout.write(banner(weir, deployment, storeUrl, file));
+  await untilSignal(weir, io);
+}
+
+function banner(weir: WeirProcess, { data }: Deployment, storeUrl: string, file: string): string {
+  const http = `http://${weir.httpAddress}`;
+  const at = weir.httpAddress === "127.0.0.1:3100" ? "" : ` --url ${http}`;
+  const [forward = ""] = weir.forwardAddresses;
+  const to = forward === "tcp://127.0.0.1:24224" ? "" : ` --to ${forward}`;
+  return [
+    `Weir ${VERSION} is running`,
+    `  logs in    ${weir.forwardAddresses.join(", ")}  (Fluent Bit's forward protocol)`,
+    `  queries    ${http}  (Loki's API)`,
+    `  data       ${data}${storeUrl === path.join(data, "store") ? "" : `, segments in ${storeUrl}`}`,
+    `  pipeline   ${file}`,
+    "",
+    "Try, in another terminal:",
+    `  npx weir send README.md --tag web${to}`,
+    `  npx weir query '{tag="web"}' --since 1h${at}`,
+    "",
+    "",
+  ].join("\n");
+}
+
+/** Stops in order at the first SIGTERM or SIGINT, at once at the second. */
+async function untilSignal(weir: WeirProcess, io: CliIo): Promise<void> {
+  let signals = 0;
+  await new Promise<void>((resolve) => {
+    const onSignal = (signal: NodeJS.Signals) => {
+      signals++;
+      // Nothing that was acknowledged is lost by this: it is in the intake log, as after a crash.
+      if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
+      resolve();
+    };
+    process.on("SIGTERM", onSignal);
+    process.on("SIGINT", onSignal);
+  });
+  io.stdout.write("Stopping: committing what has arrived.\n");
+  await weir.stop();
+  // Whatever a library may still hold open must not keep the process: all that matters is committed and closed.
+  process.exit(0);
+}

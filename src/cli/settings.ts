@@ -1,0 +1,167 @@
+import { type Command, Option } from "commander";
+import type { Override } from "../config/overrides.ts";
+import type { CliIo } from "./io.ts";
+
+/**
+ * The settings of a deployment: where one process runs, apart from what it does with logs. Each can be given by a
+ * flag, by an environment variable, or in the pipeline file; the first of these wins over the next, and that over the
+ * default. This table is all there is: the help of `weir run`, the parsing and the order come from it.
+ */
+export interface Setting {
+  /** Long flag without its dashes. */
+  readonly flag: string;
+  /** What the flag takes, for the help. */
+  readonly value: string;
+  readonly env: string;
+  /**
+   * Where it stands in the pipeline file, as `Override.path` has it. Null for what has no place there: folders are
+   * the machine's matter alone.
+   */
+  readonly path: string | null;
+  readonly description: string;
+  /** From the text given to what the file would hold. */
+  readonly toValue?: (text: string) => string | readonly string[];
+}
+
+export const DEFAULT_DATA = "data";
+
+export const SETTINGS: readonly Setting[] = [
+  {
+    flag: "data",
+    value: "DIR",
+    env: "WEIR_DATA",
+    path: null,
+    description: `folder for everything that has to survive: intake log and segments (default: ${DEFAULT_DATA})`,
+  },
+  {
+    flag: "store",
+    value: "URL",
+    env: "WEIR_STORE",
+    path: null,
+    description: "where segments are kept: a folder, or file:///PATH (default: store in the data folder)",
+  },
+  {
+    flag: "http",
+    value: "HOST:PORT",
+    env: "WEIR_HTTP",
+    path: "http.listen",
+    description: "where queries are answered",
+  },
+  {
+    flag: "forward",
+    value: "HOST:PORT",
+    env: "WEIR_FORWARD",
+    path: "receivers.@forward.listen",
+    description: "where logs arrive; also tcp://, tls:// or unix:///PATH, several with commas between",
+    toValue: listenUrls,
+  },
+  {
+    flag: "shared-key",
+    value: "KEY",
+    env: "WEIR_SHARED_KEY",
+    path: "receivers.@forward.shared_key",
+    description: "key that agents must know; better in the environment, where other users don't see it",
+  },
+  {
+    flag: "tls-cert",
+    value: "FILE",
+    env: "WEIR_TLS_CERT",
+    path: "receivers.@forward.tls.cert_file",
+    description: "certificate chain for tls:// listeners, PEM",
+  },
+  {
+    flag: "tls-key",
+    value: "FILE",
+    env: "WEIR_TLS_KEY",
+    path: "receivers.@forward.tls.key_file",
+    description: "the certificate's private key, PEM",
+  },
+  {
+    flag: "receive-memory",
+    value: "BYTES",
+    env: "WEIR_RECEIVE_MEMORY",
+    path: "receivers.@forward.limits.memory_bytes_max",
+    description: "most memory for messages that are not safe on disk yet",
+  },
+  {
+    flag: "intake-size",
+    value: "BYTES",
+    env: "WEIR_INTAKE_SIZE",
+    path: "intake.size_max_bytes",
+    description: "most that the intake log may take on disk; beyond it agents have to wait",
+  },
+  {
+    flag: "flush-age",
+    value: "MS",
+    env: "WEIR_FLUSH_AGE",
+    path: "store.flush_age_ms",
+    description: "age at which lines are written from memory to a segment, in milliseconds",
+  },
+  {
+    flag: "store-memory",
+    value: "BYTES",
+    env: "WEIR_STORE_MEMORY",
+    path: "store.memory_bytes",
+    description: "memory for lines that are not in a segment yet",
+  },
+  {
+    flag: "query-threads",
+    value: "COUNT",
+    env: "WEIR_QUERY_THREADS",
+    path: "query.threads",
+    description: "threads that scan for queries, or auto for one a core",
+  },
+  {
+    flag: "log-level",
+    value: "LEVEL",
+    env: "WEIR_LOG_LEVEL",
+    path: "log_level",
+    description: "what weir says about itself: trace, debug, info, warn, error, fatal, silent",
+  },
+];
+
+/** What a deployment has set. */
+export interface Deployment {
+  readonly data: string;
+  /** Where segments are kept, as given; null for a folder in `data`. */
+  readonly store: string | null;
+  /** For `loadConfig`: flags and environment variables, each with the name that messages about it use. */
+  readonly overrides: readonly Override[];
+}
+
+/** Gives `command` a flag for each setting; its environment variable and place in the file are in the help. */
+export function addSettings(command: Command): Command {
+  for (const { flag, value, env, path, description } of SETTINGS) {
+    const names = path === null ? `env: ${env}` : `env: ${env}, file: ${path.replace("@forward", "<forward>")}`;
+    command.addOption(new Option(`--${flag} <${value}>`, `${description} (${names})`));
+  }
+  return command;
+}
+
+/**
+ * What is set, by flag before environment variable. An empty environment variable counts as not set, as Compose files
+ * and service managers make them; an empty flag is meant.
+ */
+export function readSettings(command: Command, env: CliIo["env"]): Deployment {
+  const own: Record<string, string> = {};
+  const overrides: Override[] = [];
+  for (const { flag, env: variable, path, toValue = (text: string) => text } of SETTINGS) {
+    const byFlag: unknown = command.getOptionValue(camelCase(flag));
+    const byEnv = env[variable];
+    const text = typeof byFlag === "string" ? byFlag : byEnv;
+    if (text === undefined || (text === "" && byFlag === undefined)) continue;
+    if (path === null) own[flag] = text;
+    else overrides.push({ path, value: toValue(text), source: byFlag === undefined ? variable : `--${flag}` });
+  }
+  return { data: own.data ?? DEFAULT_DATA, store: own.store ?? null, overrides };
+}
+
+/** The name under which commander keeps a flag's value. */
+function camelCase(flag: string): string {
+  return flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** `0.0.0.0:24224,unix:///run/weir.sock` as the receiver's option has it. */
+function listenUrls(text: string): string[] {
+  return text.split(",").map((part) => (part.includes("://") ? part.trim() : `tcp://${part.trim()}`));
+}

@@ -1,0 +1,158 @@
+import { RE2JS, RE2JSException } from "re2js";
+import { messageOf, WeirError } from "../core/errors.ts";
+import { type LiteralGroups, literalsOf } from "./re2-literals.ts";
+import { parseTree } from "./re2-tree.ts";
+import { type Translation, translate, withinBudget } from "./re2-v8.ts";
+
+/*
+ * Regular expressions as users write them for Loki: RE2 syntax, linear time (architecture, D7).
+ *
+ * re2js gives syntax, errors and meaning. Where `translate` can show that V8's engine gives the same answers in bounded
+ * time, V8 runs the pattern: Node 20, lines of 160 characters, 0.1 to 0.6 us a line against 0.8 to 18 us.
+ *
+ * Texts are JavaScript strings. A line's bytes are decoded as UTF-8 before they come here, each ill-formed sequence
+ * (its longest well-begun part, as the WHATWG Encoding Standard has it) as one U+FFFD. Go looks at U+FFFD too, but one for
+ * each byte, so `^a.b$` can differ on a line with a truncated character, and on nothing else.
+ */
+
+export interface RegexOptions {
+  /** The pattern must match the whole text, as in stream selectors and label filters. Default: anywhere. */
+  readonly anchored?: boolean;
+  /** `.` matches a newline too, as in stream selectors. Default: it does not. */
+  readonly dotAll?: boolean;
+}
+
+export interface RegexMatch {
+  /** UTF-16 units before the match. */
+  readonly index: number;
+  /** Named groups; undefined for one that took no part. A name that stands twice has the first. */
+  readonly groups: Readonly<Record<string, string | undefined>>;
+}
+
+const CACHE_MAX = 256;
+const cache = new Map<string, Regex>();
+
+/**
+ * Compiles an RE2 pattern. Throws WeirError `bad_regex`, its message as Go's regexp package words it:
+ * "error parsing regexp: missing closing ): `(`".
+ */
+export function compileRegex(pattern: string, options: RegexOptions = {}): Regex {
+  const key = `${options.anchored ? "a" : ""}${options.dotAll ? "s" : ""}:${pattern}`;
+  const known = cache.get(key);
+  if (known !== undefined) return known;
+  const regex = new Regex(pattern, options);
+  const oldest = cache.size >= CACHE_MAX ? cache.keys().next().value : undefined;
+  if (oldest !== undefined) cache.delete(oldest);
+  cache.set(key, regex);
+  return regex;
+}
+
+export class Regex {
+  readonly pattern: string;
+  /** Literals that every match must contain (case-sensitive), longest first; for ruling texts out before a search. */
+  readonly literals: readonly string[];
+  /** The same as a conjunction of choices: of each group at least one literal is in every match. */
+  readonly literalGroups: LiteralGroups;
+  /** Set when the pattern says no more than "contains one of these" (or, anchored, "is one of these"). */
+  readonly choice: readonly string[] | null;
+  /** Names of the capturing groups in their order, "" for those without. */
+  readonly groups: readonly string[];
+  readonly groupNames: readonly string[];
+  private readonly re2: RE2JS;
+  private readonly anchored: boolean;
+  private readonly translation: Translation | null;
+  private readonly v8: RegExp | null;
+
+  constructor(pattern: string, { anchored = false, dotAll = false }: RegexOptions) {
+    this.pattern = pattern;
+    this.anchored = anchored;
+    this.re2 = compileRe2(pattern, dotAll);
+    this.groups = groupList(this.re2);
+    this.groupNames = this.groups.filter((name) => name !== "");
+    const tree = parseTree(pattern, dotAll);
+    const { groups, choice } = tree === null ? { groups: [], choice: null } : literalsOf(tree);
+    this.literalGroups = groups;
+    this.choice = choice;
+    this.literals = groups.flatMap((group) => (group.length === 1 ? group : []));
+    this.translation = tree === null ? null : translate(tree, anchored);
+    this.v8 = this.translation === null ? null : build(this.translation.source);
+  }
+
+  /** Whether the pattern matches; linear in the text. */
+  test(text: string): boolean {
+    if (this.v8 !== null && this.translation !== null && withinBudget(text, this.translation))
+      return this.v8.test(text);
+    return this.testRe2(text);
+  }
+
+  /** The same by re2js alone, which defines the meaning. */
+  testRe2(text: string): boolean {
+    return this.anchored ? this.re2.testExact(text) : this.re2.test(text);
+  }
+
+  /** The leftmost match with its named groups, or null. */
+  exec(text: string): RegexMatch | null {
+    const found = this.captures(text);
+    if (found === null) return null;
+    const groups: Record<string, string | undefined> = Object.create(null);
+    for (let i = this.groups.length - 1; i >= 0; i--) {
+      if (this.groups[i] !== "") groups[this.groups[i]!] = found.values[i];
+    }
+    return { index: found.index, groups };
+  }
+
+  /** The leftmost match: its place, and the text of each group in the order of `groups`. */
+  captures(text: string): { index: number; values: (string | undefined)[] } | null {
+    if (this.v8 !== null && this.translation?.capturesAgree && withinBudget(text, this.translation)) {
+      const m = this.v8.exec(text);
+      return m === null ? null : { index: m.index, values: m.slice(1) };
+    }
+    return this.capturesRe2(text);
+  }
+
+  /** The same by re2js alone. */
+  capturesRe2(text: string): { index: number; values: (string | undefined)[] } | null {
+    const matcher = this.re2.matcher(text);
+    if (!(this.anchored ? matcher.matches() : matcher.find())) return null;
+    return { index: matcher.start(), values: this.groups.map((_, i) => matcher.group(i + 1) ?? undefined) };
+  }
+
+  /** Whether V8 runs this pattern on short texts; for tests and explanations. */
+  get isFast(): boolean {
+    return this.v8 !== null;
+  }
+}
+
+function compileRe2(pattern: string, dotAll: boolean): RE2JS {
+  try {
+    return RE2JS.compile(pattern, dotAll ? RE2JS.DOTALL : 0);
+  } catch (error) {
+    // A RangeError is the end of the stack: what RE2 calls nesting too deeply.
+    if (!(error instanceof RE2JSException) && !(error instanceof RangeError)) throw error;
+    throw new WeirError("bad_regex", goMessage(error, pattern), { cause: error });
+  }
+}
+
+function goMessage(error: Error, pattern: string): string {
+  if (error instanceof RangeError) return `error parsing regexp: expression nests too deeply: \`${pattern}\``;
+  const text = messageOf(error);
+  // Go quotes the offending part even where it is empty.
+  if (text.endsWith("trailing backslash at end of expression")) return `${text}: \`\``;
+  return text.startsWith("error parsing regexp: ") ? text : `error parsing regexp: ${text}`;
+}
+
+function groupList(re2: RE2JS): string[] {
+  const names = new Array<string>(re2.groupCount()).fill("");
+  for (const [name, index] of Object.entries(re2.namedGroups())) names[index - 1] = name;
+  return names;
+}
+
+function build(source: string): RegExp | null {
+  try {
+    return new RegExp(source, "u");
+  } catch (error) {
+    // Too large for V8's compiler; re2js has its own, higher limits.
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}

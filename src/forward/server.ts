@@ -1,0 +1,327 @@
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import type { Server, Socket } from "node:net";
+import net from "node:net";
+import tls from "node:tls";
+import { codeOf, messageOf, WeirError } from "../core/errors.ts";
+import type { EntryDraft } from "../core/intake-entry.ts";
+import type { Logger } from "../core/log.ts";
+import type { Metrics } from "../core/metrics.ts";
+import { Connection, type ConnectionDeps } from "./connection.ts";
+import { Delivery, type Stored } from "./delivery.ts";
+import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
+import { InflateGate } from "./inflate-gate.ts";
+import { formatListenUrl, type ListenAddress, parseListenUrl } from "./listen-url.ts";
+import { MemoryBudget } from "./memory.ts";
+import { type ForwardMetrics, forwardMetrics } from "./metrics.ts";
+import type { ForwardOptions } from "./options.ts";
+import { clearStaleSocket, setPermissions } from "./unix-socket.ts";
+
+/** How long `close` waits for messages that are on their way to the intake log. */
+const CLOSE_MS = 3000;
+/** Least time between two log lines about refused connections. */
+const REFUSAL_LOG_MS = 60_000;
+/** Connections that the system keeps waiting while the process is busy. */
+const BACKLOG = 1024;
+
+export interface ForwardDeps {
+  /** Name of the receiver: EntryDraft.source. */
+  readonly name: string;
+  readonly tenant: string;
+  append(draft: EntryDraft): Promise<Stored>;
+  whenWritable(): Promise<void>;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Milliseconds since 1970; Date.now unless a test hands in another. */
+  readonly now?: () => number;
+}
+
+export interface ForwardServer {
+  /** Where it listens, as URLs, with the ports that port 0 became. */
+  readonly addresses: readonly string[];
+  /** Stops reading from all sockets; new connections are accepted and wait. */
+  pause(): void;
+  resume(): void;
+  /** Bytes held for messages that are not durable yet. */
+  memoryBytes(): number;
+  /** Reads nothing more, waits up to 3 s for what is on its way to be stored and acknowledged, and closes. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens on all addresses of `options.listen`. Errors: `listen_failed` (port in use, no right to the port or path, no
+ * such address), `bad_certificate`; nothing is left open then.
+ */
+export async function startForward(options: ForwardOptions, deps: ForwardDeps): Promise<ForwardServer> {
+  const receiver = new Receiver(options, deps);
+  try {
+    for (const url of options.listen) await receiver.listen(addressOf(url));
+  } catch (error) {
+    await receiver.close();
+    throw error;
+  }
+  return receiver;
+}
+
+function addressOf(url: string): ListenAddress {
+  const address = parseListenUrl(url);
+  if (typeof address === "string") throw new WeirError("listen_failed", `forward: ${address}`);
+  return address;
+}
+
+class Receiver implements ForwardServer {
+  readonly addresses: string[] = [];
+  private readonly options: ForwardOptions;
+  private readonly deps: ForwardDeps;
+  private readonly metrics: ForwardMetrics;
+  private readonly memory: MemoryBudget;
+  private readonly delivery: Delivery;
+  private readonly connectionDeps: ConnectionDeps;
+  private readonly servers: Server[] = [];
+  private readonly heartbeats: Heartbeat[] = [];
+  private readonly connections = new Set<Connection>();
+  /** Every open socket, those in their TLS handshake included. */
+  private readonly sockets = new Set<Socket>();
+  private readonly clock: NodeJS.Timeout;
+  private isPaused = false;
+  private refusalLoggedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ForwardOptions, deps: ForwardDeps) {
+    const { limits, shared_key, users, self_hostname } = options;
+    this.options = options;
+    this.deps = deps;
+    this.metrics = forwardMetrics(deps.metrics);
+    this.memory = new MemoryBudget(limits.memory_bytes_max);
+    this.memory.onChange = () => this.applyReading();
+    this.delivery = new Delivery({
+      append: (draft) => deps.append(draft),
+      whenWritable: () => deps.whenWritable(),
+      log: deps.log,
+      onChange: () => this.applyReading(),
+    });
+    this.connectionDeps = {
+      name: deps.name,
+      tenant: deps.tenant,
+      limits,
+      handshake: shared_key === undefined ? null : { sharedKey: shared_key, users, hostname: self_hostname },
+      delivery: this.delivery,
+      memory: this.memory,
+      gate: new InflateGate(this.memory),
+      metrics: this.metrics,
+      log: deps.log,
+      now: deps.now ?? Date.now,
+      onMessageEnd: () => this.applyReading(),
+      onGone: (connection) => this.forget(connection),
+    };
+    // Often enough that a time limit is kept to within a quarter of itself.
+    const tickMs = Math.max(5, Math.min(1000, limits.message_timeout_ms / 4, limits.idle_timeout_ms / 4));
+    this.clock = setInterval(() => this.tick(), tickMs);
+    this.clock.unref();
+  }
+
+  async listen(address: ListenAddress): Promise<void> {
+    const server = await this.createServer(address);
+    if (address.scheme === "unix") await clearStaleSocket(address.path);
+    try {
+      const listening = once(server, "listening");
+      if (address.scheme === "unix") server.listen({ path: address.path, backlog: BACKLOG });
+      else server.listen({ host: address.host, port: address.port, backlog: BACKLOG });
+      await listening;
+      if (address.scheme === "unix") await setPermissions(address.path, this.options.unix_permissions);
+    } catch (error) {
+      throw new WeirError(
+        "listen_failed",
+        `forward: cannot listen on ${formatListenUrl(address)}: ${reasonOf(error)}`,
+        {
+          cause: error,
+          context: { code: codeOf(error) },
+        },
+      );
+    }
+    server.on("error", (error) => this.deps.log.error({ err: error }, `forward: ${messageOf(error)}`));
+    this.servers.push(server);
+    const bound = boundAddress(server, address);
+    this.addresses.push(formatListenUrl(bound));
+    if (bound.scheme !== "unix" && this.options.udp_heartbeat) {
+      this.heartbeats.push(await startHeartbeat(bound.host, bound.port, this.metrics, this.deps.log));
+    }
+  }
+
+  pause(): void {
+    this.isPaused = true;
+    this.applyReading();
+  }
+
+  resume(): void {
+    this.isPaused = false;
+    this.applyReading();
+  }
+
+  memoryBytes(): number {
+    return this.memory.used;
+  }
+
+  async close(): Promise<void> {
+    const closed = this.servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
+    for (const heartbeat of this.heartbeats) heartbeat.close();
+    const all = [...this.connections];
+    const settled = Promise.all(all.map((connection) => connection.whenSettled()));
+    for (const connection of all) connection.end();
+    await within(settled, CLOSE_MS);
+    // What the intake has not taken by now it will not: agents get no ack, and send it again elsewhere or later.
+    this.delivery.close();
+    // Acks that were written still have to leave, but nobody waits for a peer that doesn't read, or in a TLS handshake.
+    await within(Promise.all(all.map((connection) => connection.whenGone)), CLOSE_MS / 3);
+    for (const socket of this.sockets) socket.destroy();
+    await Promise.all(closed);
+    clearInterval(this.clock);
+  }
+
+  private async createServer(address: ListenAddress): Promise<Server> {
+    const accept = (socket: Socket) => this.accept(socket, address);
+    // Half open: an agent that closes its side after the last chunk still gets its ack.
+    if (address.scheme !== "tls") {
+      const server = net.createServer({ allowHalfOpen: true });
+      return server.on("connection", (socket) => {
+        if (this.admit(socket, address)) accept(socket);
+      });
+    }
+    const server = tls.createServer({ ...(await this.tlsOptions()), allowHalfOpen: true }, accept);
+    // The limit counts sockets before their handshake too: those cost the most.
+    server.on("connection", (socket: Socket) => this.admit(socket, address));
+    server.on("tlsClientError", (error, socket) => {
+      // Health checks and heartbeats connect and leave, and refused sockets never had a chance: nothing to report.
+      if (codeOf(error) === "ECONNRESET") return;
+      this.metrics.rejected.inc({ reason: "tls" });
+      this.deps.log.warn({ peer: peerOf(socket, address) }, `forward: TLS handshake failed: ${messageOf(error)}`);
+    });
+    return server;
+  }
+
+  private async tlsOptions(): Promise<tls.TlsOptions> {
+    const { tls: files, limits } = this.options;
+    if (files === undefined)
+      throw new WeirError("bad_certificate", "forward: a tls:// listener needs tls.cert_file and tls.key_file");
+    try {
+      const [cert, key, ca] = await Promise.all([
+        readFile(files.cert_file),
+        readFile(files.key_file),
+        files.client_ca_file === undefined ? undefined : readFile(files.client_ca_file),
+      ]);
+      const options = { cert, key, ...(ca === undefined ? {} : { ca, requestCert: true, rejectUnauthorized: true }) };
+      tls.createSecureContext(options); // Throws for what would otherwise fail each handshake.
+      return { ...options, handshakeTimeout: limits.message_timeout_ms };
+    } catch (error) {
+      throw new WeirError(
+        "bad_certificate",
+        `forward: cannot use the certificate ${files.cert_file} with its key: ${messageOf(error)}`,
+        {
+          cause: error,
+        },
+      );
+    }
+  }
+
+  /** Counts a new socket; false, and closed, when there are too many. */
+  private admit(socket: Socket, address: ListenAddress): boolean {
+    this.metrics.connectionsTotal.inc();
+    if (this.sockets.size >= this.options.limits.connections_max) {
+      this.refuse(socket, peerOf(socket, address));
+      return false;
+    }
+    this.sockets.add(socket);
+    socket.once("close", () => this.sockets.delete(socket));
+    return true;
+  }
+
+  private refuse(socket: Socket, peer: string): void {
+    this.metrics.refusedConnections.inc();
+    // Once a minute: agents that are refused try again and again.
+    const now = performance.now();
+    if (now - this.refusalLoggedAt >= REFUSAL_LOG_MS) {
+      this.refusalLoggedAt = now;
+      const max = this.options.limits.connections_max;
+      this.deps.log.warn({ peer }, `forward: closed a new connection at once: limits.connections_max is ${max}`);
+    }
+    socket.on("error", () => undefined); // It is being destroyed: nothing is lost by its error.
+    socket.destroy();
+  }
+
+  private accept(socket: Socket, address: ListenAddress): void {
+    const connection = new Connection(socket, peerOf(socket, address), this.connectionDeps);
+    this.connections.add(connection);
+    this.metrics.connections.inc();
+    if (!this.isReading) connection.allowReading(false);
+  }
+
+  private forget(connection: Connection): void {
+    if (this.connections.delete(connection)) this.metrics.connections.dec();
+    if (this.memory.isOver) this.applyReading();
+  }
+
+  private get isReading(): boolean {
+    return !this.isPaused && this.delivery.isOpen && !this.memory.isOver;
+  }
+
+  private applyReading(): void {
+    const all = this.isReading;
+    // Over the memory limit the oldest unfinished message is read to its end all the same: were all of them to wait
+    // for each other's memory, none would ever be done.
+    const one = !all && !this.isPaused && this.delivery.isOpen ? this.oldestPartial() : null;
+    for (const connection of this.connections) connection.allowReading(all || connection === one);
+  }
+
+  private oldestPartial(): Connection | null {
+    let oldest: Connection | null = null;
+    for (const connection of this.connections) {
+      const { partialStart } = connection.clock;
+      if (partialStart === -1) continue;
+      if (oldest === null || partialStart < oldest.clock.partialStart) oldest = connection;
+    }
+    return oldest;
+  }
+
+  private tick(): void {
+    const now = performance.now();
+    if (this.memory.isOver) this.applyReading();
+    for (const connection of this.connections) connection.checkTime(now);
+    this.metrics.memory.set(this.memory.used);
+    this.metrics.held.set(this.delivery.heldCount);
+  }
+}
+
+function boundAddress(server: Server, address: ListenAddress): ListenAddress {
+  const bound = server.address();
+  if (address.scheme === "unix" || bound === null || typeof bound === "string") return address;
+  return { ...address, port: bound.port };
+}
+
+function peerOf(socket: Socket, address: ListenAddress): string {
+  if (address.scheme === "unix") return address.path;
+  const host = socket.remoteAddress ?? "unknown";
+  return host.includes(":") ? `[${host}]:${socket.remotePort}` : `${host}:${socket.remotePort}`;
+}
+
+function reasonOf(error: unknown): string {
+  switch (codeOf(error)) {
+    case "EADDRINUSE":
+      return "the address is in use; stop the other process or choose another with --forward";
+    case "EACCES":
+      return "permission denied";
+    case "EADDRNOTAVAIL":
+      return "this machine has no such address";
+    default:
+      return messageOf(error);
+  }
+}
+
+async function within(work: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([
+    work,
+    new Promise((resolve) => {
+      timer = setTimeout(resolve, ms);
+    }),
+  ]);
+  clearTimeout(timer);
+}

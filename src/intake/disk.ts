@@ -1,0 +1,340 @@
+import path from "node:path";
+import { codeOf, messageOf, WeirError } from "../core/errors.ts";
+import { type FileOps, nodeFiles } from "../core/files.ts";
+import type { EntryDraft } from "../core/intake-entry.ts";
+import type { Logger } from "../core/log.ts";
+import type { Metrics } from "../core/metrics.ts";
+import { DiskReader } from "./disk-reader.ts";
+import { type FolderLock, lockFolder } from "./folder-lock.ts";
+import type { EntryReader, IntakeLog } from "./intake.ts";
+import { type IntakeMetrics, intakeMetrics } from "./intake-metrics.ts";
+import { ENTRY_BYTES_MAX, entryBytes } from "./log-format.ts";
+import { type DiskIntakeOptions, diskIntakeOptions } from "./options.ts";
+import { PartitionLog } from "./partition-log.ts";
+import { recoverPartition } from "./recover.ts";
+import { readSeen, writeSeen } from "./seen-file.ts";
+import { digestOf, SeenKeys } from "./seen-keys.ts";
+import { realTimers, type Timers } from "./timers.ts";
+
+export interface OpenDiskIntake {
+  /** Folder of the log; created when it is missing. */
+  readonly dir: string;
+  /** How many partitions. A folder that already has more keeps them all, so that nothing in it is forgotten. */
+  readonly partitions?: number;
+  /**
+   * For each partition the end of the catalog's chain: entries below it are in the store, and no entry gets an offset below it
+   * again, whatever became of the folder.
+   */
+  readonly minNextOffset?: (partition: number) => number;
+  /** As the user set them; defaults for the rest. */
+  readonly options?: Partial<DiskIntakeOptions>;
+}
+
+export interface DiskIntakeDeps {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly files?: FileOps;
+  readonly timers?: Timers;
+}
+
+const REPEAT = { offset: null } as const;
+const PARTITIONS_MAX = 1024;
+
+/**
+ * Opens the intake log in a folder and recovers what a crash left. Layout of the folder: `<partition>/<first offset>.log`
+ * (log-format.ts), `seen` (seen-file.ts), `lock.*` (folder-lock.ts).
+ * Throws `folder_locked`, `folder_unusable`, or `intake_unavailable` when the folder can't be read.
+ */
+export async function openDiskIntake(request: OpenDiskIntake, deps: DiskIntakeDeps): Promise<IntakeLog> {
+  const files = deps.files ?? nodeFiles;
+  const options = diskIntakeOptions.parse(request.options ?? {});
+  try {
+    await files.mkdir(request.dir);
+  } catch (error) {
+    throw new WeirError("folder_unusable", `can't create the folder ${request.dir}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  const lock = await lockFolder(files, request.dir);
+  try {
+    const intake = new DiskIntake(request, options, { ...deps, files, timers: deps.timers ?? realTimers }, lock);
+    await intake.recover();
+    return intake;
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+class DiskIntake implements IntakeLog {
+  private readonly request: OpenDiskIntake;
+  private readonly options: DiskIntakeOptions;
+  private readonly deps: Required<DiskIntakeDeps>;
+  private readonly lock: FolderLock;
+  private readonly metrics: IntakeMetrics;
+  private readonly logs: PartitionLog[] = [];
+  private readonly reading = new Set<number>();
+  private readonly seen: SeenKeys;
+  /** Keys of appends under way; their promises say whether the entry became durable. */
+  private readonly pending = new Map<string, Promise<boolean>>();
+  /** Room that the largest append needs which was refused for the size limit; 0 when none was. */
+  private wantedBytes = 0;
+  private isClosed = false;
+  private changeWaiters: (() => void)[] = [];
+  private readyWaiters: (() => void)[] = [];
+  private cleaning: Promise<void> = Promise.resolve();
+
+  constructor(request: OpenDiskIntake, options: DiskIntakeOptions, deps: Required<DiskIntakeDeps>, lock: FolderLock) {
+    this.request = request;
+    this.options = options;
+    this.deps = deps;
+    this.lock = lock;
+    this.seen = new SeenKeys(options.seen_ids_max);
+    this.metrics = intakeMetrics(deps.metrics);
+    deps.metrics.gauge("weir_intake_bytes", "Bytes of the intake log on disk.", [], (gauge) => gauge.set(this.bytes));
+    deps.metrics.gauge("weir_intake_ready", "1 while entries are accepted.", [], (gauge) =>
+      gauge.set(this.status().ready ? 1 : 0),
+    );
+  }
+
+  get partitions(): number {
+    return this.logs.length;
+  }
+
+  async recover(): Promise<void> {
+    const { files, log } = this.deps;
+    const { dir, minNextOffset } = this.request;
+    const seen = await readSeen(files, dir);
+    if (seen === null)
+      log.error({ dir }, "intake: the file of seen ids is damaged; repeats of old chunks will be stored");
+    for (const digest of seen?.digests ?? []) this.seen.add(digest);
+    const count = await this.partitionCount();
+    for (let partition = 0; partition < count; partition++) {
+      const folder = path.join(dir, String(partition));
+      const onKey = (tenant: string, key: string) => this.seen.add(digestOf(tenant, key));
+      const recovered = await recoverPartition(folder, { files, log, onKey });
+      if (recovered.tornBytes > 0) {
+        log.warn({ partition, bytes: recovered.tornBytes }, "intake: dropped the torn end of the last write");
+      }
+      const chainEnd = minNextOffset?.(partition) ?? 0;
+      const floor = Math.max(recovered.next, seen?.next[partition] ?? 0);
+      this.logs.push(this.partitionLog(partition, folder, { ...recovered, next: floor }, chainEnd));
+    }
+    await this.clean();
+  }
+
+  private async partitionCount(): Promise<number> {
+    let count = this.request.partitions ?? 1;
+    for (const entry of await this.deps.files.readdir(this.request.dir)) {
+      const number = /^\d{1,4}$/.test(entry.name) && entry.isDirectory() ? Number(entry.name) : -1;
+      if (number < PARTITIONS_MAX) count = Math.max(count, number + 1);
+    }
+    return count;
+  }
+
+  private partitionLog(
+    partition: number,
+    folder: string,
+    recovered: ConstructorParameters<typeof PartitionLog>[1],
+    chainEnd: number,
+  ): PartitionLog {
+    const { options, deps } = this;
+    return new PartitionLog(
+      {
+        partition,
+        folder,
+        fileBytes: Math.min(options.file_bytes, Math.floor(options.size_max_bytes / 4)),
+        groupCommitMs: options.group_commit_ms,
+        groupCommitBytes: options.group_commit_bytes,
+        tailBytes: options.tail_bytes,
+      },
+      recovered,
+      chainEnd,
+      { ...deps, metrics: this.metrics, changed: () => this.changed(), durable: (digest) => this.seen.add(digest) },
+    );
+  }
+
+  async append(partition: number, draft: EntryDraft): Promise<{ offset: number | null }> {
+    if (draft.dedupeKey === undefined) return { offset: await this.store(partition, draft, null) };
+    const digest = digestOf(draft.tenant, draft.dedupeKey);
+    const id = digest.toString("latin1");
+    for (;;) {
+      if (this.seen.has(digest)) return this.repeat();
+      const first = this.pending.get(id);
+      if (first === undefined) break;
+      // The same entry is on its way. Should it fail, this one is stored itself.
+      if (await first) return this.repeat();
+    }
+    const stored = this.store(partition, draft, digest);
+    this.pending.set(
+      id,
+      stored.then(
+        () => true,
+        () => false,
+      ),
+    );
+    try {
+      return { offset: await stored };
+    } finally {
+      this.pending.delete(id);
+    }
+  }
+
+  private repeat(): { offset: null } {
+    this.metrics.appends.inc({ result: "repeat" });
+    return REPEAT;
+  }
+
+  private async store(partition: number, draft: EntryDraft, digest: Buffer | null): Promise<number> {
+    const length = entryBytes(draft);
+    this.admit(length, draft);
+    try {
+      const offset = await this.logs[partition].append(draft, length, digest);
+      this.metrics.appends.inc({ result: "stored" });
+      this.metrics.appendedBytes.inc(length);
+      return offset;
+    } catch (error) {
+      this.metrics.appends.inc({ result: "unavailable" });
+      throw error;
+    }
+  }
+
+  private admit(length: number, draft: EntryDraft): void {
+    if (this.isClosed) {
+      this.metrics.appends.inc({ result: "closed" });
+      throw new WeirError("intake_closed", "the intake log is closed", { retriable: true });
+    }
+    const most = Math.min(ENTRY_BYTES_MAX, this.options.size_max_bytes);
+    if (length > most || draft.source.length > 0xff || draft.tenant.length > 0x3fff) {
+      throw new WeirError(
+        "intake_entry_too_large",
+        `an entry of ${length} bytes can't be kept: the intake log takes ${most}; raise size_max_bytes or let agents send less at once`,
+        { context: { length, most } },
+      );
+    }
+    if (this.bytes + this.waitingBytes + length > this.options.size_max_bytes) {
+      this.metrics.appends.inc({ result: "full" });
+      if (this.wantedBytes === 0) this.deps.log.warn({ bytes: this.bytes }, `intake: ${this.fullReason()}`);
+      this.wantedBytes = Math.max(this.wantedBytes, length);
+      throw new WeirError("intake_full", this.fullReason(), { retriable: true });
+    }
+  }
+
+  private fullReason(): string {
+    return `the intake log is full: ${this.bytes} of ${this.options.size_max_bytes} bytes wait for the store`;
+  }
+
+  read(partition: number, from: number): EntryReader {
+    if (this.reading.has(partition)) throw new Error(`partition ${partition} has a reader already`);
+    this.reading.add(partition);
+    return new DiskReader(this.logs[partition], from, {
+      ...this.deps,
+      metrics: this.metrics,
+      change: () => this.nextChange(),
+      closed: () => this.reading.delete(partition),
+    });
+  }
+
+  commit(partition: number, next: number): Promise<void> {
+    const log = this.logs[partition];
+    log.committed = Math.max(log.committed, next);
+    log.tail.dropBelow(log.committed);
+    this.cleaning = this.cleaning.then(() => this.clean());
+    return this.cleaning;
+  }
+
+  nextOffset(partition: number): number {
+    return this.logs[partition].next;
+  }
+
+  status(): { ready: boolean; reason: string; bytes: number } {
+    const { bytes } = this;
+    if (this.isClosed) return { ready: false, reason: "the intake log is closed", bytes };
+    const trouble = this.logs.find((log) => log.trouble !== "")?.trouble;
+    if (trouble !== undefined) return { ready: false, reason: trouble, bytes };
+    if (this.wantedBytes > 0) return { ready: false, reason: this.fullReason(), bytes };
+    return { ready: true, reason: "", bytes };
+  }
+
+  /** Also resolves when the log is closed: the next append then says so. */
+  whenReady(): Promise<void> {
+    if (this.isClosed || this.status().ready) return Promise.resolve();
+    return new Promise((resolve) => this.readyWaiters.push(resolve));
+  }
+
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    await Promise.all(this.logs.map((log) => log.close()));
+    await this.cleaning;
+    this.changed();
+    await this.lock.release();
+  }
+
+  private get bytes(): number {
+    return this.logs.reduce((sum, log) => sum + log.bytes, 0);
+  }
+
+  private get waitingBytes(): number {
+    return this.logs.reduce((sum, log) => sum + log.waitingBytes, 0);
+  }
+
+  private changed(): void {
+    const waiters = this.changeWaiters;
+    this.changeWaiters = [];
+    for (const wake of waiters) wake();
+    if (this.wantedBytes > 0 && this.bytes + this.wantedBytes <= this.options.size_max_bytes) this.wantedBytes = 0;
+    if (!this.isClosed && !this.status().ready) return;
+    const ready = this.readyWaiters;
+    this.readyWaiters = [];
+    for (const wake of ready) wake();
+  }
+
+  private nextChange(): Promise<void> {
+    return new Promise((resolve) => this.changeWaiters.push(resolve));
+  }
+
+  /** Removes files whose entries are all in the store. What fails is tried again with the next commit. */
+  private async clean(): Promise<void> {
+    if (this.isClosed) return;
+    if (this.wantedBytes > 0) for (const log of this.logs) await log.rotate();
+    if (!this.logs.some((log) => log.removable() !== null)) return;
+    try {
+      await this.saveSeen();
+      for (const log of this.logs) await this.removeFiles(log);
+    } catch (error) {
+      this.deps.log.warn({ error: messageOf(error) }, "intake: can't remove log files that are done with");
+    }
+    this.changed();
+  }
+
+  private async saveSeen(): Promise<void> {
+    const save = () =>
+      writeSeen(
+        this.deps.files,
+        this.request.dir,
+        this.logs.map((log) => log.next),
+        this.seen,
+      );
+    try {
+      await save();
+    } catch (error) {
+      if (codeOf(error) !== "ENOSPC" && codeOf(error) !== "EDQUOT") throw error;
+      // The room that this wants is the room that it makes: one file goes before its ids are saved.
+      for (const log of this.logs) {
+        const file = log.removable();
+        if (file === null) continue;
+        await log.remove(file);
+        break;
+      }
+      await save();
+    }
+  }
+
+  private async removeFiles(log: PartitionLog): Promise<void> {
+    let file = log.removable();
+    if (file === null) return;
+    for (; file !== null; file = log.removable()) await log.remove(file);
+    await this.deps.files.syncFolder(path.join(this.request.dir, String(this.logs.indexOf(log))));
+  }
+}

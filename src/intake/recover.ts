@@ -1,0 +1,207 @@
+import { randomInt } from "node:crypto";
+import path from "node:path";
+import { codeOf, messageOf, WeirError } from "../core/errors.ts";
+import { type FileOps, readAll } from "../core/files.ts";
+import type { Logger } from "../core/log.ts";
+import { EntryCursor } from "./entry-cursor.ts";
+import { type LogFile, noteEntry } from "./log-file.ts";
+import {
+  decodeFileHeader,
+  ENTRY_HEADER_BYTES,
+  FILE_HEADER_BYTES,
+  firstOfName,
+  MARK_AT,
+  MARK_IN_HEADER,
+} from "./log-format.ts";
+
+const VERIFY_CHUNK_BYTES = 1 << 20;
+// Older files are only walked from header to header; most of a large entry is never read.
+const WALK_CHUNK_BYTES = 64 * 1024;
+
+export interface Recovered {
+  readonly files: LogFile[];
+  /** The offset after the last entry there is. */
+  readonly next: number;
+  /** Bytes of a write that was cut short, dropped from the end of the last file. */
+  readonly tornBytes: number;
+}
+
+interface Deps {
+  readonly files: FileOps;
+  readonly log: Logger;
+  /** Called for each entry with a key, oldest first. */
+  readonly onKey: (tenant: string, key: string) => void;
+}
+
+/** A number for a new file that nobody outside can know, and that isn't zero, as unwritten bytes are. */
+export function drawMark(): number {
+  return randomInt(1, 2 ** 32);
+}
+
+/**
+ * Looks through the files of a partition after a start. The last file's torn end is cut off; nothing else is changed.
+ * Throws `intake_unavailable` when the folder or its last file can't be read.
+ */
+export async function recoverPartition(folder: string, deps: Deps): Promise<Recovered> {
+  const firsts = (await namesIn(folder, deps.files)).map(firstOfName).filter((first) => first !== null);
+  firsts.sort((a, b) => a - b);
+  const found: LogFile[] = [];
+  let next = firsts[firsts.length - 1] ?? 0;
+  let tornBytes = 0;
+  for (const [i, first] of firsts.entries()) {
+    const file = path.join(folder, `${String(first).padStart(20, "0")}.log`);
+    if (i < firsts.length - 1) {
+      found.push(await walkOld(file, first, firsts[i + 1], deps));
+      continue;
+    }
+    const last = await checkLast(file, first, deps);
+    tornBytes = last.tornBytes;
+    if (last.file === null) continue;
+    found.push(last.file);
+    next = Math.max(next, last.file.next);
+  }
+  return { files: found, next, tornBytes };
+}
+
+async function namesIn(folder: string, files: FileOps): Promise<string[]> {
+  try {
+    return (await files.readdir(folder)).map(({ name }) => name);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return [];
+    throw unreadable(folder, error);
+  }
+}
+
+/** A file that has a successor: its end was written in peace, so all that is wanted is keys and places. */
+async function walkOld(file: string, first: number, below: number, { files, log, onKey }: Deps): Promise<LogFile> {
+  const result: LogFile = { path: file, first, mark: 0, next: below, end: 0, index: [] };
+  try {
+    await withFile(files, file, async (fd) => {
+      const size = await files.size(fd);
+      const mark = await markOf(files, fd, size);
+      const place = { fd, mark, position: FILE_HEADER_BYTES, limit: size, below, chunkBytes: WALK_CHUNK_BYTES };
+      const cursor = new EntryCursor(files, place);
+      result.mark = mark;
+      result.end = size;
+      let next = first;
+      while (await cursor.next()) {
+        await note(cursor, result, onKey);
+        next = cursor.head.offset + 1;
+      }
+      if (cursor.skippedBytes > 0) return; // Entries may be missing there, up to the next file's.
+      result.next = next;
+      result.end = cursor.position; // Anything behind it is left from a write that failed.
+    });
+  } catch (error) {
+    // The reader will try again, entry by entry; for the start the rest of this file is not needed.
+    log.error({ file, error: messageOf(error) }, "intake: a log file can't be read to its end now");
+  }
+  return result;
+}
+
+/** The last file: every entry is checked, and what doesn't hold at its end is cut off. Null when nothing is left of it. */
+async function checkLast(
+  file: string,
+  first: number,
+  { files, log, onKey }: Deps,
+): Promise<{ file: LogFile | null; tornBytes: number }> {
+  const result: LogFile = { path: file, first, mark: 0, next: first, end: 0, index: [] };
+  let size = 0;
+  try {
+    await withFile(files, file, async (fd) => {
+      size = await files.size(fd);
+      const mark = await markOf(files, fd, size);
+      result.mark = mark;
+      const place = {
+        fd,
+        mark,
+        position: FILE_HEADER_BYTES,
+        limit: size,
+        below: Number.POSITIVE_INFINITY,
+        chunkBytes: VERIFY_CHUNK_BYTES,
+      };
+      const cursor = new EntryCursor(files, place);
+      while (await cursor.next()) {
+        if (!(await cursor.load())) continue;
+        await note(cursor, result, onKey);
+        result.next = cursor.head.offset + 1;
+        result.end = cursor.position + cursor.head.length;
+      }
+    });
+  } catch (error) {
+    throw unreadable(file, error);
+  }
+  const tornBytes = size - result.end;
+  if (result.end === 0) {
+    // A crash before the first entry was durable. The name is needed for the file that comes now.
+    await files.unlink(file).catch((error: unknown) => {
+      log.warn({ file, error: messageOf(error) }, "intake: can't remove a log file without entries");
+    });
+    return { file: null, tornBytes };
+  }
+  if (tornBytes > 0) await cutTo(file, result.end, files, log);
+  return { file: result, tornBytes };
+}
+
+async function note(cursor: EntryCursor, file: LogFile, onKey: Deps["onKey"]): Promise<void> {
+  noteEntry(file, cursor.head.offset, cursor.position);
+  if (!cursor.head.hasKey || !(await cursor.loadStrings())) return;
+  const { bytes, at } = cursor;
+  onKey(cursor.head.tenant(bytes, at), cursor.head.key(bytes, at));
+}
+
+/**
+ * The mark from the file's header. Where that went bad: the one that the damaged header shows or the one of the first
+ * entry, whichever entries are found by.
+ */
+export async function markOf(files: FileOps, fd: number, size: number): Promise<number> {
+  const bytes = Buffer.alloc(FILE_HEADER_BYTES + ENTRY_HEADER_BYTES);
+  const got = await readAll(files, fd, bytes, 0);
+  const header = decodeFileHeader(bytes.subarray(0, got));
+  if (header !== null) return header.mark;
+  const shown = bytes.readUInt32LE(MARK_IN_HEADER);
+  for (const mark of [shown, bytes.readUInt32LE(FILE_HEADER_BYTES + MARK_AT)]) {
+    const cursor = new EntryCursor(files, {
+      fd,
+      mark,
+      position: FILE_HEADER_BYTES,
+      limit: size,
+      below: Number.POSITIVE_INFINITY,
+      chunkBytes: VERIFY_CHUNK_BYTES,
+    });
+    if (await cursor.next()) return mark;
+  }
+  return shown;
+}
+
+async function cutTo(file: string, end: number, files: FileOps, log: Logger): Promise<void> {
+  try {
+    const fd = await files.open(file, "r+");
+    try {
+      await files.truncate(fd, end);
+      await files.datasync(fd);
+    } finally {
+      await files.close(fd);
+    }
+  } catch (error) {
+    // Nothing is ever appended to this file, and `end` is where it ends for this process.
+    log.warn({ file, end, error: messageOf(error) }, "intake: can't cut the torn end off a log file");
+  }
+}
+
+async function withFile(files: FileOps, file: string, use: (fd: number) => Promise<void>): Promise<void> {
+  const fd = await files.open(file, "r");
+  try {
+    await use(fd);
+  } finally {
+    await files.close(fd);
+  }
+}
+
+function unreadable(what: string, error: unknown): WeirError {
+  return new WeirError("intake_unavailable", `the intake log can't be read: ${what}: ${messageOf(error)}`, {
+    retriable: true,
+    context: { file: what },
+    cause: error,
+  });
+}

@@ -1,0 +1,16 @@
+import { Command } from "commander";
+import * as cat from "./cli/cat.ts";
+import * as check from "./cli/check.ts";
+import { processIo } from "./cli/io.ts";
+import * as query from "./cli/query.ts";
+import * as run from "./cli/run.ts";
+import * as send from "./cli/send.ts";
+import * as tail from "./cli/tail.ts";
+import { VERSION } from "./cli/version.ts";
+
+const program = new Command("weir")
+  .description("A log pipeline and log store: Fluent Bit in, gzip files in object storage, Loki's query API out.")
+  .version(VERSION);
+const io = processIo();
+for (const { register } of [run, send, query, tail, cat, check]) register(program, io);
+await program.parseAsync();

@@ -1,0 +1,30 @@
+import { WeirError } from "../core/errors.ts";
+
+const KEY_BYTES_MAX = 512;
+// Longest name of a file on the usual file systems.
+const PART_BYTES_MAX = 255;
+const PART = /^[A-Za-z0-9._=-]+$/;
+
+const isPart = (part: string) => PART.test(part) && part !== "." && part !== ".." && part.length <= PART_BYTES_MAX;
+
+/** Throws `bad_key` unless `key` is one as store.ts describes them. */
+export function checkKey(key: string): void {
+  if (key.length <= KEY_BYTES_MAX && key.split("/").every(isPart)) return;
+  throw badKey("key", key);
+}
+
+/** Throws `bad_key` unless some key could begin with `prefix`. */
+export function checkPrefix(prefix: string): void {
+  const parts = prefix.split("/");
+  const last = parts.pop() ?? "";
+  if (prefix.length <= KEY_BYTES_MAX && parts.every(isPart) && (last === "" || PART.test(last))) return;
+  throw badKey("prefix", prefix);
+}
+
+function badKey(what: string, key: string): WeirError {
+  return new WeirError(
+    "bad_key",
+    `object ${what} ${JSON.stringify(key.slice(0, 600))}: want parts of A-Z a-z 0-9 . _ - = separated by /, at most ${KEY_BYTES_MAX} bytes`,
+    { context: { key } },
+  );
+}

@@ -1,0 +1,161 @@
+import { sanitizeLabelName } from "../core/labels.ts";
+import { Line, type LineSink } from "../core/line.ts";
+import { BoundedCache } from "./bounded-cache.ts";
+import type { PipelineBuilder } from "./builder.ts";
+import type { RecordContext } from "./context.ts";
+import { eachPair, isMap } from "./find.ts";
+import { valueText } from "./json.ts";
+import { LEVEL_UNKNOWN, levelRank, normalLevel, severityLevel } from "./level-names.ts";
+import { freeName, RANK_DETECTED, RANK_NONE, type StreamContext, type StreamContexts } from "./stream-context.ts";
+import { cutEnd } from "./text.ts";
+import { addOtlpIds } from "./trace/finder.ts";
+import { pickIds } from "./trace/pick.ts";
+import { readValue } from "./value-source.ts";
+
+/** Names of attributes whose valid form is remembered. */
+const NAMES_MAX = 4096;
+const OTLP = "otlp";
+/** What OTLP says of a record beside its attributes, kept under these names as Loki does. */
+const OTLP_TEXTS = new Set(["severity_text", "severity_number"]);
+
+/** Turns a record that went through the steps into a line, and hands it to the pipeline's sinks. */
+export class Emitter {
+  private readonly builder: PipelineBuilder;
+  private readonly contexts: StreamContexts;
+  private readonly sinks: readonly LineSink[];
+  private readonly line = new Line();
+  private readonly names = new BoundedCache<string>(NAMES_MAX);
+  /** The best level that the line's own metadata says, and its rank. */
+  private level = "";
+  private levelRank = RANK_NONE;
+  private severityNumber = "";
+  /** Bytes and entries of metadata so far. */
+  private metadataBytes = 0;
+  private metadataCount = 0;
+
+  constructor(builder: PipelineBuilder, contexts: StreamContexts, sinks: readonly LineSink[]) {
+    this.builder = builder;
+    this.contexts = contexts;
+    this.sinks = sinks;
+  }
+
+  emit(record: RecordContext, nowMs: number): void {
+    const { line, builder, sinks } = this;
+    line.clear();
+    line.sec = record.sec;
+    line.nsec = record.nsec;
+    line.bytes = record.lineBytes;
+    line.start = record.lineStart;
+    line.end = record.lineEnd;
+    if (line.end - line.start > builder.limits.line_bytes_max) this.cutLine();
+    const context = this.contexts.resolve(record, nowMs);
+    line.shared = context.shared;
+    this.level = context.level;
+    this.levelRank = context.levelRank;
+    this.severityNumber = context.severityNumber;
+    const hasMetadata = record.metadataEnd - record.metadataStart > 1;
+    if (hasMetadata || this.contexts.lineMetadata.length > 0) this.addMetadata(record, context, hasMetadata);
+    if (record.parseError !== "") line.addExtra("parse_error", record.parseError);
+    this.addIds(record, context, hasMetadata);
+    if (builder.level !== null) line.level = this.levelOf(record);
+    const { handles } = context;
+    for (let i = 0; i < sinks.length; i++) sinks[i].append(handles[i], line);
+  }
+
+  /** Cuts a line that is too long between two characters; its metadata says how long it was. */
+  private cutLine(): void {
+    const { line, builder } = this;
+    line.addExtra("truncated", String(line.end - line.start));
+    line.end = cutEnd(line.bytes, line.start, line.start + builder.limits.line_bytes_max);
+    builder.counts.cutLines++;
+  }
+
+  private addIds(record: RecordContext, context: StreamContext, hasMetadata: boolean): void {
+    const { ids } = record;
+    const { line, builder } = this;
+    ids.clear();
+    if (hasMetadata) addOtlpIds(record.bytes, record.metadataStart, record.metadataEnd, ids);
+    builder.trace?.collect(record);
+    if (ids.count === 0 && !ids.hasRequest) return;
+    const source = pickIds(ids, line, line.end - line.start, builder.trace?.options.requestIdAsTrace ?? false);
+    if (source === -1) return;
+    builder.counts.traced++;
+    if (builder.trace === null || builder.trace.options.source) line.shared = context.withSource(source);
+  }
+
+  private addMetadata(record: RecordContext, context: StreamContext, hasMetadata: boolean): void {
+    this.metadataBytes = context.sharedBytes;
+    this.metadataCount = context.shared.pairs.length;
+    const configured = this.contexts.lineMetadata;
+    for (let i = 0; i < configured.length; i++) {
+      const value = readValue(configured[i].source, record);
+      if (value !== "") this.addEntry(configured[i].name, value);
+    }
+    if (hasMetadata && !this.builder.hidden.has("metadata")) this.addEventMetadata(record, context);
+  }
+
+  /** The agent's own metadata of an event: OTLP's attributes and severity, and whatever else there is. */
+  private addEventMetadata(record: RecordContext, context: StreamContext): void {
+    const { bytes } = record;
+    const seen = new Set<string>();
+    const add = (keyStart: number, keyEnd: number, start: number, end: number) => {
+      const name = freeName(this.validName(bytes.toString("utf8", keyStart, keyEnd)), context.names);
+      if (name === "" || seen.has(name)) return;
+      const value = valueText(bytes, start, end);
+      if (value === "") return;
+      seen.add(name);
+      this.addEntry(name, value);
+    };
+    eachPair(bytes, record.metadataStart, record.metadataEnd, (keyStart, keyEnd, start, end) => {
+      if (!isMap(bytes[start]) || bytes.toString("latin1", keyStart, keyEnd) !== OTLP) {
+        add(keyStart, keyEnd, start, end);
+        return;
+      }
+      eachPair(bytes, start, end, (innerStart, innerEnd, at, next) => {
+        const name = bytes.toString("latin1", innerStart, innerEnd);
+        if (OTLP_TEXTS.has(name)) add(innerStart, innerEnd, at, next);
+        else if (name === "attributes") eachPair(bytes, at, next, add);
+      });
+    });
+  }
+
+  private validName(name: string): string {
+    let valid = this.names.get(name);
+    if (valid === undefined) {
+      valid = sanitizeLabelName(name).slice(0, this.builder.limits.label_name_bytes_max);
+      this.names.set(name, valid);
+    }
+    return valid;
+  }
+
+  private addEntry(name: string, value: string): void {
+    const { limits, counts, level } = this.builder;
+    this.noteLevel(name, value);
+    if (name === "detected_level" && level !== null) return; // It becomes the line's level.
+    const bytes = Buffer.byteLength(name) + Buffer.byteLength(value);
+    if (this.metadataCount >= limits.metadata_entries_max || this.metadataBytes + bytes > limits.metadata_bytes_max) {
+      counts.droppedMetadata++;
+      return;
+    }
+    this.metadataCount++;
+    this.metadataBytes += bytes;
+    this.line.addExtra(name, value);
+  }
+
+  private noteLevel(name: string, value: string): void {
+    if (name === "severity_number" && this.severityNumber === "") this.severityNumber = value;
+    let rank = levelRank(name);
+    if (rank === -1) return;
+    if (rank === 0) rank = RANK_DETECTED;
+    if (rank >= this.levelRank) return;
+    this.levelRank = rank;
+    this.level = normalLevel(value);
+  }
+
+  /** By metadata and labels (specs: "detected_level", rules 1 to 3), then by the record and the line. */
+  private levelOf(record: RecordContext): string {
+    if (this.levelRank !== RANK_NONE) return this.level;
+    if (this.severityNumber !== "") return severityLevel(this.severityNumber);
+    return record.readLevel() || LEVEL_UNKNOWN;
+  }
+}

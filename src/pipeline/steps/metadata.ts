@@ -1,0 +1,14 @@
+import { defineStep } from "../step.ts";
+import { OWN_NAMES } from "../stream-context.ts";
+import { addSources, namedSources } from "./sources.ts";
+
+/** `detected_level` may be set: it is then what the level step goes by. */
+const RESERVED: ReadonlySet<string> = new Set(OWN_NAMES.filter((name) => name !== "detected_level"));
+
+export default defineStep({
+  name: "metadata",
+  summary:
+    "Keeps values with the line as structured metadata, where they may be as many as they like: pod, user, order. Written like `labels`.",
+  options: namedSources,
+  compile: (options, builder) => addSources(builder.metadata, options, RESERVED, builder),
+});

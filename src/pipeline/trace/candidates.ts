@@ -1,0 +1,136 @@
+import { isZero } from "../../core/trace-id.ts";
+
+/** Where ids came from: the values of metadata `trace_source`. Small numbers, so that shared metadata can be kept by it. */
+export const SOURCES = [
+  "otlp",
+  "field:custom",
+  "field:trace_id",
+  "field:x-b3-traceid",
+  "field:otel_trace_id",
+  "field:dd.trace_id",
+  "field:logging.googleapis.com/trace",
+  "field:tid",
+  "field:sw_ctx",
+  "field:xray_trace_id",
+  "header:traceparent",
+  "header:b3",
+  "header:x-b3-traceid",
+  "header:uber-trace-id",
+  "text:trace_id",
+  "text:dd.trace_id",
+  "text:tid",
+  "text:sw_ctx",
+  "text:sleuth",
+  "text:spring",
+  "text:traceparent",
+  "request_id",
+] as const;
+export const FROM_OTLP = 0;
+export const FROM_CUSTOM = 1;
+export const FROM_TRACE_ID = 2;
+export const FROM_B3_FIELD = 3;
+export const FROM_OTEL_FIELD = 4;
+export const FROM_DD_FIELD = 5;
+export const FROM_GOOGLE = 6;
+export const FROM_TID_FIELD = 7;
+export const FROM_SW_CTX_FIELD = 8;
+export const FROM_XRAY = 9;
+export const FROM_TRACEPARENT = 10;
+export const FROM_B3_HEADER = 11;
+export const FROM_B3_MULTI = 12;
+export const FROM_UBER = 13;
+export const FROM_TEXT_LABEL = 14;
+export const FROM_TEXT_DD = 15;
+export const FROM_TEXT_TID = 16;
+export const FROM_TEXT_SW_CTX = 17;
+export const FROM_TEXT_SLEUTH = 18;
+export const FROM_TEXT_SPRING = 19;
+export const FROM_TEXT_TRACEPARENT = 20;
+export const FROM_REQUEST_ID = 21;
+
+/** Precedence: the least rank wins. Fields add their row and place, text its offset. */
+export const RANK_FIELD = 1000;
+export const RANK_HEADER = 10_000;
+export const RANK_TEXT = 100_000;
+export const RANK_REQUEST = 0x7fff_ffff;
+
+/** Why a value is no id. Placeholders (`-`, `N/A`, zeros, …) are not among them: they say that there is none. */
+export const REJECT_REASONS = ["form", "range", "long"] as const;
+export const REJECT_FORM = 0;
+export const REJECT_RANGE = 1;
+export const REJECT_LONG = 2;
+
+/** More sources in one record than anybody has; the others are ignored. */
+const MAX = 16;
+
+/**
+ * The ids found for one record, source by source, in flat arrays that are used again for every record. A candidate
+ * has a trace id of 16 bytes, and may have a span and a parent span of 8.
+ */
+export class Candidates {
+  count = 0;
+  readonly rank = new Float64Array(MAX);
+  readonly source = new Uint8Array(MAX);
+  readonly hasTrace = new Uint8Array(MAX);
+  readonly hasSpan = new Uint8Array(MAX);
+  readonly hasParent = new Uint8Array(MAX);
+  readonly trace = new Uint8Array(MAX * 16);
+  readonly span = new Uint8Array(MAX * 8);
+  readonly parent = new Uint8Array(MAX * 8);
+  /** Offset from the line's start at which the line has the canonical text of the id; -1 without. */
+  readonly traceAt = new Int32Array(MAX);
+  readonly spanAt = new Int32Array(MAX);
+  /** The id as it was written, where that is not its canonical text; else "". */
+  readonly raw: string[] = new Array<string>(MAX).fill("");
+
+  /** Whether there is a request id: in `request` when it is a UUID, else as text. */
+  hasRequest = false;
+  readonly request = new Uint8Array(16);
+  requestAt = -1;
+  requestText = "";
+  /** Values that looked like ids and were none, by reason; counted up, and read by whoever keeps the metrics. */
+  readonly rejected = new Float64Array(REJECT_REASONS.length);
+
+  clear(): void {
+    this.count = 0;
+    this.hasRequest = false;
+    this.requestAt = -1;
+    this.requestText = "";
+  }
+
+  /** The place of the candidate with this rank, made when it is new; -1 when there is no room. */
+  at(rank: number, source: number): number {
+    for (let i = 0; i < this.count; i++) if (this.rank[i] === rank) return i;
+    if (this.count === MAX) return -1;
+    const i = this.count++;
+    this.rank[i] = rank;
+    this.source[i] = source;
+    this.hasTrace[i] = 0;
+    this.hasSpan[i] = 0;
+    this.hasParent[i] = 0;
+    this.traceAt[i] = -1;
+    this.spanAt[i] = -1;
+    this.raw[i] = "";
+    return i;
+  }
+
+  /** Takes `id` (16 bytes) as the trace id of candidate `i`. Zeros say that there is no id. The first value of a source wins. */
+  setTrace(i: number, id: Uint8Array, raw: string): void {
+    if (i < 0 || this.hasTrace[i] !== 0 || isZero(id, 0, 16)) return;
+    this.trace.set(id, i * 16);
+    this.hasTrace[i] = 1;
+    this.raw[i] = raw;
+  }
+
+  setSpan(i: number, id: Uint8Array): void {
+    if (i < 0 || this.hasSpan[i] !== 0 || isZero(id, 0, 8)) return;
+    this.span.set(id, i * 8);
+    this.hasSpan[i] = 1;
+  }
+
+  setParent(i: number, id: Uint8Array): void {
+    if (i < 0 || this.hasParent[i] !== 0 || isZero(id, 0, 8)) return;
+    this.parent.set(id, i * 8);
+    this.hasParent[i] = 1;
+  }
+}

@@ -1,0 +1,124 @@
+import { decimalBytes, HEX_VALUE, NO_HEX, readHex } from "../../core/trace-id.ts";
+import { type Candidates, FROM_TEXT_DD, RANK_TEXT, REJECT_RANGE } from "./candidates.ts";
+import { isSpace } from "./text-label.ts";
+
+/*
+ * Datadog's ids in free text, whose decimals may be short: found by their label, with Horspool's search over bytes
+ * compared without case (about a tenth of the bytes are looked at).
+ *
+ *   (?:^|[\s\[{(,;"'])dd\.trace_id["']?\s*[=:]\s*["']?([0-9a-f]{32}|\d{1,20})(?![0-9a-z])      without case
+ *
+ * The label decides that digits are decimal. `dd.span_id`, in the same way, is taken with the first trace id: the
+ * first one after it, else the first one of the line.
+ */
+class Needle {
+  readonly text: Buffer;
+  private readonly shift = new Uint8Array(256);
+
+  constructor(text: string) {
+    this.text = Buffer.from(text);
+    this.shift.fill(text.length);
+    for (let i = 0; i < text.length - 1; i++) {
+      this.shift[text.charCodeAt(i)] = text.length - 1 - i;
+      this.shift[text.toUpperCase().charCodeAt(i)] = text.length - 1 - i;
+    }
+  }
+
+  /** The first offset in bytes[from, end) at which the needle stands, or -1. */
+  find(bytes: Buffer, from: number, end: number): number {
+    const last = this.text.length - 1;
+    let i = from + last;
+    while (i < end) {
+      const c = bytes[i];
+      if ((c | 0x20) === 0x64 && this.endsAt(bytes, i)) return i - last;
+      i += this.shift[c];
+    }
+    return -1;
+  }
+
+  private endsAt(bytes: Buffer, at: number): boolean {
+    for (let k = this.text.length - 1; k >= 0; k--, at--) {
+      const c = bytes[at];
+      if (c !== this.text[k] && !(c >= 0x41 && c <= 0x5a && (c | 0x20) === this.text[k])) return false;
+    }
+    return true;
+  }
+}
+
+const TRACE = new Needle("dd.trace_id");
+const SPAN = new Needle("dd.span_id");
+const id16 = new Uint8Array(16);
+
+export function findDatadog(bytes: Buffer, start: number, end: number, found: Candidates): void {
+  let at = TRACE.find(bytes, start, end);
+  if (at === -1) return;
+  let isFirst = true;
+  for (; at !== -1; at = TRACE.find(bytes, at + 1, end)) {
+    const value = valueAfter(bytes, start, at, TRACE.text.length, end);
+    if (value === -1) continue;
+    const stop = runEnd(bytes, value, end);
+    if (!readTrace(bytes, value, stop, found)) continue;
+    const i = found.at(RANK_TEXT + (value - start), FROM_TEXT_DD);
+    if (i === -1) return;
+    const isCanonical =
+      stop - value === 32 &&
+      bytes.toString("latin1", value, stop) === bytes.toString("latin1", value, stop).toLowerCase();
+    found.setTrace(i, id16, isCanonical ? "" : bytes.toString("latin1", value, stop));
+    if (isCanonical) found.traceAt[i] = value - start;
+    if (!isFirst || found.hasTrace[i] === 0) continue;
+    isFirst = false;
+    const span = spanIn(bytes, start, stop, end) ?? spanIn(bytes, start, start, end);
+    if (span !== null) found.setSpan(i, span);
+  }
+}
+
+/** Reads the run of digits into `id16`: 32 hex digits, or a decimal of 64 bits. */
+function readTrace(bytes: Buffer, at: number, stop: number, found: Candidates): boolean {
+  if (stop - at === 32) return readHex(bytes, at, 32, id16, 0);
+  const text = bytes.toString("latin1", at, Math.min(stop, at + 21));
+  const low = decimalBytes(text);
+  if (low === null) {
+    if (/^\d{1,20}$/.test(text)) found.rejected[REJECT_RANGE]++;
+    return false;
+  }
+  id16.fill(0, 0, 8);
+  id16.set(low, 8);
+  return true;
+}
+
+/** The first `dd.span_id` with a fit value from `from` on. */
+function spanIn(bytes: Buffer, start: number, from: number, end: number): Buffer | null {
+  for (let at = SPAN.find(bytes, from, end); at !== -1; at = SPAN.find(bytes, at + 1, end)) {
+    const value = valueAfter(bytes, start, at, SPAN.text.length, end);
+    if (value === -1) continue;
+    const stop = runEnd(bytes, value, end);
+    const span = stop - value <= 20 ? decimalBytes(bytes.toString("latin1", value, stop)) : null;
+    if (span !== null) return span;
+  }
+  return null;
+}
+
+/** Where the value of the label at `at` begins, or -1 when it is no label. */
+function valueAfter(bytes: Buffer, start: number, at: number, length: number, end: number): number {
+  if (at > start && !isSpace(bytes[at - 1]) && !"[{(,;\"'".includes(String.fromCharCode(bytes[at - 1]))) return -1;
+  let i = at + length;
+  if (i < end && isQuote(bytes[i])) i++;
+  while (i < end && isSpace(bytes[i])) i++;
+  if (i >= end || (bytes[i] !== 0x3a && bytes[i] !== 0x3d)) return -1;
+  i++;
+  while (i < end && isSpace(bytes[i])) i++;
+  if (i < end && isQuote(bytes[i])) i++;
+  return runEnd(bytes, i, end) > i ? i : -1;
+}
+
+function isQuote(c: number): boolean {
+  return c === 0x22 || c === 0x27;
+}
+
+/** The end of the hex digits at `at`; `at` itself when a letter follows them, which makes the value something else. */
+function runEnd(bytes: Buffer, at: number, end: number): number {
+  let i = at;
+  while (i < end && HEX_VALUE[bytes[i]] !== NO_HEX) i++;
+  const c = i < end ? bytes[i] | 0x20 : 0;
+  return c >= 0x67 && c <= 0x7a ? at : i;
+}

@@ -1,0 +1,89 @@
+import type { Labels } from "../core/labels.ts";
+import type { BlockView } from "../store/view.ts";
+import { type CompiledLog, compileLogText } from "./compile.ts";
+import { LiteralSearch } from "./hits.ts";
+import { Entry, NO_METADATA_SOURCE } from "./stages/entry.ts";
+
+/** What a judged row needs of its block. */
+export type JudgedView = Pick<BlockView, "labels" | "text" | "lineStarts" | "metadata">;
+
+/** A line that passed, as answers have it. `line` may be a view of the block's bytes. */
+export interface JudgedLine {
+  /** JSON of the labels that it is grouped by, names sorted. */
+  readonly group: string;
+  /** JSON of metadata and parsed labels for a categorised answer, or "". */
+  readonly detail: string;
+  readonly line: Uint8Array;
+}
+
+/** Runs a log query on rows of blocks. One for each scan: it is no use to two at a time. */
+export class LineQuery {
+  /** The search for literals that every line of the result has; null where there is none. */
+  readonly search: LiteralSearch | null;
+  private readonly compiled: CompiledLog | null;
+  private readonly entry: Entry;
+  private readonly categorize: boolean;
+  private view: JudgedView | null = null;
+  private text: Buffer = Buffer.alloc(0);
+  private lineStarts: Uint32Array = new Uint32Array(0);
+  private lastLabels: Labels | null = null;
+  private lastGroup = "";
+
+  /** `query` is LogQL, or "" for every line. Throws QueryError. */
+  constructor(query: string, categorize: boolean) {
+    this.compiled = query === "" ? null : compileLogText(query);
+    this.entry = this.compiled?.entry ?? new Entry();
+    this.categorize = categorize;
+    const literals = this.compiled?.prefilter?.requiredLiterals ?? [];
+    const search = new LiteralSearch(literals);
+    this.search = search.isUseful ? search : null;
+  }
+
+  /** The row's line and labels as the query makes them, or null when it is dropped. */
+  judge(view: JudgedView, row: number): JudgedLine | null {
+    const { compiled, entry } = this;
+    if (view !== this.view) this.open(view);
+    entry.openLine(this.lineStarts[row], this.lineStarts[row + 1] - 1, row);
+    if (compiled !== null && !compiled.process()) return null;
+    if (!this.categorize) return { group: this.groupOf(entry.labels()), detail: "", line: entry.line };
+    const { stream, structuredMetadata, parsed } = entry.labelClasses();
+    return { group: this.groupOf(stream), detail: detailOf(structuredMetadata, parsed), line: entry.line };
+  }
+
+  /** Forgets the block that was looked at last, whose bytes may be used for another. */
+  close(): void {
+    this.view = null;
+    this.entry.openBlock(Buffer.alloc(0), {}, NO_METADATA_SOURCE);
+  }
+
+  private open(view: JudgedView): void {
+    this.view = view;
+    this.text = view.text;
+    this.lineStarts = view.lineStarts;
+    this.entry.openBlock(this.text, view.labels, view);
+  }
+
+  /** Most lines of a block have the very same stream labels: one text for them all. */
+  private groupOf(labels: Labels): string {
+    if (labels !== this.lastLabels) {
+      this.lastLabels = labels;
+      this.lastGroup = sortedJson(labels);
+    }
+    return this.lastGroup;
+  }
+}
+
+function detailOf(structuredMetadata: Labels, parsed: Labels): string {
+  const parts: string[] = [];
+  if (Object.keys(structuredMetadata).length > 0) parts.push(`"structuredMetadata":${sortedJson(structuredMetadata)}`);
+  if (Object.keys(parsed).length > 0) parts.push(`"parsed":${sortedJson(parsed)}`);
+  return parts.length === 0 ? "" : `{${parts.join(",")}}`;
+}
+
+/** JSON with sorted names: equal label sets have equal text. */
+function sortedJson(labels: Labels): string {
+  const parts = Object.keys(labels)
+    .sort()
+    .map((name) => `${JSON.stringify(name)}:${JSON.stringify(labels[name])}`);
+  return `{${parts.join(",")}}`;
+}

@@ -1,0 +1,226 @@
+import { messageOf, WeirError } from "../core/errors.ts";
+import { joinNs } from "../core/time.ts";
+import { MergedEntries } from "./merge.ts";
+import type { BlockPlan, PlannedBlock } from "./plan.ts";
+import { BlockScanner } from "./scan.ts";
+import {
+  addStats,
+  type BatchBlock,
+  type BatchResult,
+  ScanControl,
+  type ScanExecutor,
+  type ScanJob,
+} from "./scan-job.ts";
+import { Slices } from "./slices.ts";
+import type { QueryStats } from "./stats.ts";
+
+/**
+ * Compressed bytes of a query's first batch and of its largest. The first is one block, because the newest lines may
+ * be all that is wanted; 1 MiB is some 10 ms of work, so that workers end together and others get their turn.
+ */
+const FIRST_BATCH_BYTES = 64 * 1024;
+const BATCH_BYTES_MAX = 1024 * 1024;
+/** Blocks of a batch of mode `times`, which reads headers only. */
+const TIMES_FIRST_BLOCKS = 32;
+const TIMES_BLOCKS_MAX = 512;
+/** Batches of one query at the executor, for each of its threads: one under way, one next, one to come. */
+const AHEAD = 3;
+/** Blocks that a warning counts but does not list. */
+const WARNINGS_MAX = 10;
+
+export interface LogRunDeps {
+  readonly executor: ScanExecutor;
+  readonly plan: BlockPlan;
+  readonly stats: QueryStats;
+  readonly maxBytesRead: number;
+  readonly maxResultBytes: number;
+  readonly signal: AbortSignal;
+}
+
+/** One pass over the blocks of a plan: the best entries, and what could not be read. */
+export interface PassResult {
+  readonly entries: MergedEntries;
+  /** Each block that was looked at and may hold one of the entries, by its order. */
+  readonly blocks: ReadonlyMap<number, PlannedBlock>;
+  readonly lost: readonly LostBlock[];
+}
+
+export interface LostBlock {
+  readonly block: PlannedBlock;
+  readonly reason: string;
+}
+
+/**
+ * Runs `job` over a plan: open blocks here in slices, everything else in batches on the executor. Stops as soon as no
+ * block that is left can hold a better entry.
+ */
+export class LogPass {
+  private readonly job: ScanJob;
+  private readonly deps: LogRunDeps;
+  private readonly control: ScanControl;
+  private readonly entries: MergedEntries;
+  private readonly blocks = new Map<number, PlannedBlock>();
+  private readonly lost: LostBlock[] = [];
+  private readonly running = new Set<Promise<void>>();
+  private failure: unknown = null;
+  private scanner: BlockScanner | null = null;
+
+  constructor(job: ScanJob, deps: LogRunDeps) {
+    this.job = job;
+    this.deps = deps;
+    this.control = new ScanControl(job.control, job.backward);
+    this.entries = new MergedEntries(job.limit, job.backward, deps.maxResultBytes);
+  }
+
+  async run(): Promise<PassResult> {
+    const { plan, executor, signal } = this.deps;
+    const onAbort = () => this.control.stop();
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      await this.scan(plan);
+      await Promise.all(this.running);
+      if (this.failure !== null) throw this.failure;
+      signal.throwIfAborted();
+      return { entries: this.entries, blocks: this.blocks, lost: this.lost };
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      this.control.stop();
+      executor.end(this.job);
+    }
+  }
+
+  private async scan(plan: BlockPlan): Promise<void> {
+    const { signal, stats } = this.deps;
+    const growth = new BatchGrowth(this.job.mode === "times");
+    let batch: PlannedBlock[] = [];
+    for (;;) {
+      const block = await plan.next();
+      if (this.failure !== null || signal.aborted) return;
+      // Blocks come best first, so the first that can't help is the end.
+      if (block === null || !this.canHelp(block)) break;
+      stats.plannedBlocks++;
+      if (block.open !== null) {
+        await this.scanOpen(block);
+        continue;
+      }
+      batch.push(block);
+      if (growth.isEnough(batch)) {
+        await this.submit(batch);
+        batch = [];
+      }
+    }
+    await this.submit(batch);
+  }
+
+  /** Whether the best line that the block can hold would be kept. */
+  private canHelp({ timeMinNs, timeMaxNs, order }: PlannedBlock): boolean {
+    const { backward } = this.job;
+    const ns = backward ? timeMaxNs : timeMinNs;
+    const row = backward ? Number.MAX_SAFE_INTEGER : 0;
+    const sec = ns / 1_000_000_000n;
+    return this.entries.wants({ sec: Number(sec), nsec: Number(ns - sec * 1_000_000_000n), block: order, row });
+  }
+
+  private async submit(planned: readonly PlannedBlock[]): Promise<void> {
+    const { executor, stats } = this.deps;
+    while (this.running.size >= executor.parallel * AHEAD) await Promise.race(this.running);
+    // Others may have come back meanwhile with all that is wanted.
+    const blocks = planned.filter((block) => this.canHelp(block));
+    if (blocks.length === 0 || this.failure !== null || this.deps.signal.aborted) return;
+    for (const block of blocks) this.blocks.set(block.order, block);
+    stats.batches++;
+    const done = executor
+      .run(this.job, blocks.map(batchBlock))
+      .then((result) => this.take(result))
+      .catch((error: unknown) => this.fail(error))
+      .finally(() => this.running.delete(done));
+    this.running.add(done);
+  }
+
+  private take(result: BatchResult): void {
+    const { stats, maxBytesRead } = this.deps;
+    addStats(stats.stored, result.stats);
+    for (const { order, reason } of result.lost) {
+      const block = this.blocks.get(order);
+      if (block !== undefined) this.lost.push({ block, reason });
+    }
+    if (result.entries !== null) this.merge(result.entries);
+    checkBytesRead(stats.stored.textBytes + stats.open.textBytes, maxBytesRead);
+  }
+
+  private merge(entries: NonNullable<BatchResult["entries"]>): void {
+    this.entries.merge(entries);
+    const worst = this.entries.worst();
+    if (worst !== null) this.control.bound(joinNs(worst.sec, worst.nsec));
+  }
+
+  private fail(error: unknown): void {
+    this.failure ??= error;
+    this.control.stop();
+  }
+
+  private async scanOpen(block: PlannedBlock): Promise<void> {
+    const { open } = block;
+    if (open === null) return;
+    this.scanner ??= new BlockScanner(this.job);
+    const slices = new Slices();
+    for (let row = 0; row < open.rows; ) {
+      row = this.scanner.scanSlice(open, block.order, row, slices.deadline());
+      await slices.turn();
+      if (this.deps.signal.aborted) return;
+    }
+    const result = this.scanner.take();
+    addStats(this.deps.stats.open, result.stats);
+    if (result.entries !== null) this.merge(result.entries);
+    this.blocks.set(block.order, block);
+  }
+}
+
+/** How large the next batch may be. */
+class BatchGrowth {
+  private readonly byBlocks: boolean;
+  private enough: number;
+
+  constructor(byBlocks: boolean) {
+    this.byBlocks = byBlocks;
+    this.enough = byBlocks ? TIMES_FIRST_BLOCKS : FIRST_BATCH_BYTES;
+  }
+
+  /** True when the batch is large enough; the next one may then be larger. */
+  isEnough(batch: readonly PlannedBlock[]): boolean {
+    const size = this.byBlocks ? batch.length : batch.reduce((sum, { length }) => sum + length, 0);
+    if (size < this.enough) return false;
+    this.enough = Math.min(this.enough * 1.5, this.byBlocks ? TIMES_BLOCKS_MAX : BATCH_BYTES_MAX);
+    return true;
+  }
+}
+
+/** A planned block as a worker gets it. The bytes of one that is not in the store are copied, to be handed over. */
+export function batchBlock(block: PlannedBlock): BatchBlock {
+  const { order, offset, length, timeMinNs, timeMaxNs, segment, pending } = block;
+  const bytes = pending === null ? null : new Uint8Array(pending.bytes);
+  return { key: segment?.key ?? "", offset, length, order, timeMinNs, timeMaxNs, bytes, rows: null };
+}
+
+function checkBytesRead(bytes: number, bytesMax: number): void {
+  if (bytesMax === 0 || bytes <= bytesMax) return;
+  throw new WeirError(
+    "query_bytes_limit",
+    `the query would read too many bytes (query: ${bytes}B, limit: ${bytesMax}B); consider adding more specific stream selectors or reduce the time range of the query`,
+  );
+}
+
+/** Sentences about blocks whose lines are missing. */
+export function lostWarnings(lost: readonly LostBlock[]): string[] {
+  const lines = lost.slice(0, WARNINGS_MAX).map(({ block, reason }) => {
+    const where = block.segment === null ? "a block in memory" : `${block.segment.key} at byte ${block.offset}`;
+    return `${block.rows} lines are missing, because they could not be read: ${where}: ${reason}`;
+  });
+  if (lost.length > WARNINGS_MAX) lines.push(`and ${lost.length - WARNINGS_MAX} more blocks like these`);
+  return lines;
+}
+
+/** What a segment whose index can't be read costs. */
+export function lostSegmentWarning(key: string, lines: number, error: unknown): string {
+  return `up to ${lines} lines are missing, because the index of ${key} could not be read: ${messageOf(error)}`;
+}

@@ -1,0 +1,71 @@
+import { batchBlock, type LogRunDeps, type LostBlock, type PassResult } from "./log-run.ts";
+import { MergedEntries } from "./merge.ts";
+import type { PlannedBlock } from "./plan.ts";
+import { BlockScanner } from "./scan.ts";
+import { addStats, type BatchBlock, type BatchResult, type ScanJob } from "./scan-job.ts";
+
+/**
+ * Makes entries of the rows that a pass of mode `times` found: only the blocks that hold them are inflated. `job` has
+ * mode `rows` and the same limit and direction.
+ */
+export async function fetchRows(
+  pass: PassResult,
+  job: ScanJob,
+  { executor, stats, maxResultBytes, signal }: LogRunDeps,
+): Promise<{ entries: MergedEntries; lost: LostBlock[] }> {
+  const entries = new MergedEntries(job.limit, job.backward, maxResultBytes);
+  const lost: LostBlock[] = [];
+  const stored: BatchBlock[] = [];
+  const take = (result: BatchResult) => {
+    addStats(stats.stored, result.stats);
+    if (result.entries !== null) entries.merge(result.entries);
+    for (const { order, reason } of result.lost) {
+      const block = pass.blocks.get(order);
+      if (block !== undefined) lost.push({ block, reason });
+    }
+  };
+  for (const [block, rows] of rowsByBlock(pass)) {
+    if (block.open === null) {
+      stored.push({ ...batchBlock(block), rows });
+      continue;
+    }
+    const scanner = new BlockScanner(job);
+    scanner.scanBlock(block.open, block.order, rows);
+    const found = scanner.take();
+    addStats(stats.open, found.stats);
+    if (found.entries !== null) entries.merge(found.entries);
+  }
+  try {
+    const batches = evenly(stored, executor.parallel * 2);
+    for (const result of await Promise.all(batches.map((batch) => executor.run(job, batch)))) take(result);
+    signal.throwIfAborted();
+    return { entries, lost };
+  } finally {
+    executor.end(job);
+  }
+}
+
+/** The rows wanted of each block, in ascending order. */
+function rowsByBlock({ entries, blocks }: PassResult): Map<PlannedBlock, Uint32Array> {
+  const rows = new Map<number, number[]>();
+  for (let i = 0; i < entries.size; i++) {
+    const { block, row } = entries.key(i);
+    const known = rows.get(block);
+    if (known === undefined) rows.set(block, [row]);
+    else known.push(row);
+  }
+  const found = new Map<PlannedBlock, Uint32Array>();
+  for (const [order, list] of rows) {
+    const block = blocks.get(order);
+    if (block !== undefined) found.set(block, Uint32Array.from(list).sort());
+  }
+  return found;
+}
+
+/** At most `parts` batches of about the same number of blocks. */
+function evenly(blocks: readonly BatchBlock[], parts: number): BatchBlock[][] {
+  const size = Math.max(1, Math.ceil(blocks.length / parts));
+  const batches: BatchBlock[][] = [];
+  for (let i = 0; i < blocks.length; i += size) batches.push(blocks.slice(i, i + size));
+  return batches;
+}

@@ -1,0 +1,134 @@
+import type { PackedEntries } from "./entries.ts";
+
+/**
+ * What to do with each block:
+ * - `scan`: run the query over its lines.
+ * - `times`: take every row for its time alone, without inflating; entries come back without line and labels.
+ * - `rows`: make entries of the rows that a batch names.
+ */
+export type ScanMode = "scan" | "times" | "rows";
+
+/** An id that wanted rows have. */
+export interface WantedId {
+  /** Of core/line.ts. */
+  readonly slot: number;
+  /** The id's last 8 bytes. */
+  readonly low8: Uint8Array;
+  /** The whole ids, as metadata has them, that are meant; null: any with these last bytes. */
+  readonly texts: readonly string[] | null;
+}
+
+/** A query as a scanner needs it. Plain data, so that it can be posted to a thread. */
+export interface ScanJob {
+  readonly id: number;
+  readonly mode: ScanMode;
+  /** A log query in LogQL. */
+  readonly query: string;
+  /** When set, only rows with one of these ids are looked at. */
+  readonly ids: readonly WantedId[] | null;
+  /** Lines at `startNs` up to, not including, `endNs`. */
+  readonly startNs: bigint;
+  readonly endNs: bigint;
+  readonly limit: number;
+  readonly backward: boolean;
+  /** Group by stream labels alone and give metadata and parsed labels as detail. */
+  readonly categorize: boolean;
+  readonly control: SharedArrayBuffer;
+}
+
+/** One block of a batch: a place in an object, or the bytes of a member that is not in the store yet. */
+export interface BatchBlock {
+  readonly key: string;
+  readonly offset: number;
+  readonly length: number;
+  /** PlannedBlock.order. */
+  readonly order: number;
+  readonly timeMinNs: bigint;
+  readonly timeMaxNs: bigint;
+  readonly bytes: Uint8Array | null;
+  /** For mode `rows`. */
+  readonly rows: Uint32Array | null;
+}
+
+export interface ScanStats {
+  blocks: number;
+  /** Rows of the blocks looked at. */
+  lines: number;
+  /** Bytes of text inflated or searched. */
+  textBytes: number;
+  /** Bytes of gzip members read. */
+  readBytes: number;
+  /** Lines that passed every filter and lie in the time range. */
+  matched: number;
+}
+
+export const emptyStats = (): ScanStats => ({ blocks: 0, lines: 0, textBytes: 0, readBytes: 0, matched: 0 });
+
+export function addStats(sum: ScanStats, more: ScanStats): void {
+  sum.blocks += more.blocks;
+  sum.lines += more.lines;
+  sum.textBytes += more.textBytes;
+  sum.readBytes += more.readBytes;
+  sum.matched += more.matched;
+}
+
+export interface BatchResult {
+  /** At most `limit` entries, best first; null for none. */
+  readonly entries: PackedEntries | null;
+  readonly stats: ScanStats;
+  /** Blocks that could not be read, and why. Their lines are missing from the entries. */
+  readonly lost: readonly { readonly order: number; readonly reason: string }[];
+}
+
+/** Runs batches somewhere: in worker threads, or in this one. */
+export interface ScanExecutor {
+  /** How many batches can make progress at one time. */
+  readonly parallel: number;
+  run(job: ScanJob, blocks: readonly BatchBlock[]): Promise<BatchResult>;
+  /** The job gets no further batches. */
+  end(job: ScanJob): void;
+  close(): Promise<void>;
+}
+
+const INT64_MIN = -(2n ** 63n);
+const INT64_MAX = 2n ** 63n - 1n;
+
+/**
+ * What the main thread says to the scanners of a query while they run: stop, and from which time on nothing better
+ * can be found. Two signed 64-bit integers in shared memory: [0] the time bound in nanoseconds, [1] 1 for stop.
+ */
+export class ScanControl {
+  readonly memory: SharedArrayBuffer;
+  private readonly words: BigInt64Array;
+  private readonly backward: boolean;
+
+  constructor(memory: SharedArrayBuffer, backward: boolean) {
+    this.memory = memory;
+    this.words = new BigInt64Array(memory);
+    this.backward = backward;
+  }
+
+  static create(backward: boolean): ScanControl {
+    const control = new ScanControl(new SharedArrayBuffer(16), backward);
+    Atomics.store(control.words, 0, backward ? INT64_MIN : INT64_MAX);
+    return control;
+  }
+
+  stop(): void {
+    Atomics.store(this.words, 1, 1n);
+  }
+
+  get stopped(): boolean {
+    return Atomics.load(this.words, 1) !== 0n;
+  }
+
+  /** Lines before (backward) or after (forward) `ns` are no longer wanted. */
+  bound(ns: bigint): void {
+    Atomics.store(this.words, 0, ns);
+  }
+
+  wantsBlock(timeMinNs: bigint, timeMaxNs: bigint): boolean {
+    const ns = Atomics.load(this.words, 0);
+    return this.backward ? timeMaxNs >= ns : timeMinNs <= ns;
+  }
+}

@@ -1,0 +1,206 @@
+import { ID_NAMES } from "../core/line.ts";
+import { splitNs } from "../core/time.ts";
+import type { BlockView } from "../store/view.ts";
+import { BestEntries, type PackedEntries } from "./entries.ts";
+import { LineQuery } from "./line-query.ts";
+import { emptyStats, ScanControl, type ScanJob, type ScanStats } from "./scan-job.ts";
+
+/** Rows of one step of a sliced scan: some 10 to 200 us of work, so that a slice ends close to its time. */
+const SLICE_ROWS = 128;
+
+/** Runs one job over blocks and keeps the best entries. The same in a worker thread and in the main thread. */
+export class BlockScanner {
+  private readonly job: ScanJob;
+  private readonly control: ScanControl;
+  private readonly query: LineQuery;
+  private readonly best: BestEntries;
+  private readonly startSec: number;
+  private readonly startNsec: number;
+  private readonly endSec: number;
+  private readonly endNsec: number;
+  private stats: ScanStats = emptyStats();
+  private candidates = new Uint32Array(2048);
+  private count = 0;
+
+  /** Throws QueryError when the job's query can't be run. */
+  constructor(job: ScanJob) {
+    this.job = job;
+    this.control = new ScanControl(job.control, job.backward);
+    this.query = new LineQuery(job.query, job.categorize);
+    this.best = new BestEntries(job.limit, job.backward);
+    ({ sec: this.startSec, nsec: this.startNsec } = splitNs(job.startNs));
+    ({ sec: this.endSec, nsec: this.endNsec } = splitNs(job.endNs));
+  }
+
+  get stopped(): boolean {
+    return this.control.stopped;
+  }
+
+  /** Whether a block with these times can still help. */
+  wantsBlock(timeMinNs: bigint, timeMaxNs: bigint): boolean {
+    return this.control.wantsBlock(timeMinNs, timeMaxNs);
+  }
+
+  /** Looks at all of a block, or at `rows` of it. Throws what reading the block throws; entries found before stay. */
+  scanBlock(view: BlockView, order: number, rows: Uint32Array | null): void {
+    this.countBlock(view);
+    this.count = 0;
+    if (rows !== null) this.setCandidates(rows);
+    else if (this.job.ids !== null) this.setCandidates(this.rowsWithIds(view));
+    else {
+      const { from, to } = this.rowRange(view);
+      this.findCandidates(view, from, to);
+    }
+    this.takeCandidates(view, order);
+  }
+
+  /**
+   * Looks at an open block until about `deadline`, from where `done` rows have been looked at. Gives how many have been
+   * then; `view.rows` at the end.
+   */
+  scanSlice(view: BlockView, order: number, done: number, deadline: number): number {
+    if (done === 0) this.countBlock(view);
+    if (this.job.ids !== null) {
+      this.setCandidates(this.rowsWithIds(view));
+      this.takeCandidates(view, order);
+      return view.rows;
+    }
+    const { from, to } = view.sorted ? this.rowRange(view) : { from: 0, to: view.rows };
+    const total = to - from;
+    while (done < total) {
+      const step = Math.min(SLICE_ROWS, total - done);
+      const begin = this.job.backward ? to - done - step : from + done;
+      // In a sorted block the first row that is not wanted is followed by none that is.
+      const first = this.job.backward ? begin + step - 1 : begin;
+      if (view.sorted && !this.best.wants(view.sec[first], view.nsec[first], order, first)) return view.rows;
+      this.count = 0;
+      this.findCandidates(view, begin, begin + step);
+      this.takeCandidates(view, order);
+      done += step;
+      if (performance.now() >= deadline) break;
+    }
+    return done < total ? done : view.rows;
+  }
+
+  /** What was found since the last call. */
+  take(): { entries: PackedEntries | null; stats: ScanStats } {
+    const { stats } = this;
+    this.stats = emptyStats();
+    return { entries: this.best.take(), stats };
+  }
+
+  private countBlock(view: BlockView): void {
+    this.stats.blocks++;
+    this.stats.lines += view.rows;
+    if (this.job.mode !== "times") this.stats.textBytes += view.textBytes;
+  }
+
+  private setCandidates(rows: ArrayLike<number>): void {
+    this.reserve(rows.length);
+    this.candidates.set(rows);
+    this.count = rows.length;
+  }
+
+  private reserve(count: number): void {
+    if (count <= this.candidates.length) return;
+    const larger = new Uint32Array(Math.max(count, this.candidates.length * 2));
+    larger.set(this.candidates.subarray(0, this.count));
+    this.candidates = larger;
+  }
+
+  /** Rows `from` up to `to` that may match by the query's literals, in ascending order. */
+  private findCandidates(view: BlockView, from: number, to: number): void {
+    if (from >= to) return;
+    this.reserve(to - from);
+    const { candidates } = this;
+    const { search } = this.query;
+    if (search === null || this.job.mode === "times") {
+      for (let row = from; row < to; row++) candidates[this.count++] = row;
+      return;
+    }
+    // A part of a block ends at a line's end, so that a search for what is not there does not read on.
+    const text = to === view.rows ? view.text : view.text.subarray(0, view.lineStarts[to]);
+    search.eachRow(
+      text,
+      () => view.lineStarts,
+      from,
+      to,
+      (row) => {
+        candidates[this.count++] = row;
+        return true;
+      },
+    );
+  }
+
+  private takeCandidates(view: BlockView, order: number): void {
+    if (this.count === 0) return;
+    const { candidates, count, best, query } = this;
+    const { backward, mode } = this.job;
+    const { sec, nsec, sorted } = view;
+    for (let i = 0; i < count; i++) {
+      const row = candidates[backward ? count - 1 - i : i];
+      const s = sec[row];
+      const n = nsec[row];
+      if (!best.wants(s, n, order, row)) {
+        if (sorted) return;
+        continue;
+      }
+      if (!this.inRange(s, n)) continue;
+      if (mode === "times") {
+        this.stats.matched++;
+        best.add(s, n, order, row, "", "", null);
+        continue;
+      }
+      const found = query.judge(view, row);
+      if (found === null) continue;
+      this.stats.matched++;
+      best.add(s, n, order, row, found.group, found.detail, found.line);
+    }
+  }
+
+  private inRange(sec: number, nsec: number): boolean {
+    if (sec < this.startSec || (sec === this.startSec && nsec < this.startNsec)) return false;
+    return sec < this.endSec || (sec === this.endSec && nsec < this.endNsec);
+  }
+
+  /** The rows of a sorted block that lie in the time range. */
+  private rowRange(view: BlockView): { from: number; to: number } {
+    return {
+      from: firstAtOrAfter(view, this.startSec, this.startNsec),
+      to: firstAtOrAfter(view, this.endSec, this.endNsec),
+    };
+  }
+
+  /** Rows with one of the wanted ids, in ascending order. */
+  private rowsWithIds(view: BlockView): number[] {
+    const { ids } = this.job;
+    const rows = new Set<number>();
+    for (const { slot, low8, texts } of ids ?? []) {
+      for (const row of view.rowsWithId(slot, low8)) {
+        if (texts === null || hasId(view, row, ID_NAMES[slot], texts)) rows.add(row);
+      }
+    }
+    return [...rows].sort((a, b) => a - b);
+  }
+}
+
+/** Whether the row's metadata `name` is one of `texts`, or its list of further ids (`<name>_alt`, by comma) has one. */
+function hasId(view: BlockView, row: number, name: string, texts: readonly string[]): boolean {
+  return view
+    .metadata(row)
+    .some(([key, value]) =>
+      key === name ? texts.includes(value) : key === `${name}_alt` && value.split(",").some((id) => texts.includes(id)),
+    );
+}
+
+/** The first row of a sorted block at or after a time. */
+function firstAtOrAfter({ sec, nsec, rows }: BlockView, wantSec: number, wantNsec: number): number {
+  let low = 0;
+  let high = rows;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sec[middle] < wantSec || (sec[middle] === wantSec && nsec[middle] < wantNsec)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,134 @@
+import { compileRegex, type Regex } from "../../codec/re2.ts";
+import { messageOf } from "../../core/errors.ts";
+import type { LineFilterOp, LineFilterOperand, StageOf } from "../syntax/ast.ts";
+import { stageError } from "../syntax/errors.ts";
+import { hasRawBytes, utf8Bytes } from "../syntax/strings.ts";
+import type { Entry } from "./entry.ts";
+import { containsAddress, parseIpPattern } from "./ip.ts";
+import { LiteralProbe } from "./literal-probe.ts";
+import { checkLinePattern, splitPattern } from "./pattern-text.ts";
+import type { LineStage } from "./stage.ts";
+
+/** One line filter, ready to run. */
+export interface LineTest {
+  readonly test: LineStage;
+  /** Literals of which each line that passes has at least one of every group. */
+  readonly groups: readonly (readonly Buffer[])[];
+  /** The groups say all: a line that has one of each passes. */
+  readonly isCovered: boolean;
+  /** Every line passes, or none does. */
+  readonly constant: boolean | null;
+}
+
+/** Compiles a line filter. `stage` is its text for errors. Throws QueryError. */
+export function compileLineFilter(filter: StageOf<"line_filter">, stage: string): LineTest {
+  const operands = filter.operands.map((operand) => compileOperand(filter.op, operand, stage));
+  const isPositive = filter.op[0] === "|";
+  if (operands.some((one) => one.constant === true)) return always(isPositive);
+  const tests = operands.map((one) => one.test);
+  const test: LineStage = tests.length === 1 ? tests[0] : (entry) => tests.some((one) => one(entry));
+  if (!isPositive) return { test: (entry) => !test(entry), groups: [], isCovered: false, constant: null };
+  if (operands.length === 1) return operands[0];
+  // A choice of operands needs a literal of one of them: a group made of one group of each, if each has one.
+  const covered = operands.every((one) => one.isCovered && one.groups.length === 1);
+  const lists = operands.map((one) => one.groups[0]);
+  const group = lists.every((list) => list !== undefined) ? lists.flat() : null;
+  return { test, groups: group === null ? [] : [group], isCovered: covered, constant: null };
+}
+
+function always(passes: boolean): LineTest {
+  return { test: () => passes, groups: [], isCovered: false, constant: passes };
+}
+
+/** Whether a line has what the operand says, the filter's negation aside. */
+function compileOperand(op: LineFilterOp, { text, ip }: LineFilterOperand, stage: string): LineTest {
+  if (ip) return compileIp(op, text, stage);
+  switch (op) {
+    case "|=":
+    case "!=":
+      return literalTest([utf8Bytes(text)]);
+    case "|~":
+    case "!~":
+      return regexTest(compileOrFail(text, stage));
+    case "|>":
+    case "!>":
+      return patternTest(text, stage);
+  }
+}
+
+function compileIp(op: LineFilterOp, pattern: string, stage: string): LineTest {
+  if (op !== "|=" && op !== "!=") throw stageError(stage, "ip: invalid operation");
+  const range = parseIpPattern(pattern);
+  if (range === null) throw stageError(stage, `ip: invalid pattern: ${JSON.stringify(pattern)}`);
+  return { test: (entry) => containsAddress(entry.latin1, range), groups: [], isCovered: false, constant: null };
+}
+
+function compileOrFail(pattern: string, stage: string): Regex {
+  try {
+    return compileRegex(pattern);
+  } catch (error) {
+    throw stageError(stage, messageOf(error), error);
+  }
+}
+
+/** At least one of the literals, byte for byte. */
+function literalTest(literals: readonly Buffer[]): LineTest {
+  if (literals.some((literal) => literal.length === 0)) return always(true);
+  const test = anyOf(literals);
+  return { test, groups: [literals], isCovered: true, constant: null };
+}
+
+function anyOf(literals: readonly Buffer[]): LineStage {
+  const probes = literals.map((literal) => new LiteralProbe(literal));
+  const [only] = probes;
+  if (probes.length === 1) return (entry) => only.isIn(entry);
+  return (entry) => {
+    for (const probe of probes) if (probe.isIn(entry)) return true;
+    return false;
+  };
+}
+
+function regexTest(regex: Regex): LineTest {
+  if (regex.choice !== null) return literalTest(regex.choice.map((text) => Buffer.from(text, "utf8")));
+  const groups = regex.literalGroups.map((group) => group.map((text) => Buffer.from(text, "utf8")));
+  // The most telling group stands before the engine; the others would cost more than they save.
+  const first = groups.length > 0 ? anyOf(groups[0]) : null;
+  const test: LineStage =
+    first === null ? (entry) => regex.test(entry.text) : (entry) => first(entry) && regex.test(entry.text);
+  return { test, groups, isCovered: false, constant: null };
+}
+
+function patternTest(pattern: string, stage: string): LineTest {
+  const problem = checkLinePattern(pattern);
+  if (problem !== null) throw stageError(stage, problem);
+  const parts = splitPattern(pattern);
+  const literals = parts.flatMap((part) => ("literal" in part ? [utf8Bytes(part.literal)] : []));
+  const bytes = literals.map((literal) => literal.toString("latin1"));
+  const endsInCapture = parts.length > 0 && "capture" in parts[parts.length - 1];
+  const beginsWithLiteral = parts.length > 0 && "literal" in parts[0];
+  const test = (entry: Entry) => matchesPattern(entry.latin1, bytes, beginsWithLiteral, endsInCapture);
+  const groups = hasRawBytes(pattern) ? [] : literals.map((literal) => [literal]);
+  return { test, groups, isCovered: false, constant: null };
+}
+
+/**
+ * The literals in order, each at its first place after the one before; captures between them take at least one byte.
+ * The line must end with the pattern, but it need not begin with it: a leading literal may stand anywhere.
+ */
+function matchesPattern(
+  line: string,
+  literals: readonly string[],
+  beginsWithLiteral: boolean,
+  endsInCapture: boolean,
+): boolean {
+  if (line === "" || (literals.length === 0 && !endsInCapture)) {
+    return line === "" && literals.length === 0 && !endsInCapture;
+  }
+  let at = 0;
+  for (let i = 0; i < literals.length; i++) {
+    const found = line.indexOf(literals[i], at);
+    if (found === -1 || (found === at && !(i === 0 && beginsWithLiteral))) return false;
+    at = found + literals[i].length;
+  }
+  return endsInCapture === at < line.length;
+}

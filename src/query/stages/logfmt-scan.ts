@@ -1,0 +1,123 @@
+/**
+ * Takes a line apart into `key=value` pairs: one after the other, without building anything but key and value.
+ * Values are bare or in double quotes with Go's escapes. A malformed pair (`=x`, `a=1=2`, an unterminated quote) gives an
+ * error, and reading goes on after the next space.
+ * The rules are those of github.com/go-logfmt/logfmt as Loki has them, error texts included.
+ */
+export class LogfmtScanner {
+  private text = "";
+  private at = 0;
+  keyFrom = 0;
+  keyTo = 0;
+  /** The value as it stands; for a quoted one what is between the quotes. */
+  valueFrom = 0;
+  valueTo = 0;
+  /** The value's text where it had escapes; null for text[valueFrom, valueTo). */
+  unescaped: string | null = null;
+  error = "";
+
+  open(text: string): void {
+    this.text = text;
+    this.at = 0;
+  }
+
+  /** Goes to the next pair. "end" after the last; "bad" for a malformed one, which is stepped over. */
+  next(): "pair" | "bad" | "end" {
+    const { text } = this;
+    let at = this.at;
+    while (at < text.length && text.charCodeAt(at) <= 0x20) at++;
+    this.keyFrom = at;
+    this.unescaped = null;
+    if (at === text.length) {
+      this.at = at;
+      return "end";
+    }
+    for (; ; at++) {
+      // NaN, behind the end, is neither of these.
+      const c = text.charCodeAt(at);
+      if (c === 0x3d) {
+        if (at === this.keyFrom) return this.unexpected("=", at);
+        this.keyTo = at;
+        return this.value(at + 1);
+      }
+      if (c === 0x22) return this.unexpected('"', at);
+      if (c <= 0x20 || at >= text.length) {
+        this.keyTo = at;
+        this.valueFrom = at;
+        this.valueTo = at;
+        this.at = at;
+        return "pair";
+      }
+    }
+  }
+
+  private value(at: number): "pair" | "bad" {
+    const { text } = this;
+    if (text.charCodeAt(at) === 0x22) return this.quoted(at);
+    this.valueFrom = at;
+    for (; at < text.length; at++) {
+      const c = text.charCodeAt(at);
+      if (c <= 0x20) break;
+      if (c === 0x3d || c === 0x22) return this.unexpected(c === 0x3d ? "=" : '"', at);
+    }
+    this.valueTo = at;
+    this.at = at;
+    return "pair";
+  }
+
+  private quoted(quote: number): "pair" | "bad" {
+    const { text } = this;
+    let escaped = false;
+    for (let at = quote + 1; at < text.length; at++) {
+      const c = text.charCodeAt(at);
+      if (c === 0x5c) {
+        escaped = true;
+        at++;
+      } else if (c === 0x22) {
+        this.valueFrom = quote + 1;
+        this.valueTo = at;
+        this.at = at + 1;
+        if (!escaped) return "pair";
+        this.unescaped = unquoteLogfmt(text.slice(quote + 1, at));
+        if (this.unescaped !== null) return "pair";
+        this.error = syntaxError(at + 2, "invalid quoted value");
+        return "bad";
+      }
+    }
+    this.error = syntaxError(text.length + 1, "unterminated quoted value");
+    return this.skip(quote);
+  }
+
+  private unexpected(char: string, at: number): "bad" {
+    this.error = syntaxError(at + 1, `unexpected '${char}'`);
+    return this.skip(at);
+  }
+
+  private skip(at: number): "bad" {
+    while (at < this.text.length && this.text.charCodeAt(at) > 0x20) at++;
+    this.at = at;
+    return "bad";
+  }
+}
+
+function syntaxError(position: number, what: string): string {
+  return `logfmt syntax error at pos ${position} : ${what}`;
+}
+
+const ESCAPE = /\\(?:(["\\/'])|([bfnrt])|u([0-9a-fA-F]{4}))|\\/g;
+const LETTERS: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
+
+/** Resolves the escapes of a quoted value, which are JSON's and `\'`; null for any other. */
+function unquoteLogfmt(content: string): string | null {
+  let valid = true;
+  const out = content.replace(ESCAPE, (_, plain?: string, letter?: string, unicode?: string) => {
+    if (plain !== undefined) return plain;
+    if (letter !== undefined) return LETTERS[letter];
+    if (unicode !== undefined) return String.fromCharCode(Number.parseInt(unicode, 16));
+    valid = false;
+    return "";
+  });
+  if (!valid || /[\x00-\x1f]/.test(content)) return null;
+  // Surrogates that found no partner.
+  return Buffer.from(out, "utf8").toString("utf8");
+}

@@ -1,0 +1,49 @@
+import { type Expr, isLog, type LogExpr, type Matcher } from "./ast.ts";
+import { Cursor } from "./cursor.ts";
+import { parseError, QueryError } from "./errors.ts";
+import { ExprParser } from "./parse-metric.ts";
+import { parseSelectorTokens } from "./parse-stages.ts";
+import { validate } from "./validate.ts";
+
+/** A query of this many bytes of UTF-8 is refused. */
+const INPUT_MAX = 131_072;
+
+/** Parses and validates a LogQL query. Throws QueryError with Loki's text. */
+export function parseQuery(text: string): Expr {
+  checkSize(text);
+  const parser = new ExprParser(new Cursor(text));
+  const expr = parser.query();
+  validate(expr, parser.problems);
+  return expr;
+}
+
+/** Parses a query that must be a log query, for live tail and the like. */
+export function parseLogQuery(text: string): LogExpr {
+  const expr = parseQuery(text);
+  if (!isLog(expr)) throw new QueryError("only log selector is supported");
+  return expr;
+}
+
+/**
+ * Parses a plain stream selector, as the label and series endpoints take it. Throws QueryError, with
+ * `only label matchers are supported` when there is more than matchers.
+ */
+export function parseSelector(text: string): readonly Matcher[] {
+  const expr = parseQuery(text);
+  if (!isLog(expr) || expr.stages.length > 0) throw new QueryError("only label matchers are supported");
+  return expr.matchers;
+}
+
+/** A selector that may match everything: `{}` is allowed here, as for volume. Throws QueryError. */
+export function parseAnySelector(text: string): readonly Matcher[] {
+  checkSize(text);
+  const cursor = new Cursor(text);
+  const matchers = parseSelectorTokens(cursor);
+  if (!cursor.is("$end")) throw new QueryError("only label matchers are supported");
+  return matchers;
+}
+
+function checkSize(text: string): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes >= INPUT_MAX) throw parseError(`input size too long (${bytes} > ${INPUT_MAX})`);
+}

@@ -1,0 +1,79 @@
+import type { Labels } from "../core/labels.ts";
+import { ID_ABSENT, ID_BYTES, ID_NAMES, ID_SLOTS, type SharedMetadata, type StreamHandle } from "../core/line.ts";
+import { type IdRows, idText } from "./id-column.ts";
+import type { OpenBlock } from "./open-block.ts";
+import { OpenColumn } from "./open-column.ts";
+import type { BlockView } from "./view.ts";
+
+/** The first rows of a block that may go on growing. Copies nothing but references. */
+export class OpenBlockView implements BlockView {
+  readonly tenant: string;
+  readonly labels: Labels;
+  readonly canonical: string;
+  readonly rows: number;
+  readonly sec: Float64Array;
+  readonly nsec: Uint32Array;
+  readonly sorted: boolean;
+  readonly textBytes: number;
+  readonly text: Buffer;
+  readonly lineStarts: Uint32Array;
+  private readonly block: OpenBlock;
+  private readonly ids: readonly (IdRows | null)[];
+  private readonly sharedSets: readonly SharedMetadata[];
+  private readonly sharedCodes: Uint32Array | null;
+  private readonly columns: readonly Pick<OpenColumn, "name" | "rows" | "codes" | "count" | "values">[];
+
+  constructor(stream: StreamHandle, block: OpenBlock) {
+    block.viewed = true;
+    this.block = block;
+    this.tenant = stream.tenant;
+    this.labels = stream.labels;
+    this.canonical = stream.canonical;
+    this.rows = block.rows;
+    this.sec = block.sec;
+    this.nsec = block.nsec;
+    this.sorted = block.sorted;
+    this.textBytes = block.textBytes;
+    this.text = block.text.subarray(0, block.textBytes);
+    this.lineStarts = block.starts.subarray(0, block.rows + 1);
+    this.ids = [...block.ids];
+    this.sharedSets = block.sharedSets;
+    this.sharedCodes = block.sharedCodes;
+    this.columns = block.columns.map(({ name, rows, codes, count, values }) => ({ name, rows, codes, count, values }));
+  }
+
+  /** May say true for a newline in a line that came after this view was taken; the starts tell lines apart anyway. */
+  get hasNewlines(): boolean {
+    return this.block.hasNewlines();
+  }
+
+  metadata(row: number): [string, string][] {
+    const out: [string, string][] = [];
+    for (let slot = 0; slot < ID_SLOTS; slot++) {
+      const ids = this.ids[slot];
+      if (ids === null || ids.at[row] === ID_ABSENT) continue;
+      const size = ID_BYTES[slot];
+      out.push([ID_NAMES[slot], idText(slot, new Uint8Array(ids.words.buffer, row * size, size))]);
+    }
+    for (const [name, value] of this.sharedSets[this.sharedCodes === null ? 0 : this.sharedCodes[row]].pairs) {
+      out.push([name, value]);
+    }
+    for (const { name, rows, codes, count, values } of this.columns) {
+      const value = OpenColumn.valueAt(rows, codes, count, values, row);
+      if (value !== null) out.push([name, value]);
+    }
+    return out;
+  }
+
+  rowsWithId(slot: number, low8: Uint8Array): number[] {
+    const ids = this.ids[slot];
+    const out: number[] = [];
+    if (ids === null || ids === undefined) return out;
+    const [low, high] = new Uint32Array(Uint8Array.from(low8).buffer);
+    const stride = ID_BYTES[slot] / 4;
+    for (let row = 0, at = stride - 2; row < this.rows; row++, at += stride) {
+      if (ids.words[at] === low && ids.words[at + 1] === high && ids.at[row] !== ID_ABSENT) out.push(row);
+    }
+    return out;
+  }
+}

@@ -1,0 +1,61 @@
+import { z } from "zod";
+
+const MIB = 1024 * 1024;
+
+/** The `store:` part of the configuration, as far as writing and reading segments goes. */
+export const storeOptions = z.strictObject({
+  level: z
+    .int()
+    .min(1)
+    .max(9)
+    .default(6)
+    .describe(
+      "gzip level of blocks, 1 to 9. Level 6 stores about 15% less than level 1 for twice its CPU time; above 6 there is next to nothing to gain.",
+    ),
+  block_bytes: z
+    .int()
+    .min(4096)
+    .max(MIB)
+    .default(256 * 1024)
+    .describe(
+      "Text of a block at most. 256 KiB is where larger blocks no longer compress noticeably better, and a query inflates a whole block for one line.",
+    ),
+  segment_bytes: z
+    .int()
+    .min(64 * 1024)
+    .max(1024 * MIB)
+    .default(16 * MIB)
+    .describe(
+      "Compressed bytes that make a segment due. 16 MiB keeps the number of objects low while a failed upload costs little to repeat.",
+    ),
+  flush_age_ms: z
+    .int()
+    .min(10)
+    .default(300_000)
+    .describe(
+      "Age of the oldest line in memory that makes a segment due. Five minutes bound what a restart has to read again from the intake log.",
+    ),
+  memory_bytes: z
+    .int()
+    .min(MIB)
+    .default(96 * MIB)
+    .describe(
+      "Memory for open and pending blocks. A segment is due at 60% of it, and beyond it the intake waits; 96 MiB hold about 300 streams at full block size.",
+    ),
+  compress_parallel: z
+    .int()
+    .min(1)
+    .max(64)
+    .default(2)
+    .describe(
+      "Blocks that are compressed at once. Two of libuv's four threads, so that the intake log's writes never wait behind compression.",
+    ),
+  index_cache_bytes: z
+    .int()
+    .min(0)
+    .default(64 * MIB)
+    .describe("Memory for segments' indexes. 64 MiB hold the indexes of about 5 GB of stored lines."),
+});
+
+export type StoreOptions = z.output<typeof storeOptions>;
+export const defaultStoreOptions: StoreOptions = storeOptions.parse({});

@@ -1,0 +1,120 @@
+import { writeVarint, writeVarintBig } from "../codec/varint.ts";
+import { corrupt, type Place } from "./errors.ts";
+
+/*
+ * TIMES section: the times of a block's rows, in order. The first is the header's least time and is not repeated.
+ *
+ *   offset  size  field
+ *        0     1  unit     0 nanoseconds, 1 microseconds, 2 milliseconds, 3 seconds: the coarsest that is exact for all rows
+ *        1        deltas   for each row but the first an unsigned varint (LEB128): units since the row before
+ *
+ *   Times 5 s, 5.25 s, 6 s  ->  02 fa01 ee05     (milliseconds; 250, 750)
+ */
+const UNIT_NS: readonly number[] = [1, 1_000, 1_000_000, 1_000_000_000];
+/** 2^84: the longest span that seconds up to 2^53 can make, so 12 varint bytes; each row takes at most this many. */
+export const TIME_BYTES_MAX = 13;
+/** Seconds between two rows up to which a delta in nanoseconds, below 2^35, takes 5 bytes at most. */
+export const SHORT_DELTA_SEC = 33;
+export const SHORT_DELTA_BYTES = 5;
+/** Seconds between two rows up to which the delta in nanoseconds is an exact double. */
+const EXACT_DELTA_SEC = 9_000_000;
+
+/** Writes the section's data at `at` and returns the offset after it. Row i of the block is row order[i] of the arrays. */
+export function encodeTimes(
+  out: Uint8Array,
+  at: number,
+  sec: Float64Array,
+  nsec: Uint32Array,
+  order: Uint32Array | null,
+  rows: number,
+): number {
+  let unit = UNIT_NS[3];
+  for (let i = 0; i < rows && unit > 1; i++) {
+    while (nsec[i] % unit !== 0) unit /= 1000;
+  }
+  out[at++] = UNIT_NS.indexOf(unit);
+  let row = order === null ? 0 : order[0];
+  let lastSec = sec[row];
+  let lastNsec = nsec[row];
+  for (let i = 1; i < rows; i++) {
+    row = order === null ? i : order[i];
+    const seconds = sec[row] - lastSec;
+    const rest = nsec[row] - lastNsec;
+    if (seconds < EXACT_DELTA_SEC) at = writeVarint(out, at, (seconds * 1e9 + rest) / unit);
+    else at = writeVarintBig(out, at, (BigInt(seconds) * 1_000_000_000n + BigInt(rest)) / BigInt(unit));
+    lastSec = sec[row];
+    lastNsec = nsec[row];
+  }
+  return at;
+}
+
+export interface Times {
+  readonly sec: Float64Array;
+  readonly nsec: Uint32Array;
+}
+
+/** Reads the data bytes[at, end) of `rows` rows that begin at a time. Throws `block_corrupt`. */
+export function decodeTimes(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  rows: number,
+  minSec: number,
+  minNsec: number,
+  place: Place,
+): Times {
+  const sec = new Float64Array(rows);
+  const nsec = new Uint32Array(rows);
+  const unitNs = at < end ? UNIT_NS[bytes[at++]] : undefined;
+  if (unitNs === undefined) throw corrupt("block_corrupt", "time unit", "another", "0 to 3", place, at);
+  const unitsASecond = 1e9 / unitNs;
+  let s = minSec;
+  let n = minNsec;
+  sec[0] = s;
+  nsec[0] = n;
+  for (let i = 1; i < rows; i++) {
+    let delta = 0;
+    let scale = 1;
+    const start = at;
+    let byte = 0x80;
+    // Seven bytes make at most 2^49, which leaves every step below exact.
+    while (byte >= 0x80 && at - start < 7 && at < end) {
+      byte = bytes[at++];
+      delta += (byte & 0x7f) * scale;
+      scale *= 0x80;
+    }
+    if (byte >= 0x80) {
+      const wide = readWide(bytes, start, end);
+      if (wide === null) throw corrupt("block_corrupt", "time delta", "cut or too long", "a varint", place, start);
+      at = wide.at;
+      const ns = wide.value * BigInt(unitNs) + BigInt(n);
+      s += Number(ns / 1_000_000_000n);
+      n = Number(ns % 1_000_000_000n);
+    } else {
+      if (delta >= unitsASecond) {
+        const seconds = Math.floor(delta / unitsASecond);
+        s += seconds;
+        delta -= seconds * unitsASecond;
+      }
+      n += delta * unitNs;
+      if (n >= 1e9) {
+        n -= 1e9;
+        s++;
+      }
+    }
+    sec[i] = s;
+    nsec[i] = n;
+  }
+  if (at !== end) throw corrupt("block_corrupt", "end of the times", at, end, place, at);
+  return { sec, nsec };
+}
+
+function readWide(bytes: Uint8Array, at: number, end: number): { value: bigint; at: number } | null {
+  let value = 0n;
+  for (let i = 0; i < TIME_BYTES_MAX && at < end; i++) {
+    const byte = bytes[at++];
+    value |= BigInt(byte & 0x7f) << BigInt(7 * i);
+    if (byte < 0x80) return { value, at };
+  }
+  return null;
+}

@@ -1,0 +1,69 @@
+import { Command } from "commander";
+import { describe, expect, test } from "vitest";
+import { addSettings, readSettings, SETTINGS } from "../../src/cli/settings.ts";
+import { read } from "../house/files.ts";
+
+function settingsOf(argv: string[], env: Record<string, string> = {}) {
+  const command = addSettings(new Command("run")).exitOverride();
+  command.parse(argv, { from: "user" });
+  return readSettings(command, env);
+}
+
+describe("settings", () => {
+  const help = addSettings(new Command("run").configureHelp({ helpWidth: 1000 })).helpInformation();
+  const operations = read("docs/operations.md");
+
+  test.each(SETTINGS)("--$flag is in the help and in docs/operations.md", ({ flag, value, env, path }) => {
+    const line = help.split("\n").find((text) => text.includes(`--${flag} <${value}>`)) ?? "";
+    expect(line).toContain(env);
+    const row = operations.split("\n").find((text) => text.startsWith(`| \`--${flag} ${value}\` |`)) ?? "";
+    expect(row).toContain(`\`${env}\``);
+    if (path !== null) {
+      expect(line).toContain(path.replace("@", "<").replace(/<(\w+)/, "<$1>"));
+      expect(row).toContain(path.replace(/@(\w+)/, "<$1>"));
+    }
+  });
+
+  test("names are used once each", () => {
+    for (const key of ["flag", "env", "path"] as const) {
+      const values = SETTINGS.map((setting) => setting[key]).filter((value) => value !== null);
+      expect(new Set(values).size).toBe(values.length);
+    }
+  });
+
+  test("nothing set", () => {
+    expect(settingsOf([])).toEqual({ data: "data", store: null, overrides: [] });
+  });
+
+  test("a flag goes before its variable", () => {
+    expect(settingsOf(["--http", "a:1", "--data", "/d"], { WEIR_HTTP: "b:2", WEIR_DATA: "/e" })).toEqual({
+      data: "/d",
+      store: null,
+      overrides: [{ path: "http.listen", value: "a:1", source: "--http" }],
+    });
+  });
+
+  test("a variable alone, and an empty one", () => {
+    expect(settingsOf([], { WEIR_HTTP: "b:2", WEIR_DATA: "/e", WEIR_STORE: "file:///s", WEIR_LOG_LEVEL: "" })).toEqual({
+      data: "/e",
+      store: "file:///s",
+      overrides: [{ path: "http.listen", value: "b:2", source: "WEIR_HTTP" }],
+    });
+  });
+
+  test("an empty flag is meant: the empty shared key", () => {
+    expect(settingsOf(["--shared-key", ""], { WEIR_SHARED_KEY: "x" }).overrides).toEqual([
+      { path: "receivers.@forward.shared_key", value: "", source: "--shared-key" },
+    ]);
+  });
+
+  test.each([
+    { text: "0.0.0.0:24224", urls: ["tcp://0.0.0.0:24224"] },
+    { text: "[::1]:24224", urls: ["tcp://[::1]:24224"] },
+    { text: "tls://h:1, unix:///run/w.sock,h:2", urls: ["tls://h:1", "unix:///run/w.sock", "tcp://h:2"] },
+  ])("--forward $text", ({ text, urls }) => {
+    expect(settingsOf(["--forward", text]).overrides).toEqual([
+      { path: "receivers.@forward.listen", value: urls, source: "--forward" },
+    ]);
+  });
+});

@@ -1,0 +1,67 @@
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { z } from "zod";
+import { ROOT, read } from "./files.ts";
+
+const texts = z.record(z.string(), z.string());
+const manifest = z
+  .object({
+    license: z.string(),
+    type: z.string(),
+    engines: z.object({ node: z.string() }),
+    bin: texts,
+    scripts: texts,
+    allowScripts: z.record(z.string(), z.boolean()),
+    dependencies: texts,
+    optionalDependencies: texts,
+    devDependencies: texts,
+  })
+  .parse(JSON.parse(read("package.json")));
+
+const lock = z
+  .object({
+    packages: z.record(
+      z.string(),
+      z.object({ hasInstallScript: z.boolean().optional(), version: z.string().optional() }),
+    ),
+  })
+  .parse(JSON.parse(read("package-lock.json")));
+
+describe("package.json", () => {
+  test("is a module for Node 20 and later, under the licence that LICENSE holds", () => {
+    expect(manifest.type).toBe("module");
+    expect(manifest.engines.node).toBe(">=20");
+    expect(manifest.license).toBe("Apache-2.0");
+    expect(read("LICENSE")).toMatch(/Apache License\s+Version 2\.0, January 2004/);
+    expect(read("LICENSE")).toContain("APPENDIX: How to apply the Apache License to your work.");
+  });
+
+  test.each(["start", "test", "check", "bench", "build"])("has the script %s", (script) => {
+    expect(manifest.scripts[script]).toBeTruthy();
+  });
+
+  test("`npm start` runs a pipeline that is there", () => {
+    const pipeline = /run (\S+\.yaml)$/.exec(manifest.scripts.start ?? "")?.[1] ?? "";
+    expect(existsSync(join(ROOT, pipeline))).toBe(true);
+  });
+
+  test("the command is an executable file that begins with a shebang", () => {
+    const path = manifest.bin.weir ?? "";
+    expect(read(path)).toMatch(/^#!\/usr\/bin\/env node\n/);
+    expect(statSync(join(ROOT, path)).mode & 0o111).toBe(0o111);
+  });
+
+  test("every package with an install script is decided on, so that an installation asks nothing", () => {
+    const withScript = Object.entries(lock.packages)
+      .filter(([, { hasInstallScript }]) => hasInstallScript === true)
+      .map(([path]) => path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length));
+    expect(withScript).toContain("zlib-sync");
+    expect(withScript.filter((name) => manifest.allowScripts[name] === undefined)).toEqual([]);
+  });
+
+  test("what needs a compiler is optional", () => {
+    const required = Object.keys(manifest.dependencies);
+    expect(required.filter((name) => lock.packages[`node_modules/${name}`]?.hasInstallScript === true)).toEqual([]);
+  });
+});
