@@ -117,6 +117,10 @@ function isoTime(ms: number): string {
 }
 const isoDay = { day: -1, text: "" };
 
+function address(random: Random): string {
+  return `10.${random.below(64)}.${random.below(256)}.${random.below(256)}`;
+}
+
 function uuid(random: Random): string {
   const h = random.hex(4);
   return `${h.slice(0, 8)}-${h.slice(8, 12)}-4${h.slice(13, 16)}-9${h.slice(17, 20)}-${h.slice(20, 32)}`;
@@ -133,8 +137,8 @@ function jsonLine(random: Random, source: Source, ms: number, trace: string): st
   return (
     `{"time":"${isoTime(ms)}","level":"${random.pick(LEVELS)}","service":"${source.app}",` +
     `"msg":"${random.pick(["created", "loaded", "updated", "rejected", "sent"])} ${word} ${random.below(100_000)}",` +
-    `"trace_id":"${trace}","span_id":"${random.hex(2)}","duration_ms":${random.below(2000)},` +
-    `"user":"u-${random.below(20_000)}","status":${random.pick(CODES)}}`
+    `"trace_id":"${trace}","span_id":"${random.hex(2)}","duration_ms":${random.below(2000)}.${random.below(1_000_000)},` +
+    `"user":"u-${random.below(2_000_000)}","session":"${random.hex(3)}","client":"${address(random)}","status":${random.pick(CODES)}}`
   );
 }
 
@@ -142,10 +146,10 @@ function meshLine(random: Random, source: Source, ms: number): string {
   const code = random.pick(CODES);
   const took = random.below(400);
   return (
-    `[${isoTime(ms)}] "${random.pick(["GET", "GET", "GET", "POST", "PUT"])} ${random.pick(PATHS)}/${random.below(50_000)} HTTP/1.1" ` +
+    `[${isoTime(ms)}] "${random.pick(["GET", "GET", "GET", "POST", "PUT"])} ${random.pick(PATHS)}/${random.hex(1)}${random.below(50_000)}?page=${random.below(90)} HTTP/1.1" ` +
     `${code} ${code >= 500 ? "UF" : "-"} via_upstream - "-" ${random.below(900)} ${random.below(20_000)} ${took + 2} ${took} "-" ` +
-    `"${random.pick(AGENTS)}" "${uuid(random)}" "${source.app}.${source.namespace}:8080" "10.44.${random.below(8)}.${random.below(250)}:8080" ` +
-    `inbound|8080|| 127.0.0.6:${30_000 + random.below(30_000)} 10.44.1.${random.below(250)}:8080 10.44.2.${random.below(250)}:${30_000 + random.below(30_000)} - default`
+    `"${random.pick(AGENTS)}" "${uuid(random)}" "${source.app}.${source.namespace}:8080" "${address(random)}:8080" ` +
+    `inbound|8080|| 127.0.0.6:${30_000 + random.below(30_000)} ${address(random)}:8080 ${address(random)}:${30_000 + random.below(30_000)} - default`
   );
 }
 
@@ -155,14 +159,14 @@ function textLine(random: Random, source: Source, ms: number): string {
   const word = random.pick(WORDS);
   switch (random.below(5)) {
     case 0:
-      return `${time} ${thread} INFO  c.e.${source.namespace}.${word}.Service - processed ${word} id=${random.below(1_000_000)} in ${random.below(900)} ms`;
+      return `${time} ${thread} INFO  c.e.${source.namespace}.${word}.Service - processed ${word} id=${random.below(1_000_000)} key=${random.hex(2)} in ${random.below(900)}.${random.below(1000)} ms`;
     case 1:
-      return `${time} ${thread} DEBUG c.e.${source.namespace}.cache.Store - cache miss for key ${word}:${random.below(500_000)}, loading from ${random.pick(["db", "replica", "origin"])}`;
+      return `${time} ${thread} DEBUG c.e.${source.namespace}.cache.Store - cache miss for key ${word}:${random.hex(3)}:${random.below(500_000)}, loading from ${random.pick(["db", "replica", "origin"])}`;
     case 2:
-      return `${time} ${thread} WARN  c.e.${source.namespace}.http.Client - slow call to ${random.pick(NAMESPACES)}-service took ${500 + random.below(5000)} ms, attempt ${random.below(4)}`;
+      return `${time} ${thread} WARN  c.e.${source.namespace}.http.Client - slow call to ${random.pick(NAMESPACES)}-service took ${500 + random.below(5000)} ms, attempt ${random.below(4)}, caller ${address(random)}, ticket ${random.hex(2)}`;
     case 3:
-      return `${time} ${thread} INFO  c.e.${source.namespace}.queue.Consumer - consumed offset ${random.below(100_000_000)} of partition ${random.below(48)} lag ${random.below(300)}`;
+      return `${time} ${thread} INFO  c.e.${source.namespace}.queue.Consumer - consumed offset ${random.below(100_000_000)} of partition ${random.below(48)} lag ${random.below(300)} checksum ${random.hex(2)}`;
     default:
-      return `${time} ${thread} ERROR c.e.${source.namespace}.${word}.Handler - failed to save ${word} ${random.below(100_000)}: connection reset by peer (10.0.${random.below(16)}.${random.below(250)}:5432)`;
+      return `${time} ${thread} ERROR c.e.${source.namespace}.${word}.Handler - failed to save ${word} ${random.below(100_000)}: connection reset by peer (${address(random)}:5432) xid ${random.below(1_000_000_000)}`;
   }
 }

@@ -43,12 +43,10 @@ class PodRecord {
         pod_name: pod,
         namespace_name: source.namespace,
         pod_id: `${random.hex(1)}-4e1b-4c55-9d1e-${random.hex(1)}0001`,
-        labels: { app: source.app, "pod-template-hash": pod.slice(-14, -6) },
+        labels: { app: source.app },
         host: source.node,
-        pod_ip: "10.44.1.23",
         container_name: source.container,
-        docker_id: id,
-        container_image: `registry.example/${source.app}:1.4.2`,
+        container_hash: id.slice(0, 32),
       }),
     ]);
   }

@@ -5,7 +5,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-const MAIN = fileURLToPath(new URL("../src/main.js", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../bin/weir.js", import.meta.url));
 const PIPELINE = fileURLToPath(new URL("../../pipelines/quickstart.yaml", import.meta.url));
 /** Ticks a second of /proc/PID/stat; 100 on every Linux that Node runs on. */
 const TICKS = 100;

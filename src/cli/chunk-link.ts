@@ -20,6 +20,11 @@ export interface LinkOptions {
 
 const RETRY_MS = [100, 500, 1000, 2000] as const;
 const GIVE_UP_MS = 60_000;
+/**
+ * Connections that may be lost before the first chunk is delivered: a server that wants a key, or TLS, or speaks another
+ * protocol, takes connections and ends them.
+ */
+const LOST_AT_FIRST = 3;
 
 /**
  * Delivers chunks over a connection that may break: it is made again, and what was not acknowledged is sent again
@@ -31,6 +36,9 @@ export class ChunkLink {
   private current: Promise<ChunkConnection> | null = null;
   private live: ChunkConnection | null = null;
   private wasOpen = false;
+  private delivered = false;
+  private lostCount = 0;
+  private failure: WeirError | null = null;
   private closed = false;
   private tries = 0;
   private progressMs: number;
@@ -44,12 +52,14 @@ export class ChunkLink {
   /** Resolves when the chunk is delivered. Throws what `open` throws at first, and what is not retriable at any time. */
   async deliver(chunk: LineChunk): Promise<void> {
     for (;;) {
+      if (this.failure !== null) throw this.failure;
       this.current ??= this.wasOpen ? this.openAgain() : this.openFirst();
       const connection = await this.current;
       try {
         await connection.send(chunk);
         this.progressMs = this.options.nowMs();
         this.tries = 0;
+        this.delivered = true;
         return;
       } catch (error) {
         if (this.closed || !(error instanceof WeirError) || !error.retriable) throw error;
@@ -75,6 +85,10 @@ export class ChunkLink {
     if (this.live !== connection) return;
     this.live = null;
     this.current = null;
+    if (!this.delivered && ++this.lostCount === LOST_AT_FIRST) {
+      this.failure = error;
+      throw error;
+    }
     this.options.onNotice(`connection lost (${error.message}), trying again`);
     await connection.close();
   }

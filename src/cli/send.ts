@@ -2,8 +2,8 @@ import { readFile, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { messageOf, WeirError } from "../core/errors.ts";
-import { ForwardClient } from "../forward/client.ts";
-import { type ListenAddress, parseListenUrl } from "../forward/listen-url.ts";
+import { ForwardClient, type ForwardClientOptions } from "../forward/client.ts";
+import { parseListenUrl } from "../forward/listen-url.ts";
 import { type ChunkConnection, ChunkLink, deliverAll } from "./chunk-link.ts";
 import { type CliIo, type Output, runCommand, usageError } from "./io.ts";
 import { type LineChunk, LineChunker, type LineSource, openSource } from "./line-chunks.ts";
@@ -16,7 +16,7 @@ const IN_FLIGHT = 8;
 
 interface SendOptions {
   tag: string;
-  to: string;
+  to?: string;
   sharedKey?: string;
   user?: string;
   password?: string;
@@ -43,7 +43,10 @@ export function register(program: Command, io: CliIo): void {
     .description("Sends the lines of files with the forward protocol, to Weir or anything else that speaks it.")
     .argument("<files...>", "files of lines; - for stdin")
     .requiredOption("--tag <tag>", "tag of the lines, by which pipelines choose")
-    .option("--to <address>", "HOST:PORT, or tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH", DEFAULT_TO)
+    .option(
+      "--to <address>",
+      `HOST:PORT, or tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH (env: WEIR_TO) (default: "${DEFAULT_TO}")`,
+    )
     .option("--shared-key <key>", "the server's shared key (env: WEIR_SHARED_KEY)")
     .option("--user <name>", "user, where the server asks for one")
     .option("--password <password>", "the user's password (env: WEIR_PASSWORD)")
@@ -146,8 +149,51 @@ async function* paced(chunks: AsyncGenerator<LineChunk>, rate: number | null): A
   }
 }
 
+/** How to connect, all of it checked before the first file is opened. */
 async function opener(options: SendOptions, io: CliIo): Promise<() => Promise<ChunkConnection>> {
-  const address = parseListenUrl(options.to.includes("://") ? options.to : `tcp://${options.to}`);
-  if (typeof address === "string") throw usageError(`--to: ${address}`);
-  throw new Error("not yet", { cause: [address, io, ForwardClient] });
+  const text = options.to ?? (io.env.WEIR_TO || DEFAULT_TO);
+  const to = parseListenUrl(text.includes("://") ? text : `tcp://${text}`);
+  if (typeof to === "string") throw usageError(`--to: ${to}`);
+  const sharedKey = options.sharedKey ?? io.env.WEIR_SHARED_KEY;
+  const password = options.password ?? io.env.WEIR_PASSWORD;
+  if (options.user !== undefined && password === undefined)
+    throw usageError("--user needs --password, or WEIR_PASSWORD");
+  if (options.user !== undefined && sharedKey === undefined) {
+    throw usageError('--user needs --shared-key; "" is the empty key');
+  }
+  const settings: ForwardClientOptions = {
+    to,
+    inFlightMax: IN_FLIGHT,
+    ...(sharedKey === undefined ? {} : { sharedKey }),
+    ...(options.user === undefined || password === undefined ? {} : { user: { name: options.user, password } }),
+    ...(options.ca === undefined ? {} : { tls: { ca: await readCa(options.ca) } }),
+  };
+  return async () => {
+    const client = await connect(settings);
+    return {
+      send: ({ entries, lines, id }) =>
+        client.sendPacked(options.tag, entries, { chunk: options.ack ? id : null, size: lines }),
+      close: () => client.close(),
+    };
+  };
+}
+
+async function connect(settings: ForwardClientOptions): Promise<ForwardClient> {
+  try {
+    return await ForwardClient.connect(settings);
+  } catch (error) {
+    if (!(error instanceof WeirError) || !error.retriable) throw error;
+    throw new WeirError("server_unreachable", `${error.message}; is weir running there? (--to says where)`, {
+      retriable: true,
+      cause: error,
+    });
+  }
+}
+
+async function readCa(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw new WeirError("file_unreadable", `--ca: cannot read ${file}: ${messageOf(error)}`, { cause: error });
+  }
 }

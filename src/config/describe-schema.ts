@@ -103,13 +103,21 @@ const NAMES: Readonly<Record<string, string>> = {
   object: "map",
 };
 
+/** A choice of a union: a map has no rows of its own there, so its options are named here. */
+function choiceOf(json: JsonSchema, name: string): string {
+  const names = Object.entries(json.properties ?? {});
+  if (names.length === 0) return typeOf(json, name);
+  const parts = names.map(([key, part]) => `${key}: ${typeof part === "boolean" ? "any value" : typeOf(part, key)}`);
+  return `\`{ ${parts.join(", ")} }\``;
+}
+
 /** A type in words: `whole number of bytes, at least 1024`. `name` tells the unit. */
 function typeOf(json: JsonSchema, name: string): string {
   // A title is the schema's own words for what is too long to spell out.
   if (json.title !== undefined) return json.title;
   const choices = json.anyOf ?? json.oneOf;
   if (choices !== undefined) {
-    const words = choices.flatMap((choice) => (typeof choice === "boolean" ? [] : [typeOf(choice, name)]));
+    const words = choices.flatMap((choice) => (typeof choice === "boolean" ? [] : [choiceOf(choice, name)]));
     return [...new Set(words)].join(" or ");
   }
   if (json.const !== undefined) return `\`${JSON.stringify(json.const).replace(/^"|"$/g, "")}\``;
@@ -123,9 +131,9 @@ function typeOf(json: JsonSchema, name: string): string {
       : "list";
   if (json.type === "object" && json.properties === undefined && typeof json.additionalProperties === "object") {
     const values = typeOf(json.additionalProperties, name);
-    return values === "" ? "map" : `map of names to ${values}`;
+    return `map of names to ${values}`;
   }
-  return typeof json.type === "string" ? (NAMES[json.type] ?? "") : "";
+  return typeof json.type === "string" ? (NAMES[json.type] ?? json.type) : "any value";
 }
 
 function rangeOf(json: JsonSchema): string {

@@ -70,7 +70,7 @@ export function renderReference(registries: Registries, settings: readonly Deplo
   const sections = Object.entries(registries.sections);
   return [
     INTRODUCTION,
-    ...sections.map(([name]) => `| \`${name}\` | [see below](#${name}) |\n`),
+    ...sections.map(([name]) => `| \`${name}\` | [see below](#${name}-settings) |\n`),
     `| \`log_level\` | ${typeOfSchema(logLevel)}; ${defaultOf(logLevel)} when left out. ${descriptionOf(logLevel)} |\n`,
     RULES,
     "\n## Receivers\n",
@@ -82,11 +82,11 @@ export function renderReference(registries: Registries, settings: readonly Deplo
     "\n## Steps\n",
     ...components(registries.steps),
     "\n## Parsers\n",
-    "\nFor the step `parse`. A parser takes a line apart or leaves it alone.\n",
+    "\nFor the step `parse`. A parser takes a line apart or leaves it alone. Numbers keep the text that they have in the\nline, which the examples show in quotes.\n",
     ...Object.values(registries.parsers).map(parser),
     "\n## Sinks\n",
     ...components(registries.sinks),
-    ...sections.map(([name, schema]) => `\n## ${name}\n${paragraph(descriptionOf(schema))}${options(schema)}`),
+    ...sections.map(([name, schema]) => `\n## ${name} settings\n${paragraph(descriptionOf(schema))}${options(schema)}`),
     ...deployment(settings),
   ].join("");
 }
@@ -107,7 +107,7 @@ function table(rows: readonly OptionRow[]): string {
     ({ name, type, standard, description }) =>
       `| \`${name}\` | ${cell(type)} | ${cell(standard)} | ${cell(description)} |`,
   );
-  return `\n| option | type | default | |\n| --- | --- | --- | --- |\n${lines.join("\n")}\n`;
+  return `\n| option | type | default | what it is for |\n| --- | --- | --- | --- |\n${lines.join("\n")}\n`;
 }
 
 function parser(spec: ParserSpec): string {
@@ -131,7 +131,7 @@ function deployment(settings: readonly DeploymentSetting[]): string[] {
   return [
     "\n## Deployment\n",
     "\nFlags of `weir run` and environment variables; a flag goes before a variable, and both before the file. `<forward>`\nis the first receiver of that type, which is made where there is none.\n",
-    `\n| flag | variable | in the file | |\n| --- | --- | --- | --- |\n${rows.join("\n")}\n`,
+    `\n| flag | variable | in the file | what it is for |\n| --- | --- | --- | --- |\n${rows.join("\n")}\n`,
   ];
 }
 

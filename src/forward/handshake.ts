@@ -1,6 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { badMessage } from "../codec/forward-error.ts";
-import { CUT, encode, itemCount, itemHead, kindAt, skip, textHead } from "../codec/msgpack.ts";
+import { CUT, decode, encode, itemCount, itemHead, kindAt, MsgpackMap, skip, textHead } from "../codec/msgpack.ts";
 
 /*
  * The handshake, by which an agent proves that it knows the shared key, and one of the users if there are any.
@@ -121,4 +121,54 @@ function readTexts(message: Buffer): Buffer[] {
     at = next;
   }
   return parts;
+}
+
+/** What HELO said. */
+export interface Helo {
+  readonly nonce: Buffer;
+  /** Salt for the password; empty where the server has no users. */
+  readonly auth: Buffer;
+}
+
+/** Reads HELO, for a client. Throws `bad_message` (reason `handshake`) for anything else. */
+export function readHelo(message: Buffer): Helo {
+  const { value } = decode(message, 0, message.length);
+  const options = Array.isArray(value) && value[0] === "HELO" ? value[1] : undefined;
+  if (!(options instanceof MsgpackMap)) throw badMessage("handshake", "want HELO from the server", 0);
+  // Read once more as bytes: a nonce may be a str that is no text.
+  return { nonce: optionBytes(message, "nonce"), auth: optionBytes(message, "auth") };
+}
+
+/** The str or bin under `name` in the map that is HELO's second element; empty where there is none. */
+function optionBytes(message: Buffer, name: string): Buffer {
+  const mapAt = skip(message, itemHead(message[0]), message.length);
+  let at = mapAt + itemHead(message[mapAt]);
+  let found: Buffer = Buffer.alloc(0);
+  for (let i = 0; i < itemCount(message, mapAt); i++) {
+    const valueAt = skip(message, at, message.length);
+    const next = skip(message, valueAt, message.length);
+    const key = message.toString("latin1", at + textHead(message[at]), valueAt);
+    if (key === name && textHead(message[valueAt]) > 0) {
+      found = message.subarray(valueAt + textHead(message[valueAt]), next);
+    }
+    at = next;
+  }
+  return found;
+}
+
+/** The PING that answers `helo`; `user` where the server has users. */
+export function ping(helo: Helo, sharedKey: string, hostname: string, user: User = { name: "", password: "" }): Buffer {
+  const salt = randomBytes(NONCE_BYTES);
+  const key = digest(salt, Buffer.from(hostname), helo.nonce, Buffer.from(sharedKey));
+  const secret = helo.auth.length > 0;
+  const password = secret ? digest(helo.auth, Buffer.from(user.name), Buffer.from(user.password)) : Buffer.alloc(0);
+  const name = secret ? user.name : "";
+  return encode(["PING", hostname, salt, key.toString("latin1"), name, password.toString("latin1")]);
+}
+
+/** Whether PONG lets the client in, and if not, why. Throws `bad_message` (reason `handshake`) for anything else. */
+export function readPong(message: Buffer): { ok: boolean; reason: string } {
+  const { value } = decode(message, 0, message.length);
+  if (!Array.isArray(value) || value[0] !== "PONG") throw badMessage("handshake", "want PONG from the server", 0);
+  return { ok: value[1] === true, reason: typeof value[2] === "string" ? value[2] : "" };
 }

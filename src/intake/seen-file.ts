@@ -19,7 +19,7 @@ import { DIGEST_BYTES, type SeenKeys } from "./seen-keys.ts";
  *  24+8*p  16*n  digests     the first 16 bytes of SHA-1 of tenant, a zero byte, key; oldest first
  *
  * One partition at offset 7 and no digest:
- *   574549525345454e 0100 0000 01000000 00000000 8aeb91c0 0700000000000000
+ *   574549525345454e 0100 0000 01000000 00000000 a6f7eaa2 0700000000000000
  */
 const MAGIC = Buffer.from("WEIRSEEN", "latin1");
 const VERSION = 1;

@@ -1,5 +1,7 @@
 import type { Fields } from "../core/component.ts";
+import { ByteFinder } from "./byte-finder.ts";
 import { type GroupInfo, NO_GROUP } from "./group.ts";
+import { EQUALS, type LineHints } from "./level.ts";
 import { Candidates } from "./trace/candidates.ts";
 
 /** Fields of a record that may hold ids, at most; further ones are not looked at. */
@@ -51,6 +53,7 @@ export class RecordContext {
   levelRank = 0;
 
   readonly ids = new Candidates();
+  readonly hints: LineHints = { equals: new ByteFinder(EQUALS), word: null };
 
   addIdField(code: number, at: number, end: number): void {
     if (this.idCount === ID_FIELDS_MAX) return;

@@ -59,9 +59,17 @@ export class FieldPlan {
       const length = textLength(bytes, at);
       const value = at + head + length;
       // The last value ends where the record ends. It often is the Kubernetes map, the longest one to skip.
-      const next = left === 1 ? recordEnd : skip(bytes, value, recordEnd);
+      const c = bytes[value];
+      const next =
+        left === 1
+          ? recordEnd
+          : c >= 0xa0 && c < 0xc0
+            ? value + 1 + (c & 0x1f)
+            : c === 0xd9
+              ? value + 2 + bytes[value + 1]
+              : skip(bytes, value, recordEnd);
       const meaning = this.keys.lookup(bytes, at + head, length);
-      if (meaning !== 0 && bytes[value] !== NIL) this.note(context, meaning, value, next);
+      if (meaning !== 0 && c !== NIL) this.note(context, meaning, value, next);
       at = next;
     }
   }

@@ -16,10 +16,10 @@ const NONE = LEVEL_NAMES.length;
 
 /**
  * Whether one of the names stands before a `=`, which is rare and cheap to see. Only then is the line worth reading pair by pair:
- * an access line with a query string has many `=` and none.
+ * an access line with a query string has many `=` and none. `equals` is the first one.
  */
-export function hasLogfmtName(bytes: Buffer, start: number, end: number): boolean {
-  for (let i = start + 3; i < end; i++) {
+export function hasLogfmtName(bytes: Buffer, start: number, equals: number, end: number): boolean {
+  for (let i = Math.max(equals, start + 3); i < end; i++) {
     // All names end in l, y or t.
     if (bytes[i] === EQUALS && isNameEnd(bytes[i - 1] | 0x20) && endsInName(bytes, start, i)) return true;
   }

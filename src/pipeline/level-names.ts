@@ -2,6 +2,19 @@
 export type Level = "trace" | "debug" | "info" | "warn" | "error" | "critical" | "fatal" | "unknown";
 export const LEVEL_UNKNOWN = "unknown";
 
+/** Words that say the level of a line in which nothing else does. */
+export const LEVEL_WORDS: readonly (readonly [word: string, level: Level])[] = [
+  ["trace", "trace"],
+  ["debug", "debug"],
+  ["fatal", "fatal"],
+  ["critical", "critical"],
+  ["error", "error"],
+  ["err", "error"],
+  ["warning", "warn"],
+  ["warn", "warn"],
+  ["info", "info"],
+];
+
 /** Names of labels, metadata entries and JSON fields that say the level, the first one first. Compared with case. */
 export const LEVEL_NAMES: readonly string[] = [
   "level",

@@ -80,6 +80,7 @@ export class PipelineRun {
       pipeline.process(record, nowMs);
     }
     // The record must not keep the entry's memory.
+    record.hints.equals.forget();
     record.bytes = NO_BYTES;
     record.lineBytes = NO_BYTES;
   }

@@ -4,6 +4,7 @@ import { VarintReader } from "../codec/varint.ts";
 import { codeOf, messageOf, type WeirError } from "../core/errors.ts";
 import type { Labels } from "../core/labels.ts";
 import { ID_ABSENT, ID_BYTES, ID_ELSEWHERE, ID_NAMES } from "../core/line.ts";
+import { joinNs } from "../core/time.ts";
 import {
   BLOCK_FIXED_BYTES,
   FLAG_NEWLINES,
@@ -107,11 +108,11 @@ export class StoredBlock implements BlockView {
   }
 
   get timeMinNs(): bigint {
-    return BigInt(this.minSec) * 1_000_000_000n + BigInt(this.minNsec);
+    return joinNs(this.minSec, this.minNsec);
   }
 
   get timeMaxNs(): bigint {
-    return BigInt(this.maxSec) * 1_000_000_000n + BigInt(this.maxNsec);
+    return joinNs(this.maxSec, this.maxNsec);
   }
 
   get tenant(): string {

@@ -45,8 +45,13 @@ export class Generation {
   whenCompressed(signal: AbortSignal): Promise<void> {
     if (this.uncompressed === 0 || signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {
-      this.onCompressed = resolve;
-      signal.addEventListener("abort", () => resolve(), { once: true });
+      const finish = () => {
+        // The signal lives as long as the writer, and with a listener this generation would too.
+        signal.removeEventListener("abort", finish);
+        resolve();
+      };
+      this.onCompressed = finish;
+      signal.addEventListener("abort", finish);
     });
   }
 

@@ -1,11 +1,4 @@
-import {
-  ID_ABSENT,
-  ID_BYTES,
-  ID_ELSEWHERE,
-  ID_SLOTS,
-  type Line,
-  type SharedMetadata,
-} from "../core/line.ts";
+import { ID_ABSENT, ID_BYTES, ID_ELSEWHERE, ID_SLOTS, type Line, type SharedMetadata } from "../core/line.ts";
 import { bitsFor, packedBytes } from "./bits.ts";
 import { ID_TEXT_BYTES, type IdRows } from "./id-column.ts";
 import { FILTERED_SLOTS, filterBytes } from "./id-filter.ts";

@@ -1,4 +1,5 @@
 import { WeirError } from "../core/errors.ts";
+import { joinNs } from "../core/time.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import { parseBlock, type StoredBlock } from "./block-view.ts";
 import { corrupt } from "./errors.ts";
@@ -123,8 +124,8 @@ export function describeSegment(key: string, bytes: number, tenant: string, foot
     partition,
     firstOffset,
     nextOffset,
-    timeMinNs: BigInt(footer.minSec) * 1_000_000_000n + BigInt(footer.minNsec),
-    timeMaxNs: BigInt(footer.maxSec) * 1_000_000_000n + BigInt(footer.maxNsec),
+    timeMinNs: joinNs(footer.minSec, footer.minNsec),
+    timeMaxNs: joinNs(footer.maxSec, footer.maxNsec),
     lines,
     textBytes,
     streams,

@@ -1,5 +1,6 @@
 import type { Labels } from "../core/labels.ts";
 import type { StreamHandle } from "../core/line.ts";
+import { joinNs } from "../core/time.ts";
 import { encodeStream } from "./block-encode.ts";
 import type { Generation } from "./generation.ts";
 import { mayHoldId } from "./id-filter.ts";
@@ -80,8 +81,8 @@ export class CompressedBlock implements PendingBlock, SegmentBlock {
       length: this.bytes.length,
       rows: this.rows,
       textBytes: this.textBytes,
-      timeMinNs: BigInt(this.minSec) * 1_000_000_000n + BigInt(this.minNsec),
-      timeMaxNs: BigInt(this.maxSec) * 1_000_000_000n + BigInt(this.maxNsec),
+      timeMinNs: joinNs(this.minSec, this.minNsec),
+      timeMaxNs: joinNs(this.maxSec, this.maxNsec),
     };
   }
 

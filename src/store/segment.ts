@@ -1,8 +1,9 @@
 import zlib from "node:zlib";
 import { crc32 } from "../codec/crc32.ts";
-import { VarintReader, writeVarint } from "../codec/varint.ts";
+import { VarintReader, writeVarint, writeVarintBig } from "../codec/varint.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
 import type { Labels } from "../core/labels.ts";
+import { NS_PER_SECOND } from "../core/time.ts";
 import { parseLabels } from "./block-view.ts";
 import { corrupt, type Place } from "./errors.ts";
 import { type IdPresence, mayHoldId } from "./id-filter.ts";
@@ -158,9 +159,9 @@ function encodeIndex(tenant: string, blocks: readonly SegmentBlock[], { minSec }
     end = writeVarint(table, end, block.bytes.length);
     end = writeVarint(table, end, block.rows);
     end = writeVarint(table, end, block.textBytes);
-    end = writeVarint(table, end, block.minSec - minSec);
+    end = writeVarintBig(table, end, BigInt(block.minSec) - BigInt(minSec));
     end = writeVarint(table, end, block.minNsec);
-    end = writeVarint(table, end, block.maxSec - block.minSec);
+    end = writeVarintBig(table, end, BigInt(block.maxSec) - BigInt(block.minSec));
     end = writeVarint(table, end, block.maxNsec);
     table[end++] = block.ids.slots;
   }
@@ -339,10 +340,10 @@ function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
     end = offset + length;
     const rows = blockReader.next();
     const textBytes = blockReader.next();
-    const minSec = footer.minSec + blockReader.next();
-    const timeMinNs = BigInt(minSec) * 1_000_000_000n + BigInt(blockReader.next());
-    const maxSec = minSec + blockReader.next();
-    const timeMaxNs = BigInt(maxSec) * 1_000_000_000n + BigInt(blockReader.next());
+    const minSec = BigInt(footer.minSec) + blockReader.nextBig();
+    const timeMinNs = minSec * NS_PER_SECOND + BigInt(blockReader.next());
+    const maxSec = minSec + blockReader.nextBig();
+    const timeMaxNs = maxSec * NS_PER_SECOND + BigInt(blockReader.next());
     const slots = blockReader.next();
     const filterLength = filterReader.next();
     const filter =

@@ -41,7 +41,11 @@ export function encodeTimes(
     const seconds = sec[row] - lastSec;
     const rest = nsec[row] - lastNsec;
     if (seconds < EXACT_DELTA_SEC) at = writeVarint(out, at, (seconds * 1e9 + rest) / unit);
-    else at = writeVarintBig(out, at, (BigInt(seconds) * 1_000_000_000n + BigInt(rest)) / BigInt(unit));
+    else {
+      // Beyond 2^53 the difference itself is not exact.
+      const wide = (BigInt(sec[row]) - BigInt(lastSec)) * 1_000_000_000n + BigInt(rest);
+      at = writeVarintBig(out, at, wide / BigInt(unit));
+    }
     lastSec = sec[row];
     lastNsec = nsec[row];
   }
@@ -88,7 +92,7 @@ export function decodeTimes(
       if (wide === null) throw corrupt("block_corrupt", "time delta", "cut or too long", "a varint", place, start);
       at = wide.at;
       const ns = wide.value * BigInt(unitNs) + BigInt(n);
-      s += Number(ns / 1_000_000_000n);
+      s = Number(BigInt(s) + ns / 1_000_000_000n);
       n = Number(ns % 1_000_000_000n);
     } else {
       if (delta >= unitsASecond) {

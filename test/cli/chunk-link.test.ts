@@ -92,6 +92,12 @@ describe("ChunkLink", () => {
     expect(server.opens).toBe(0);
   });
 
+  test("a server that ends every connection before anything is delivered is not asked for ever", async () => {
+    const server = new Server([1, 1, 1, 1, 1, 1, 1]);
+    await expect(deliverAll(chunks(9), new ChunkLink(server.open, quick), 4, () => undefined)).rejects.toThrow("reset");
+    expect(server.opens).toBe(3);
+  });
+
   test("gives up when nothing gets through for too long", async () => {
     const server = new Server([1]);
     server.refusals = 0;

@@ -142,10 +142,10 @@ describe("renderReference", () => {
       "istio",
       "Sinks",
       "store",
-      "store",
-      "intake",
-      "query",
-      "http",
+      "store settings",
+      "intake settings",
+      "query settings",
+      "http settings",
       "Deployment",
     ]);
   });

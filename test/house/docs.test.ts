@@ -36,23 +36,3 @@ describe("links", () => {
     if (anchor !== undefined) expect(anchorsOf(read(target))).toContain(anchor);
   });
 });
-
-describe("metrics", () => {
-  const CODE = filesEndingIn(["src", "parsers", "sinks"], ".ts");
-  const inCode = new Set(
-    CODE.flatMap((path) => [...read(path).matchAll(/["'`](weir_[a-z0-9_]+)["'`]/g)].map((m) => m[1])),
-  );
-  const documented = new Set([...read("docs/operations.md").matchAll(/^\| `(weir_[a-z0-9_]+)/gm)].map((m) => m[1]));
-
-  test("there are some", () => {
-    expect(inCode.size).toBeGreaterThan(5);
-  });
-
-  test("every metric in the code is in docs/operations.md", () => {
-    expect([...inCode].filter((name) => !documented.has(name)).sort()).toEqual([]);
-  });
-
-  test("every metric in docs/operations.md is in the code", () => {
-    expect([...documented].filter((name) => !inCode.has(name)).sort()).toEqual([]);
-  });
-});

@@ -168,8 +168,8 @@ describe("folder store on a failing disk", () => {
       const store = await openFolderStore(folder, files);
       await store.put("k", bytes("abc"));
       files.plan = (call) => (call.op === op ? { code: "EIO" } : undefined);
-      for (const read of [store.get("k"), store.getRange("k", 0, 1), store.getSuffix("k", 1)]) {
-        await expect(read).rejects.toMatchObject({ code: "store_unavailable", retriable: true });
+      for (const read of [() => store.get("k"), () => store.getRange("k", 0, 1), () => store.getSuffix("k", 1)]) {
+        await expect(read()).rejects.toMatchObject({ code: "store_unavailable", retriable: true });
       }
       files.plan = () => undefined;
       expect((await store.getRange("k", 0, 3)).toString()).toBe("abc");

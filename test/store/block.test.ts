@@ -5,7 +5,19 @@ import { MEMBER_DATA_MAX } from "../../src/store/member.ts";
 import { OpenBlockView } from "../../src/store/open-view.ts";
 import type { BlockView } from "../../src/store/view.ts";
 import { drawHabit, drawLine, Prng } from "./random-lines.ts";
-import { fill, inOrder, NO_SHARED, openBlock, rowOf, rowsOf, sealBlock, streamOf, type TestLine, testLine, throughBlocks } from "./support.ts";
+import {
+  fill,
+  inOrder,
+  NO_SHARED,
+  openBlock,
+  rowOf,
+  rowsOf,
+  sealBlock,
+  streamOf,
+  type TestLine,
+  testLine,
+  throughBlocks,
+} from "./support.ts";
 
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 
@@ -25,24 +37,76 @@ describe("block", () => {
     { name: "invalid UTF-8, NUL and CR", lines: [testLine(Buffer.from("ff00fe0d0ac3", "hex")), testLine("\r\n\0")] },
     { name: "a line of 1 MiB", lines: [testLine(Buffer.alloc(1 << 20, "ab\n")), testLine("next")] },
     { name: "times in seconds", lines: [testLine("a", at(5)), testLine("b", at(7)), testLine("c", at(400))] },
-    { name: "times before 1970", lines: [testLine("a", at(-5, 1)), testLine("b", at(-5, 999_999_999)), testLine("c", at(3))] },
+    {
+      name: "times before 1970",
+      lines: [testLine("a", at(-5, 1)), testLine("b", at(-5, 999_999_999)), testLine("c", at(3))],
+    },
     {
       name: "times as far apart as can be",
       lines: [testLine("a", at(-Number.MAX_SAFE_INTEGER, 1)), testLine("b", at(Number.MAX_SAFE_INTEGER, 999_999_999))],
     },
-    { name: "104 days apart, in nanoseconds", lines: [testLine("a", at(0, 1)), testLine("b", at(9_007_200)), testLine("c", at(99_007_200))] },
-    { name: "out of order, equal times in order of arrival", lines: [3, 1, 2, 1, 3, 2].map((sec, i) => testLine(`${i}`, at(sec))) },
-    { name: "the same name twice in a line", lines: [testLine("a", { extra: [["x", "1"], ["x", "2"], ["x", "1"]] }), testLine("b", { extra: [["x", "3"]] })] },
-    { name: "metadata with the names of ids and level", lines: [testLine("a", { level: "info", extra: [["detected_level", "x"], ["trace_id", "y"]] })] },
-    { name: "an id that is said to stand beyond the line's end", lines: [testLine("short", { ids: [{ id: Buffer.alloc(16, 7), at: -1 }, null, null, null] })] },
-    { name: "500 names, each in one line", lines: Array.from({ length: 500 }, (_, i) => testLine(`${i}`, { extra: [[`name-${i}`, `${i}`]] })) },
-    { name: "values that are all different", lines: Array.from({ length: 300 }, (_, i) => testLine(`${i}`, { extra: [["n", `v${i}`]] })) },
+    {
+      name: "104 days apart, in nanoseconds",
+      lines: [testLine("a", at(0, 1)), testLine("b", at(9_007_200)), testLine("c", at(99_007_200))],
+    },
+    {
+      name: "out of order, equal times in order of arrival",
+      lines: [3, 1, 2, 1, 3, 2].map((sec, i) => testLine(`${i}`, at(sec))),
+    },
+    {
+      name: "the same name twice in a line",
+      lines: [
+        testLine("a", {
+          extra: [
+            ["x", "1"],
+            ["x", "2"],
+            ["x", "1"],
+          ],
+        }),
+        testLine("b", { extra: [["x", "3"]] }),
+      ],
+    },
+    {
+      name: "metadata with the names of ids and level",
+      lines: [
+        testLine("a", {
+          level: "info",
+          extra: [
+            ["detected_level", "x"],
+            ["trace_id", "y"],
+          ],
+        }),
+      ],
+    },
+    {
+      name: "an id that is said to stand beyond the line's end",
+      lines: [testLine("short", { ids: [{ id: Buffer.alloc(16, 7), at: -1 }, null, null, null] })],
+    },
+    {
+      name: "500 names, each in one line",
+      lines: Array.from({ length: 500 }, (_, i) => testLine(`${i}`, { extra: [[`name-${i}`, `${i}`]] })),
+    },
+    {
+      name: "values that are all different",
+      lines: Array.from({ length: 300 }, (_, i) => testLine(`${i}`, { extra: [["n", `v${i}`]] })),
+    },
     {
       name: "values that are all different, in some lines, out of order",
-      lines: Array.from({ length: 300 }, (_, i) => testLine(`${i}`, { sec: 1000 - (i % 7), extra: i % 3 === 0 ? [["n", `v${i}`]] : [] })),
+      lines: Array.from({ length: 300 }, (_, i) =>
+        testLine(`${i}`, { sec: 1000 - (i % 7), extra: i % 3 === 0 ? [["n", `v${i}`]] : [] }),
+      ),
     },
-    { name: "levels that change, and none", lines: ["info", "", "warn", "info", "x".repeat(200), ""].map((level, i) => testLine(`${i}`, { level })) },
-    { name: "a labels text of 20 KB", lines: [testLine("a", { labels: { a: "ž".repeat(10_000) } }), testLine("b", { labels: { a: "ž".repeat(10_000) } })] },
+    {
+      name: "levels that change, and none",
+      lines: ["info", "", "warn", "info", "x".repeat(200), ""].map((level, i) => testLine(`${i}`, { level })),
+    },
+    {
+      name: "a labels text of 20 KB",
+      lines: [
+        testLine("a", { labels: { a: "ž".repeat(10_000) } }),
+        testLine("b", { labels: { a: "ž".repeat(10_000) } }),
+      ],
+    },
   ])("brings back $name", ({ lines }) => {
     roundTrip(lines);
   });
@@ -65,7 +129,9 @@ describe("block", () => {
     const random = new Prng(SEED);
     for (let round = 0; round < 40; round++) {
       const habit = { ...drawHabit(random), ids: random.pick(["in line", "raw", "mixed"] as const) };
-      const lines = Array.from({ length: 1 + random.below(200) }, (_, i) => drawLine(random, habit, { app: "x" }, "t", i));
+      const lines = Array.from({ length: 1 + random.below(200) }, (_, i) =>
+        drawLine(random, habit, { app: "x" }, "t", i),
+      );
       const { block, taken } = openBlock(lines);
       const open = new OpenBlockView(streamOf(lines[0]), block);
       const read = parseBlock(sealBlock(block, lines[0]));
@@ -73,9 +139,18 @@ describe("block", () => {
         const wanted = lines.slice(0, taken).find(({ ids }) => ids[slot] !== null)?.ids[slot]?.id;
         const low8 = wanted === undefined ? random.bytes(8) : wanted.subarray(wanted.length - 8);
         const has = lines.slice(0, taken).map(({ ids }) => ids[slot]?.id.subarray(-8).equals(low8) ?? false);
-        expect(open.rowsWithId(slot, low8), `seed ${SEED} round ${round}`).toEqual([...has.keys()].filter((i) => has[i]));
+        expect(open.rowsWithId(slot, low8), `seed ${SEED} round ${round}`).toEqual(
+          [...has.keys()].filter((i) => has[i]),
+        );
         const found = read.rowsWithId(slot, low8).map((row) => rowsOf(read)[row]);
-        expect(found, `seed ${SEED} round ${round}`).toEqual(inOrder(lines.slice(0, taken).filter((_, i) => has[i]).map(rowOf)));
+        expect(found, `seed ${SEED} round ${round}`).toEqual(
+          inOrder(
+            lines
+              .slice(0, taken)
+              .filter((_, i) => has[i])
+              .map(rowOf),
+          ),
+        );
         expect(read.rowsWithId(slot, random.bytes(8))).toEqual([]);
       }
     }
@@ -85,9 +160,15 @@ describe("block", () => {
     const random = new Prng(1);
     const lines = Array.from({ length: 500 }, (_, i) => {
       const id = random.bytes(16);
-      return testLine(`{"trace_id":"${id.toString("hex")}","msg":"${"x".repeat(i % 50)}"}`, { ids: [{ id, at: 13 }, null, null, null] });
+      return testLine(`{"trace_id":"${id.toString("hex")}","msg":"${"x".repeat(i % 50)}"}`, {
+        ids: [{ id, at: 13 }, null, null, null],
+      });
     });
-    const tail = lines.map((line) => ({ ...line, bytes: Buffer.concat([Buffer.alloc(random.below(90), "y"), line.bytes.subarray(0, 46)]) }))
+    const tail = lines
+      .map((line) => ({
+        ...line,
+        bytes: Buffer.concat([Buffer.alloc(random.below(90), "y"), line.bytes.subarray(0, 46)]),
+      }))
       .map((line) => ({ ...line, ids: [{ id: line.ids[0]!.id, at: line.bytes.length - 33 }, null, null, null] }));
     const raw = lines.map((line) => ({ ...line, ids: [{ id: line.ids[0]!.id, at: -1 }, null, null, null] }));
     const headerOf = (some: TestLine[]) => {
@@ -106,19 +187,65 @@ describe("block", () => {
   });
 
   test.each<{ name: string; line: (i: number, random: Prng) => Partial<TestLine> & { text?: string } }>([
-    { name: "ids that are not in the line", line: (_, r) => ({ ids: [{ id: r.bytes(16), at: -1 }, { id: r.bytes(8), at: -1 }, { id: r.bytes(8), at: -1 }, { id: r.bytes(16), at: -1 }] }) },
-    { name: "empty lines with times far apart", line: (i, r) => ({ text: "", sec: i * 90_000_000, nsec: r.below(1e9) }) },
-    { name: "empty lines with times far apart and out of order", line: (_, r) => ({ text: "", sec: r.below(2 ** 40), nsec: r.below(1e9) }) },
+    {
+      name: "ids that are not in the line",
+      line: (_, r) => ({
+        ids: [
+          { id: r.bytes(16), at: -1 },
+          { id: r.bytes(8), at: -1 },
+          { id: r.bytes(8), at: -1 },
+          { id: r.bytes(16), at: -1 },
+        ],
+      }),
+    },
+    {
+      name: "empty lines with times far apart",
+      line: (i, r) => ({ text: "", sec: i * 90_000_000, nsec: r.below(1e9) }),
+    },
+    {
+      name: "empty lines with times far apart and out of order",
+      line: (_, r) => ({ text: "", sec: r.below(2 ** 40), nsec: r.below(1e9) }),
+    },
     { name: "newlines in empty lines", line: () => ({ text: "\n" }) },
     { name: "a newline that comes late", line: (i) => ({ text: i > 9000 ? "\n" : "" }) },
     { name: "long values, all different", line: (i) => ({ extra: [["k", `${i}${"v".repeat(400)}`]] }) },
     { name: "values of three UTF-8 bytes a character", line: (i) => ({ extra: [["k", `${i}${"€".repeat(300)}`]] }) },
     { name: "another name in each line", line: (i) => ({ extra: [[`k${i}`, `${i}`]] }) },
-    { name: "100 names in each line", line: () => ({ extra: Array.from({ length: 100 }, (_, n): [string, string] => [`k${n}`, "v"]) }) },
-    { name: "another shared set in each line", line: (i) => ({ shared: { pairs: [["pod", `p${i}`], ["x", "y".repeat(i % 300)]] } }) },
+    {
+      name: "20 names in each line",
+      line: () => ({ extra: Array.from({ length: 20 }, (_, n): [string, string] => [`k${n}`, "v"]) }),
+    },
+    {
+      name: "another shared set in each line",
+      line: (i) => ({
+        shared: {
+          pairs: [
+            ["pod", `p${i}`],
+            ["x", "y".repeat(i % 300)],
+          ],
+        },
+      }),
+    },
     { name: "another level in each line", line: (i) => ({ level: `l${i}` }) },
-    { name: "a thousand shared sets, from half on", line: (i) => ({ text: "", shared: i < 3000 ? NO_SHARED : SETS[i % 1000] }) },
-    { name: "everything at once", line: (i, r) => ({ text: "\n", sec: r.below(2 ** 33), nsec: r.below(1e9), level: `${i % 40}`, ids: [{ id: r.bytes(16), at: -1 }, null, null, null], extra: [["a", `${r.u32()}`], [`b${i % 90}`, "c"]], shared: { pairs: [["p", `${i}`]] } }) },
+    {
+      name: "a thousand shared sets, from half on",
+      line: (i) => ({ text: "", shared: i < 3000 ? NO_SHARED : SETS[i % 1000] }),
+    },
+    {
+      name: "everything at once",
+      line: (i, r) => ({
+        text: "\n",
+        sec: r.below(2 ** 33),
+        nsec: r.below(1e9),
+        level: `${i % 40}`,
+        ids: [{ id: r.bytes(16), at: -1 }, null, null, null],
+        extra: [
+          ["a", `${r.u32()}`],
+          [`b${i % 90}`, "c"],
+        ],
+        shared: { pairs: [["p", `${i}`]] },
+      }),
+    },
   ])("fills a header with $name and never overflows it", ({ line }) => {
     const random = new Prng(SEED);
     const lines = Array.from({ length: 14_000 }, (_, i) => {
@@ -136,8 +263,15 @@ describe("block", () => {
   });
 
   test("stores a line whose metadata is larger than any header", () => {
-    const extra = Array.from({ length: 128 }, (_, i): [string, string] => [`name-${i}`, `${i}`.repeat(32_000).slice(0, 65_536)]);
-    const lines = [testLine("before"), testLine("big\nline", { extra, level: "error", ids: [{ id: Buffer.alloc(16, 3), at: -1 }, null, null, null] }), testLine("after")];
+    const extra = Array.from({ length: 128 }, (_, i): [string, string] => [
+      `name-${i}`,
+      `${i}`.repeat(32_000).slice(0, 65_536),
+    ]);
+    const lines = [
+      testLine("before"),
+      testLine("big\nline", { extra, level: "error", ids: [{ id: Buffer.alloc(16, 3), at: -1 }, null, null, null] }),
+      testLine("after"),
+    ];
     const { views, bytes } = throughBlocks(lines);
     expect(views.map(({ rows }) => rows)).toEqual([1, 1, 1]);
     expect(bytes.map((block) => block.toString("latin1", 12, 14))).toEqual(["WB", "WX", "WB"]);
@@ -177,7 +311,9 @@ describe("block", () => {
     const want = rowsOf(parseBlock(bytes));
     const read = (damaged: Buffer) => rowsOf(parseBlock(damaged, { key: "some/key", offset: 1000 }));
     for (let length = 0; length < bytes.length; length++) {
-      expect(() => read(bytes.subarray(0, length)), `cut at ${length}`).toThrow(expect.objectContaining({ code: "block_corrupt" }));
+      expect(() => read(bytes.subarray(0, length)), `cut at ${length}`).toThrow(
+        expect.objectContaining({ code: "block_corrupt" }),
+      );
     }
     for (let at = 0; at < bytes.length; at++) {
       const damaged = Buffer.from(bytes);
@@ -186,7 +322,10 @@ describe("block", () => {
       try {
         got = read(damaged);
       } catch (error) {
-        expect(error, `byte ${at}, seed ${SEED}`).toMatchObject({ code: "block_corrupt", message: expect.stringMatching(/ at byte \d+ of some\/key/) });
+        expect(error, `byte ${at}, seed ${SEED}`).toMatchObject({
+          code: "block_corrupt",
+          message: expect.stringMatching(/ at byte \d+ of some\/key/),
+        });
         continue;
       }
       // Deflate has bits that mean nothing (padding after the last code); lines are right all the same.
@@ -195,10 +334,21 @@ describe("block", () => {
   });
 
   test("the header alone says what a query asks first, and a section of an unknown type is skipped", () => {
-    const lines = [testLine("a", { sec: 5, ids: [{ id: Buffer.alloc(16, 1), at: -1 }, null, null, null] }), testLine("bc", { sec: 9, nsec: 7 })];
+    const lines = [
+      testLine("a", { sec: 5, ids: [{ id: Buffer.alloc(16, 1), at: -1 }, null, null, null] }),
+      testLine("bc", { sec: 9, nsec: 7 }),
+    ];
     const bytes = sealBlock(openBlock(lines).block, lines[0]);
     const view = parseBlock(bytes.subarray(0, 12 + bytes.readUInt16LE(10)));
-    expect(view).toMatchObject({ rows: 2, textBytes: 5, hasNewlines: false, timeMinNs: 5_000_000_000n, timeMaxNs: 9_000_000_007n, canonical: '{"app":"web"}', tenant: "fake" });
+    expect(view).toMatchObject({
+      rows: 2,
+      textBytes: 5,
+      hasNewlines: false,
+      timeMinNs: 5_000_000_000n,
+      timeMaxNs: 9_000_000_007n,
+      canonical: '{"app":"web"}',
+      tenant: "fake",
+    });
     expect([...view.sec]).toEqual([5, 9]);
     expect(() => view.text).toThrow(/block, cut/);
   });

@@ -76,7 +76,9 @@ export function drawHabit(random: Prng): Habit {
       ],
     })),
     extras: random.below(4),
-    sec: random.pick([1_700_000_000, 0, -5_000_000_000, 253_402_300_799, 9_000_000_000_000_000, -9_000_000_000_000_000]),
+    sec: random.pick([
+      1_700_000_000, 0, -5_000_000_000, 253_402_300_799, 9_000_000_000_000_000, -9_000_000_000_000_000,
+    ]),
   };
 }
 
@@ -85,7 +87,10 @@ function drawTime(random: Prng, habit: Habit, i: number): { sec: number; nsec: n
   if (habit.order === "equal") return { sec: habit.sec, nsec: 0 };
   if (habit.order === "in order") return { sec: habit.sec + i, nsec };
   if (habit.order === "runs") return { sec: habit.sec + (i % 40), nsec };
-  return { sec: habit.sec + random.pick([random.below(5), random.below(100_000), random.below(700_000_000_000)]), nsec };
+  return {
+    sec: habit.sec + random.pick([random.below(5), random.below(100_000), random.below(700_000_000_000)]),
+    nsec,
+  };
 }
 
 export function drawLine(random: Prng, habit: Habit, labels: TestLine["labels"], tenant: string, i: number): TestLine {
@@ -94,7 +99,7 @@ export function drawLine(random: Prng, habit: Habit, labels: TestLine["labels"],
     : Buffer.from(Array.from({ length: random.below(12) }, () => random.pick(WORDS)).join(" "));
   if (random.chance(0.02)) bytes = random.bytes(random.below(3000));
   if (!habit.newlines) bytes = Buffer.from(bytes.filter((byte) => byte !== 0x0a));
-  const ids: (TestLine["ids"][number])[] = [];
+  const ids: TestLine["ids"][number][] = [];
   for (let slot = 0; slot < ID_SLOTS; slot++) {
     const has = habit.ids !== "none" && (habit.ids !== "mixed" || random.chance(0.6)) && slot !== 2;
     if (!has) {

@@ -184,7 +184,13 @@ export class TestStore {
   nowMs = 1_700_000_000_000;
   private readonly line = new Line();
 
-  private constructor(objects: ObjectStore, catalog: Catalog, metrics: Metrics, options: StoreOptions, deps: Partial<WriterDeps>) {
+  private constructor(
+    objects: ObjectStore,
+    catalog: Catalog,
+    metrics: Metrics,
+    options: StoreOptions,
+    deps: Partial<WriterDeps>,
+  ) {
     this.objects = objects;
     this.catalog = catalog;
     this.metrics = metrics;
@@ -203,7 +209,11 @@ export class TestStore {
     this.reader = new SegmentReader(objects, { cacheBytes: 1 << 20 });
   }
 
-  static async open(objects: ObjectStore, options: Partial<StoreOptions> = {}, deps: Partial<WriterDeps> = {}): Promise<TestStore> {
+  static async open(
+    objects: ObjectStore,
+    options: Partial<StoreOptions> = {},
+    deps: Partial<WriterDeps> = {},
+  ): Promise<TestStore> {
     const metrics = new Metrics();
     const catalog = await openCatalog(objects, metrics, silentLogger);
     return new TestStore(objects, catalog, metrics, { ...defaultStoreOptions, level: 1, ...options }, deps);

@@ -44,7 +44,10 @@ export class TraceFinder {
       if (fields !== null && fields !== undefined) this.parsedIds(fields);
     }
     this.fields.finish();
-    if (options.text) findInText(record.lineBytes, record.lineStart, record.lineEnd, found, options.requestIds);
+    if (options.text) {
+      // The same look at the line finds a level word.
+      record.hints.word = findInText(record.lineBytes, record.lineStart, record.lineEnd, found, options.requestIds);
+    }
     if (!options.requestIds) found.hasRequest = false;
   }
 

@@ -73,7 +73,8 @@ function setTrace(found: Candidates, line: Line, length: number, first: number, 
   let at = found.traceAt[id];
   // A field's id often stands in the line as well: then the store may point there.
   for (let i = 0; i < found.count && at === -1; i++) {
-    if (i !== first && found.traceAt[i] !== -1 && sameTrace(found, i, id)) at = found.traceAt[i];
+    if (i !== first && found.hasTrace[i] !== 0 && found.traceAt[i] !== -1 && sameTrace(found, i, id))
+      at = found.traceAt[i];
   }
   line.idAt[TRACE_ID] = at >= 0 && at + 32 <= length ? at : ID_ELSEWHERE;
 }
@@ -91,7 +92,7 @@ function setSpans(found: Candidates, line: Line, length: number, i: number): voi
 }
 
 function setRequest(found: Candidates, line: Line, length: number): void {
-  line.ids.set(found.request, REQUEST_ID * 16);
+  for (let k = 0; k < 16; k++) line.ids[REQUEST_ID * 16 + k] = found.request[k];
   const at = found.requestAt;
   line.idAt[REQUEST_ID] = at >= 0 && at + 36 <= length ? at : ID_ELSEWHERE;
 }

@@ -1,4 +1,6 @@
 import { HEX_VALUE, NO_HEX, readHex, skyWalkingBytes, skyWalkingSpanBytes } from "../../core/trace-id.ts";
+import type { Level } from "../level-names.ts";
+import { type LineScan, scanLine } from "../line-scan.ts";
 import {
   type Candidates,
   FROM_TEXT_LABEL,
@@ -16,14 +18,13 @@ import { isSpace, isWord, LABEL_REQUEST, LABEL_SPAN, LABEL_TRACE, labelBefore } 
  * Ids in free text: only next to a label or in a known bracket form (specs: "Field names in logs", free text).
  *
  * Each form but Datadog's decimals holds a run of at least 12 hex digits: the tail of a UUID (12), a 64-bit id (16), the end of
- * an X-Ray id (24), a 128-bit id (32). So every 12th byte is looked at, and only where that is a hex digit the run around it
- * is measured. Most lines are done after length / 12 looks and a few short widenings; what stands in front of a long
- * run is then compared backwards. Each byte is visited a bounded number of times, whatever the line.
+ * an X-Ray id (24), a 128-bit id (32). So the line is scanned for such runs, and what stands in front of one is then
+ * compared backwards. Each byte is visited a bounded number of times, whatever the line.
  */
-const RUN_MIN = 12;
 const DASH = 0x2d;
 const COMMA = 0x2c;
 const QUOTE = 0x22;
+const COLON = 0x3a;
 const OPEN = 0x5b;
 const CLOSE = 0x5d;
 /** The longest value that is taken apart (specs: "Validity"). */
@@ -34,7 +35,9 @@ const id16 = new Uint8Array(16);
 const id8 = new Uint8Array(8);
 
 /** What one pass over a line keeps; module state, since passes never overlap. */
-let bytes: Buffer = Buffer.alloc(0);
+const NO_BYTES = Buffer.alloc(0);
+const scan: LineScan = { word: "", datadog: NONE };
+let bytes: Buffer = NO_BYTES;
 let start = 0;
 let end = 0;
 let found: Candidates;
@@ -48,8 +51,9 @@ let wantsRequest = false;
 /**
  * Adds the ids of the line at line[from, to) to `out`, ranked by where they stand, and its request id where `request` is
  * set and none is known. Ids that the line holds in their canonical text get their offset from `from`.
+ * Returns the level of the earliest level word, which the same pass finds.
  */
-export function findInText(line: Buffer, from: number, to: number, out: Candidates, request: boolean): void {
+export function findInText(line: Buffer, from: number, to: number, out: Candidates, request: boolean): Level | "" {
   bytes = line;
   start = from;
   end = to;
@@ -58,23 +62,11 @@ export function findInText(line: Buffer, from: number, to: number, out: Candidat
   labelledClosed = false;
   spanBefore = NONE;
   wantsRequest = request;
-  let least = from;
-  let probe = from + RUN_MIN - 1;
-  while (probe < to) {
-    if (HEX_VALUE[line[probe]] === NO_HEX) {
-      probe += RUN_MIN;
-      continue;
-    }
-    let runStart = probe;
-    while (runStart > least && HEX_VALUE[line[runStart - 1]] !== NO_HEX) runStart--;
-    let runEnd = probe + 1;
-    while (runEnd < to && HEX_VALUE[line[runEnd]] !== NO_HEX) runEnd++;
-    if (runEnd - runStart >= RUN_MIN) classify(runStart, runEnd);
-    least = runEnd;
-    probe = runEnd + RUN_MIN; // The byte at runEnd is no digit, so the next run of 12 holds this one.
-  }
+  scanLine(line, from, to, scan, classify);
   if (labelled !== NONE && found.hasSpan[labelled] === 0 && spanBefore !== NONE) takeSpan(labelled, spanBefore);
-  findDatadog(line, from, to, out);
+  if (scan.datadog !== NONE) findDatadog(line, from, to, scan.datadog, out);
+  bytes = NO_BYTES;
+  return scan.word;
 }
 
 function byteAt(at: number): number {
@@ -117,17 +109,15 @@ function add(source: number, at: number, id: Uint8Array, rawEnd: number, canonic
 
 /** Adds the run of 16 or 32 digits. */
 function addRun(source: number, a: number, b: number): number {
-  const digits = b - a;
-  id16.fill(0, 0, 8);
-  readHex(bytes, a, digits, id16, 16 - digits / 2);
-  return add(source, a, id16, b, digits === 32 && isLower(a, b));
+  const i = found.at(RANK_TEXT + (a - start), source);
+  if (i === NONE) return NONE;
+  if (found.readTrace(i, bytes, a, b - a)) found.traceAt[i] = a - start;
+  else if (found.hasTrace[i] !== 0) found.raw[i] = bytes.toString("latin1", a, b);
+  return i;
 }
 
 function takeSpan(i: number, at: number): void {
-  if (i === NONE) return;
-  readHex(bytes, at, 16, id8, 0);
-  found.setSpan(i, id8);
-  if (found.hasSpan[i] !== 0 && isLower(at, at + 16)) found.spanAt[i] = at - start;
+  if (i !== NONE && found.readSpan(i, bytes, at)) found.spanAt[i] = at - start;
 }
 
 /** `trace_id=…`, `"traceId":"…"`, and `span_id` and `request_id` in the same way. */
@@ -227,8 +217,11 @@ function tryUuid(a: number, b: number): void {
   const at = a - 24;
   if (at < start || !isUuidHead(at)) return;
   const before = byteAt(at - 1);
-  if (before === COMMA && b - a === 12) trySwContext(at, b);
-  else if (!isAlnum(before)) tryTid(at);
+  if (before === COMMA) {
+    if (b - a === 12) trySwContext(at, b);
+    return;
+  }
+  if (before === COLON || isSpace(before)) tryTid(at);
   if (wantsRequest && !found.hasRequest && b - a === 12 && isRequest(at, b)) takeRequest(at);
 }
 
@@ -262,10 +255,19 @@ function isMeshRequest(at: number, after: number): boolean {
   let quote = after;
   for (let i = 0; i < 2; i++) {
     if (byteAt(quote + 1) !== 0x20 || byteAt(quote + 2) !== QUOTE) return false;
-    quote = bytes.indexOf(QUOTE, quote + 3);
-    if (quote === NONE || quote >= end) return false;
+    quote = quoteAfter(quote + 3);
+    if (quote === NONE) return false;
   }
   return byteAt(quote + 2) !== QUOTE;
+}
+
+/** Hosts and addresses are no longer than this. */
+const QUOTED_MAX = 512;
+
+function quoteAfter(at: number): number {
+  const stop = Math.min(end, at + QUOTED_MAX);
+  for (let i = at; i < stop; i++) if (bytes[i] === QUOTE) return i;
+  return NONE;
 }
 
 function takeRequest(at: number): void {

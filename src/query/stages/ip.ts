@@ -53,53 +53,49 @@ function v4Value(text: string): bigint {
   return text.split(".").reduce((value, part) => (value << 8n) | BigInt(part), 0n);
 }
 
-const V4_CHARS = /[0-9.]*/y;
-const V6_CHARS = /[0-9a-fA-F:.]*/y;
-
 /**
- * Whether some address in `text` (one character a byte, or plain text) lies in `range`. Candidates are found as Loki finds
- * them: a digit with a dot within the three characters after it begins an IPv4 address, one to four hex digits and a
- * colon, or two colons and a hex digit, an IPv6 address; each reaches as far as its characters do.
+ * Whether some address in bytes[from, to) lies in `range`. Candidates are found as Loki finds them: a digit with a dot within
+ * the three bytes after it begins an IPv4 address, one to four hex digits and a colon, or two colons and a hex digit, an
+ * IPv6 address; each reaches as far as its characters do, and the search goes on behind it.
  */
-export function containsAddress(text: string, range: AddressRange): boolean {
-  for (let i = 0; i < text.length; i++) {
-    const version = i + 3 < text.length && hintsV4(text, i) ? 4 : i + 4 < text.length && hintsV6(text, i) ? 6 : 0;
+export function containsAddress(bytes: Uint8Array, from: number, to: number, range: AddressRange): boolean {
+  for (let at = from; at < to; at++) {
+    const c = bytes[at];
+    if (c !== 0x3a && !isHex(c)) continue;
+    const version = at + 3 < to && beginsV4(bytes, at) ? 4 : at + 4 < to && beginsV6(bytes, at) ? 6 : 0;
     if (version === 0) continue;
-    const chars = version === 4 ? V4_CHARS : V6_CHARS;
-    chars.lastIndex = i;
-    const found = chars.exec(text)?.[0] ?? "";
-    const address = parseAddress(found);
-    if (
-      address !== null &&
-      address.version === range.version &&
-      address.value >= range.from &&
-      address.value <= range.to
-    ) {
-      return true;
-    }
-    i += found.length;
+    let end = at;
+    while (end < to && belongs(bytes[end], version)) end++;
+    const address = parseAddress(String.fromCharCode(...bytes.subarray(at, Math.min(end, at + TEXT_MAX))));
+    if (address?.version === range.version && address.value >= range.from && address.value <= range.to) return true;
+    at = end;
   }
   return false;
 }
 
-function hintsV4(text: string, at: number): boolean {
-  if (!isDigit(text.charCodeAt(at))) return false;
-  for (let i = at + 1; i < at + 4; i++) if (text.charCodeAt(i) === 0x2e) return true;
+/** No address is written in more characters; a longer run of them is none. */
+const TEXT_MAX = 64;
+
+function belongs(c: number, version: 4 | 6): boolean {
+  return c === 0x2e || isDigit(c) || (version === 6 && (c === 0x3a || isHex(c)));
+}
+
+function beginsV4(bytes: Uint8Array, at: number): boolean {
+  if (!isDigit(bytes[at])) return false;
+  return bytes[at + 1] === 0x2e || bytes[at + 2] === 0x2e || bytes[at + 3] === 0x2e;
+}
+
+function beginsV6(bytes: Uint8Array, at: number): boolean {
+  if (bytes[at] === 0x3a) return bytes[at + 1] === 0x3a && isHex(bytes[at + 2]);
+  for (let i = at; i < at + 4 && isHex(bytes[i]); i++) if (bytes[i + 1] === 0x3a) return true;
   return false;
 }
 
-function hintsV6(text: string, at: number): boolean {
-  const code = text.charCodeAt(at);
-  if (code === 0x3a) return text.charCodeAt(at + 1) === 0x3a && isHex(text.charCodeAt(at + 2));
-  for (let i = at; i < at + 4 && isHex(text.charCodeAt(i)); i++) if (text.charCodeAt(i + 1) === 0x3a) return true;
-  return false;
+function isDigit(c: number): boolean {
+  return c >= 0x30 && c <= 0x39;
 }
 
-function isDigit(code: number): boolean {
-  return code >= 0x30 && code <= 0x39;
-}
-
-function isHex(code: number): boolean {
-  const lower = code | 0x20;
-  return isDigit(code) || (lower >= 0x61 && lower <= 0x66);
+function isHex(c: number): boolean {
+  const lower = c | 0x20;
+  return isDigit(c) || (lower >= 0x61 && lower <= 0x66);
 }

@@ -2,7 +2,19 @@ import type { Extraction } from "../syntax/ast.ts";
 import { stageError } from "../syntax/errors.ts";
 import type { Entry } from "./entry.ts";
 import { type PathStep, parseJsonPath } from "./json-path.ts";
-import { arrayEnd, kindOf, objectEnd, skipSpace, stringEnd, tokenEnd, unescapeJson } from "./json-scan.ts";
+import {
+  BRACE,
+  BRACKET,
+  BRACKET_END,
+  COLON,
+  COMMA,
+  kindOf,
+  QUOTE,
+  skipSpace,
+  stringEnd,
+  unescapeJson,
+  valueEnd,
+} from "./json-scan.ts";
 import { JSON_ERROR, type LineStage, labelText } from "./stage.ts";
 
 /**
@@ -19,12 +31,13 @@ export function compileJsonExtract(extractions: readonly Extraction[], entry: En
     const { text } = entry;
     if (text === "") return true;
     entry.loadLabels();
-    if (!'{["'.includes(text[0])) {
+    if (text[0] !== "{" && text[0] !== "[" && text[0] !== '"') {
       entry.fail(JSON_ERROR, "");
       return true;
     }
+    entry.loadCodes();
     for (const { id, steps } of wanted) {
-      const value = valueAt(text, steps);
+      const value = valueAt(entry, steps);
       if (value === null) entry.setMissing(id);
       else entry.setParsed(id, value);
     }
@@ -33,16 +46,17 @@ export function compileJsonExtract(extractions: readonly Extraction[], entry: En
 }
 
 /** The text of the value that a path leads to, or null where it leads nowhere or the JSON breaks before it. */
-export function valueAt(text: string, steps: readonly PathStep[]): string | null {
-  let at = skipSpace(text, 0);
+function valueAt(entry: Entry, steps: readonly PathStep[]): string | null {
+  const { codes, codesFrom: from, codesTo: to } = entry;
+  let at = skipSpace(codes, from, to);
   for (const step of steps) {
-    at = typeof step === "number" ? elementAt(text, at, step) : memberAt(text, at, step);
+    at = typeof step === "number" ? elementAt(entry, at, step) : memberAt(entry, at, step);
     if (at === -1) return null;
   }
-  const end = valueEnd(text, at);
+  const end = valueEnd(codes, at, to);
   if (end === -1) return null;
-  const raw = text.slice(at, end);
-  switch (kindOf(text.charCodeAt(at), raw)) {
+  const raw = entry.text.slice(at - from, end - from);
+  switch (kindOf(raw)) {
     case "string":
       return labelText(unescapeJson(raw.slice(1, -1)) ?? "");
     case "null":
@@ -54,57 +68,44 @@ export function valueAt(text: string, steps: readonly PathStep[]): string | null
   }
 }
 
-/** Where the value at `at` ends, or -1 when it doesn't. */
-function valueEnd(text: string, at: number): number {
-  switch (text.charCodeAt(at)) {
-    case 0x22: {
-      const end = stringEnd(text, at + 1);
-      return end === -1 ? -1 : end + 1;
-    }
-    case 0x7b:
-      return objectEnd(text, at);
-    case 0x5b:
-      return arrayEnd(text, at);
-    default: {
-      const end = tokenEnd(text, at);
-      return end === at ? -1 : end;
-    }
-  }
-}
-
 /** The place of the value of a key in the object at `at`, or -1. The first of equal keys counts. */
-function memberAt(text: string, at: number, wanted: string): number {
-  if (text[at] !== "{") return -1;
-  at = skipSpace(text, at + 1);
-  while (text[at] === '"') {
-    const end = stringEnd(text, at + 1);
+function memberAt({ text, codes, codesFrom: from, codesTo: to }: Entry, at: number, wanted: string): number {
+  if (at >= to || codes[at] !== BRACE) return -1;
+  at = skipSpace(codes, at + 1, to);
+  while (at < to && codes[at] === QUOTE) {
+    const end = stringEnd(codes, at + 1, to);
     if (end === -1) return -1;
-    const content = text.slice(at + 1, end);
-    const key = content.includes("\\") ? unescapeJson(content) : content;
-    at = skipSpace(text, end + 1);
-    if (text[at] !== ":") return -1;
-    at = skipSpace(text, at + 1);
-    if (key === wanted) return at;
-    at = valueEnd(text, at);
+    const isPlain = end - at - 1 === wanted.length && text.startsWith(wanted, at + 1 - from);
+    const isWanted = isPlain || isEscaped(text.slice(at + 1 - from, end - from), wanted);
+    at = skipSpace(codes, end + 1, to);
+    if (at >= to || codes[at] !== COLON) return -1;
+    at = skipSpace(codes, at + 1, to);
+    if (isWanted) return at;
+    at = valueEnd(codes, at, to);
     if (at === -1) return -1;
-    at = skipSpace(text, at);
-    if (text[at] !== ",") return -1;
-    at = skipSpace(text, at + 1);
+    at = skipSpace(codes, at, to);
+    if (at >= to || codes[at] !== COMMA) return -1;
+    at = skipSpace(codes, at + 1, to);
   }
   return -1;
 }
 
+/** Whether a key with escapes is the wanted one. */
+function isEscaped(content: string, wanted: string): boolean {
+  return content.includes("\\") && unescapeJson(content) === wanted;
+}
+
 /** The place of an element of the array at `at`, or -1. */
-function elementAt(text: string, at: number, index: number): number {
-  if (text[at] !== "[") return -1;
-  at = skipSpace(text, at + 1);
-  for (let i = 0; at < text.length && text[at] !== "]"; i++) {
+function elementAt({ codes, codesTo: to }: Entry, at: number, index: number): number {
+  if (at >= to || codes[at] !== BRACKET) return -1;
+  at = skipSpace(codes, at + 1, to);
+  for (let i = 0; at < to && codes[at] !== BRACKET_END; i++) {
     if (i === index) return at;
-    at = valueEnd(text, at);
+    at = valueEnd(codes, at, to);
     if (at === -1) return -1;
-    at = skipSpace(text, at);
-    if (text[at] !== ",") return -1;
-    at = skipSpace(text, at + 1);
+    at = skipSpace(codes, at, to);
+    if (at >= to || codes[at] !== COMMA) return -1;
+    at = skipSpace(codes, at + 1, to);
   }
   return -1;
 }

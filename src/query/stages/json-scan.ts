@@ -1,75 +1,92 @@
+import type { Codes } from "./entry.ts";
+
 /*
- * Steps over JSON text, as lenient and as strict as the reader that Loki uses (github.com/buger/jsonparser), whose error
- * texts these are: what is not asked for is stepped over unread.
+ * Steps over JSON in an array of character codes that ends at `to`, as lenient and as strict as the reader that Loki uses
+ * (github.com/buger/jsonparser), whose error texts these are: what is not asked for is stepped over unread.
  */
 export const MALFORMED_OBJECT = "Value looks like object, but can't find closing '}' symbol";
 export const MALFORMED_ARRAY = "Value is array, but can't find closing ']' symbol";
 export const MALFORMED_STRING = "Value is string, but can't find closing '\"' symbol";
-export const MALFORMED_VALUE = "Value looks like Number/Boolean/None, but can't find its end: ',' or '}' symbol";
 export const MALFORMED_ESCAPE = "Encountered an invalid escape sequence in a string";
 export const UNKNOWN_VALUE = "Unknown value type";
-export const MALFORMED_JSON = "Malformed JSON error";
 
-const QUOTE = 0x22;
+export const QUOTE = 0x22;
+export const COMMA = 0x2c;
+export const COLON = 0x3a;
+export const BRACKET = 0x5b;
+export const BRACKET_END = 0x5d;
+export const BRACE = 0x7b;
+export const BRACE_END = 0x7d;
 const BACKSLASH = 0x5c;
 
-/** The first place from `at` on that is not white space; the text's length when there is none. */
-export function skipSpace(text: string, at: number): number {
-  for (; at < text.length; at++) {
-    const c = text.charCodeAt(at);
-    if (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09) return at;
-  }
+function isSpace(c: number): boolean {
+  return c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09;
+}
+
+/** The first place from `at` on that is not white space; `to` when there is none. */
+export function skipSpace(codes: Codes, at: number, to: number): number {
+  while (at < to && isSpace(codes[at])) at++;
   return at;
 }
 
 /** The place of the quote that ends a string whose content begins at `at`, or -1. */
-export function stringEnd(text: string, at: number): number {
-  for (let end = text.indexOf('"', at); end !== -1; end = text.indexOf('"', end + 1)) {
-    let before = end - 1;
-    while (before >= at && text.charCodeAt(before) === BACKSLASH) before--;
-    if ((end - before) % 2 === 1) return end;
+export function stringEnd(codes: Codes, at: number, to: number): number {
+  for (; at < to; at++) {
+    const c = codes[at];
+    if (c === QUOTE) return at;
+    if (c === BACKSLASH) at++;
   }
   return -1;
 }
 
-/**
- * The place after the bracket that closes the one at `at`, or -1. Only this kind of bracket counts, and none inside strings.
- */
-export function blockEnd(text: string, at: number, open: number, close: number): number {
+/** Where the object or array at `at` ends, or -1. Only its own kind of bracket counts, and none inside strings. */
+export function blockEnd(codes: Codes, at: number, to: number): number {
+  const open = codes[at];
+  const close = open + 2;
   let level = 0;
-  for (let i = at; i < text.length; i++) {
-    const c = text.charCodeAt(i);
+  for (; at < to; at++) {
+    const c = codes[at];
     if (c === QUOTE) {
-      i = stringEnd(text, i + 1);
-      if (i === -1) return -1;
+      at = stringEnd(codes, at + 1, to);
+      if (at === -1) return -1;
     } else if (c === open) level++;
-    else if (c === close && --level === 0) return i + 1;
+    else if (c === close && --level === 0) return at + 1;
   }
   return -1;
 }
 
-export const objectEnd = (text: string, at: number): number => blockEnd(text, at, 0x7b, 0x7d);
-export const arrayEnd = (text: string, at: number): number => blockEnd(text, at, 0x5b, 0x5d);
-
-/** Where a number or a word ends: at space, comma, closing bracket, or the end of the text. */
-export function tokenEnd(text: string, at: number): number {
-  for (; at < text.length; at++) {
-    const c = text.charCodeAt(at);
-    if (c === 0x2c || c === 0x7d || c === 0x5d || c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09) return at;
+/** Where a number or a word ends: at space, comma, closing bracket, or `to`. */
+export function tokenEnd(codes: Codes, at: number, to: number): number {
+  for (; at < to; at++) {
+    const c = codes[at];
+    if (c === COMMA || c === BRACE_END || c === BRACKET_END || isSpace(c)) return at;
   }
   return at;
 }
 
+/** Where the value at `at` ends, or -1 when it doesn't. */
+export function valueEnd(codes: Codes, at: number, to: number): number {
+  const c = at < to ? codes[at] : -1;
+  if (c === BRACE || c === BRACKET) return blockEnd(codes, at, to);
+  if (c !== QUOTE) {
+    const end = tokenEnd(codes, at, to);
+    return end === at ? -1 : end;
+  }
+  const end = stringEnd(codes, at + 1, to);
+  return end === -1 ? -1 : end + 1;
+}
+
 export type JsonKind = "string" | "object" | "array" | "number" | "boolean" | "null";
 
-/** A value's kind by its first character; `word` is a number's or word's text. Null for what can't be a value. */
-export function kindOf(first: number, word: string): JsonKind | null {
-  if (first === QUOTE) return "string";
-  if (first === 0x7b) return "object";
-  if (first === 0x5b) return "array";
-  if (first === 0x2d || (first >= 0x30 && first <= 0x39)) return "number";
-  if (word === "true" || word === "false") return "boolean";
-  return word === "null" ? "null" : null;
+/** What kind of value `raw` is, by its first character and, for words, by the word; null for what can't be a value. */
+export function kindOf(raw: string): JsonKind | null {
+  const c = raw.charCodeAt(0);
+  if (c === QUOTE) return "string";
+  if (c === BRACE) return "object";
+  if (c === BRACKET) return "array";
+  if (c === 0x2d || (c >= 0x30 && c <= 0x39)) return "number";
+  if (raw === "true" || raw === "false") return "boolean";
+  return raw === "null" ? "null" : null;
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {
@@ -89,14 +106,13 @@ export function unescapeJson(content: string): string | null {
   let at = 0;
   for (let slash = content.indexOf("\\"); slash !== -1; slash = content.indexOf("\\", at)) {
     out += content.slice(at, slash);
-    const c = content[slash + 1];
-    const simple = ESCAPES[c];
+    const simple = ESCAPES[content[slash + 1]];
     if (simple !== undefined) {
       out += simple;
       at = slash + 2;
       continue;
     }
-    const first = c === "u" ? hex4(content, slash + 2) : -1;
+    const first = content[slash + 1] === "u" ? hex4(content, slash + 2) : -1;
     if (first === -1 || (first >= 0xdc00 && first < 0xe000)) return null;
     at = slash + 6;
     if (first < 0xd800 || first >= 0xe000) {

@@ -122,6 +122,8 @@ function compileIp(name: string, op: "=" | "!=", pattern: string, entry: Entry, 
   return () => {
     if (entry.error !== "") return true;
     const text = value();
-    return text !== undefined && containsAddress(text, range) === (op === "=");
+    if (text === undefined) return false;
+    const bytes = Buffer.from(text, "utf8");
+    return containsAddress(bytes, 0, bytes.length, range) === (op === "=");
   };
 }

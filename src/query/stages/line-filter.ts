@@ -60,7 +60,12 @@ function compileIp(op: LineFilterOp, pattern: string, stage: string): LineTest {
   if (op !== "|=" && op !== "!=") throw stageError(stage, "ip: invalid operation");
   const range = parseIpPattern(pattern);
   if (range === null) throw stageError(stage, `ip: invalid pattern: ${JSON.stringify(pattern)}`);
-  return { test: (entry) => containsAddress(entry.latin1, range), groups: [], isCovered: false, constant: null };
+  const test = (entry: Entry) => {
+    if (!entry.lineChanged) return containsAddress(entry.bytes, entry.start, entry.end, range);
+    const { line } = entry;
+    return containsAddress(line, 0, line.length, range);
+  };
+  return { test, groups: [], isCovered: false, constant: null };
 }
 
 function compileOrFail(pattern: string, stage: string): Regex {

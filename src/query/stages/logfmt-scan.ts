@@ -1,3 +1,5 @@
+import type { Codes, Entry } from "./entry.ts";
+
 /**
  * Takes a line apart into `key=value` pairs: one after the other, without building anything but key and value.
  * Values are bare or in double quotes with Go's escapes. A malformed pair (`=x`, `a=1=2`, an unterminated quote) gives an
@@ -6,7 +8,12 @@
  */
 export class LogfmtScanner {
   private text = "";
+  private codes: Codes = new Uint8Array(0);
+  /** The text is codes[from, to). `at` and the parameters below are places in `codes`. */
+  private from = 0;
+  private to = 0;
   private at = 0;
+  /** Places in the text. */
   keyFrom = 0;
   keyTo = 0;
   /** The value as it stands; for a quoted one what is between the quotes. */
@@ -16,85 +23,88 @@ export class LogfmtScanner {
   unescaped: string | null = null;
   error = "";
 
-  open(text: string): void {
-    this.text = text;
-    this.at = 0;
+  open(entry: Entry): void {
+    entry.loadCodes();
+    this.text = entry.text;
+    this.codes = entry.codes;
+    this.from = entry.codesFrom;
+    this.to = entry.codesTo;
+    this.at = this.from;
   }
 
   /** Goes to the next pair. "end" after the last; "bad" for a malformed one, which is stepped over. */
   next(): "pair" | "bad" | "end" {
-    const { text } = this;
+    const { codes, from, to } = this;
     let at = this.at;
-    while (at < text.length && text.charCodeAt(at) <= 0x20) at++;
-    this.keyFrom = at;
+    while (at < to && codes[at] <= 0x20) at++;
+    const start = at;
+    this.keyFrom = start - from;
     this.unescaped = null;
-    if (at === text.length) {
+    if (at === to) {
       this.at = at;
       return "end";
     }
-    for (; ; at++) {
-      // NaN, behind the end, is neither of these.
-      const c = text.charCodeAt(at);
+    for (; at < to; at++) {
+      const c = codes[at];
       if (c === 0x3d) {
-        if (at === this.keyFrom) return this.unexpected("=", at);
-        this.keyTo = at;
+        if (at === start) return this.unexpected("=", at);
+        this.keyTo = at - from;
         return this.value(at + 1);
       }
       if (c === 0x22) return this.unexpected('"', at);
-      if (c <= 0x20 || at >= text.length) {
-        this.keyTo = at;
-        this.valueFrom = at;
-        this.valueTo = at;
-        this.at = at;
-        return "pair";
-      }
+      if (c <= 0x20) break;
     }
+    this.keyTo = at - from;
+    this.valueFrom = at - from;
+    this.valueTo = at - from;
+    this.at = at;
+    return "pair";
   }
 
   private value(at: number): "pair" | "bad" {
-    const { text } = this;
-    if (text.charCodeAt(at) === 0x22) return this.quoted(at);
-    this.valueFrom = at;
-    for (; at < text.length; at++) {
-      const c = text.charCodeAt(at);
+    const { codes, from, to } = this;
+    if (at < to && codes[at] === 0x22) return this.quoted(at);
+    this.valueFrom = at - from;
+    for (; at < to; at++) {
+      const c = codes[at];
       if (c <= 0x20) break;
       if (c === 0x3d || c === 0x22) return this.unexpected(c === 0x3d ? "=" : '"', at);
     }
-    this.valueTo = at;
+    this.valueTo = at - from;
     this.at = at;
     return "pair";
   }
 
   private quoted(quote: number): "pair" | "bad" {
-    const { text } = this;
+    const { codes, from, to } = this;
     let escaped = false;
-    for (let at = quote + 1; at < text.length; at++) {
-      const c = text.charCodeAt(at);
+    for (let at = quote + 1; at < to; at++) {
+      const c = codes[at];
       if (c === 0x5c) {
         escaped = true;
         at++;
       } else if (c === 0x22) {
-        this.valueFrom = quote + 1;
-        this.valueTo = at;
+        this.valueFrom = quote + 1 - from;
+        this.valueTo = at - from;
         this.at = at + 1;
         if (!escaped) return "pair";
-        this.unescaped = unquoteLogfmt(text.slice(quote + 1, at));
+        this.unescaped = unquoteLogfmt(this.text.slice(this.valueFrom, this.valueTo));
         if (this.unescaped !== null) return "pair";
-        this.error = syntaxError(at + 2, "invalid quoted value");
+        this.error = syntaxError(at + 2 - from, "invalid quoted value");
         return "bad";
       }
     }
-    this.error = syntaxError(text.length + 1, "unterminated quoted value");
+    this.error = syntaxError(to + 1 - from, "unterminated quoted value");
     return this.skip(quote);
   }
 
   private unexpected(char: string, at: number): "bad" {
-    this.error = syntaxError(at + 1, `unexpected '${char}'`);
+    this.error = syntaxError(at + 1 - this.from, `unexpected '${char}'`);
     return this.skip(at);
   }
 
   private skip(at: number): "bad" {
-    while (at < this.text.length && this.text.charCodeAt(at) > 0x20) at++;
+    while (at < this.to && this.codes[at] > 0x20) at++;
     this.at = at;
     return "bad";
   }

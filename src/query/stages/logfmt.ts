@@ -29,7 +29,7 @@ export function compileLogfmt(
   return () => {
     entry.loadLabels();
     keys.begin();
-    reader.read(entry.text, (scan, text) => {
+    reader.read((scan, text) => {
       const key = keys.find(text, scan.keyFrom, scan.keyTo);
       if (key.id === -1) return;
       if (scan.valueTo === scan.valueFrom && !keepEmpty) return;
@@ -51,9 +51,10 @@ class LogfmtReader {
     this.strict = strict;
   }
 
-  read(text: string, visit: (scan: LogfmtScanner, text: string) => void): void {
+  read(visit: (scan: LogfmtScanner, text: string) => void): void {
     const { scan } = this;
-    scan.open(text);
+    const { text } = this.entry;
+    scan.open(this.entry);
     for (;;) {
       const found = scan.next();
       if (found === "pair") visit(scan, text);
@@ -92,7 +93,7 @@ class KeyMemory {
   find(text: string, from: number, to: number): Key {
     const index = this.index++;
     const guess = this.expected[index];
-    if (guess !== undefined && guess.text.length === to - from && text.startsWith(guess.text, from)) return guess;
+    if (guess?.text.length === to - from && text.startsWith(guess.text, from)) return guess;
     const raw = text.slice(from, to);
     const key = this.known.get(raw) ?? this.learn(raw);
     this.expected[index] = key;
@@ -138,7 +139,7 @@ function compileExtract(
   return () => {
     entry.loadLabels();
     values.clear();
-    reader.read(entry.text, (scan, text) => {
+    reader.read((scan, text) => {
       const raw = text.slice(scan.keyFrom, scan.keyTo);
       const found = targets.get(raw) ?? targets.get(logfmtName(raw));
       if (found === undefined) return;

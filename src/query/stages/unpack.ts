@@ -1,17 +1,21 @@
 import type { Entry } from "./entry.ts";
 import {
-  arrayEnd,
+  BRACE,
+  BRACE_END,
+  BRACKET,
+  COLON,
+  COMMA,
   kindOf,
   MALFORMED_ARRAY,
   MALFORMED_ESCAPE,
   MALFORMED_OBJECT,
   MALFORMED_STRING,
-  objectEnd,
+  QUOTE,
   skipSpace,
   stringEnd,
-  tokenEnd,
   UNKNOWN_VALUE,
   unescapeJson,
+  valueEnd,
 } from "./json-scan.ts";
 import { JSON_ERROR, type LineStage, labelText, sanitizePart } from "./stage.ts";
 
@@ -23,11 +27,10 @@ const ENTRY_KEY = "_entry";
  */
 export function compileUnpack(entry: Entry): LineStage {
   return () => {
-    const { text } = entry;
-    if (text === "") return true;
+    if (entry.text === "") return true;
     const labels: [string, string][] = [];
     let line: string | null = null;
-    const problem = eachText(text, (key, value) => {
+    const problem = eachText(entry, (key, value) => {
       if (key === ENTRY_KEY) line = value;
       else labels.push([key, value]);
     });
@@ -47,33 +50,30 @@ export function compileUnpack(entry: Entry): LineStage {
 }
 
 /** Calls `visit` with each key whose value is a string. Gives what is wrong with the object, or null. */
-function eachText(text: string, visit: (key: string, value: string) => void): string | null {
-  if (text[0] !== "{") return "expecting json object(6), but it is not";
-  let at = skipSpace(text, 1);
-  while (text[at] !== "}") {
-    if (text[at] !== '"') return MALFORMED_OBJECT;
-    const keyEnd = stringEnd(text, at + 1);
+function eachText(entry: Entry, visit: (key: string, value: string) => void): string | null {
+  entry.loadCodes();
+  const { text, codes, codesFrom: from, codesTo: to } = entry;
+  if (codes[from] !== BRACE) return "expecting json object(6), but it is not";
+  const isAt = (at: number, code: number) => at < to && codes[at] === code;
+  let at = skipSpace(codes, from + 1, to);
+  while (!isAt(at, BRACE_END)) {
+    if (!isAt(at, QUOTE)) return MALFORMED_OBJECT;
+    const keyEnd = stringEnd(codes, at + 1, to);
     if (keyEnd === -1) return MALFORMED_STRING;
-    const key = unescapeJson(text.slice(at + 1, keyEnd));
+    const key = unescapeJson(text.slice(at + 1 - from, keyEnd - from));
     if (key === null) return MALFORMED_ESCAPE;
-    at = skipSpace(text, keyEnd + 1);
-    if (text[at] !== ":") return MALFORMED_OBJECT;
-    at = skipSpace(text, at + 1);
-    const first = text.charCodeAt(at);
-    if (first === 0x22) {
-      const end = stringEnd(text, at + 1);
-      if (end === -1) return MALFORMED_STRING;
-      visit(key, labelText(unescapeJson(text.slice(at + 1, end)) ?? ""));
-      at = end + 1;
-    } else {
-      const end = first === 0x7b ? objectEnd(text, at) : first === 0x5b ? arrayEnd(text, at) : tokenEnd(text, at);
-      if (end === -1) return first === 0x7b ? MALFORMED_OBJECT : MALFORMED_ARRAY;
-      if (kindOf(first, text.slice(at, end)) === null) return UNKNOWN_VALUE;
-      at = end;
-    }
-    at = skipSpace(text, at);
-    if (text[at] === ",") at = skipSpace(text, at + 1);
-    else if (text[at] !== "}") return at < text.length ? MALFORMED_OBJECT : MALFORMED_ARRAY;
+    at = skipSpace(codes, keyEnd + 1, to);
+    if (!isAt(at, COLON)) return MALFORMED_OBJECT;
+    at = skipSpace(codes, at + 1, to);
+    const end = valueEnd(codes, at, to);
+    if (end === -1) return isAt(at, QUOTE) ? MALFORMED_STRING : isAt(at, BRACKET) ? MALFORMED_ARRAY : MALFORMED_OBJECT;
+    const raw = text.slice(at - from, end - from);
+    const kind = kindOf(raw);
+    if (kind === null) return UNKNOWN_VALUE;
+    if (kind === "string") visit(key, labelText(unescapeJson(raw.slice(1, -1)) ?? ""));
+    at = skipSpace(codes, end, to);
+    if (isAt(at, COMMA)) at = skipSpace(codes, at + 1, to);
+    else if (!isAt(at, BRACE_END)) return at < to ? MALFORMED_OBJECT : MALFORMED_ARRAY;
   }
   return null;
 }

@@ -1,0 +1,153 @@
+import { describe, expect, test } from "vitest";
+import { silentLogger } from "../../src/core/log.ts";
+import { Metrics } from "../../src/core/metrics.ts";
+import { MemoryStore } from "../../src/objects/memory.ts";
+import { openCatalog } from "../../src/store/catalog.ts";
+import { type CatalogEntry, decodeEntry, encodeEntry, entryKey } from "../../src/store/catalog-entry.ts";
+import type { SegmentInfo } from "../../src/store/view.ts";
+
+const open = (objects: MemoryStore) => openCatalog(objects, new Metrics(), silentLogger);
+
+function entry(partition: number, first: number, next: number, segments = 1): CatalogEntry {
+  return {
+    partition,
+    first,
+    next,
+    segments: Array.from(
+      { length: segments },
+      (_, i): SegmentInfo => ({
+        key: `segments/t${i}/2024-05-01/${partition}-${first}.gz`,
+        bytes: 1000,
+        tenant: `t${i}`,
+        partition,
+        firstOffset: first,
+        nextOffset: next,
+        timeMinNs: -5n,
+        timeMaxNs: 9_007_199_254_740_993_000_000_000n,
+        lines: 7,
+        textBytes: 2000,
+        streams: 3,
+      }),
+    ),
+  };
+}
+
+async function put(objects: MemoryStore, ...entries: CatalogEntry[]): Promise<void> {
+  for (const e of entries) await objects.putIfAbsent(entryKey(e.partition, e.first), [encodeEntry(e)]);
+}
+
+describe("catalog entry", () => {
+  test("comes back, and is JSON with a checksum that a stranger can compute", () => {
+    const e = entry(3, 120, 180, 2);
+    const bytes = encodeEntry(e);
+    expect(decodeEntry("catalog/3/00000000000000000120.json", bytes)).toEqual(e);
+    const json: unknown = JSON.parse(bytes.toString());
+    expect(json).toMatchObject({ version: 1, partition: 3, first: 120, next: 180 });
+  });
+
+  test("any change or cut is refused by name", () => {
+    const key = "catalog/3/00000000000000000120.json";
+    const bytes = encodeEntry(entry(3, 120, 180));
+    for (let length = 0; length < bytes.length - 1; length++) {
+      expect(() => decodeEntry(key, bytes.subarray(0, length)), `cut at ${length}`).toThrow(
+        expect.objectContaining({ code: "catalog_corrupt", message: expect.stringContaining(key) }),
+      );
+    }
+    // All but the newline at the end, which is any space to JSON.
+    for (let at = 0; at < bytes.length - 1; at++) {
+      const damaged = Buffer.from(bytes);
+      damaged[at] ^= 1;
+      expect(() => decodeEntry(key, damaged), `byte ${at}`).toThrow(
+        expect.objectContaining({ code: "catalog_corrupt" }),
+      );
+    }
+  });
+
+  test.each([
+    {
+      name: "another partition",
+      key: "catalog/4/00000000000000000120.json",
+      e: entry(3, 120, 180),
+      message: /partition 3, offset 120, which is another object/,
+    },
+    {
+      name: "no offsets",
+      key: "catalog/3/00000000000000000120.json",
+      e: entry(3, 120, 120),
+      message: /got offsets 120 to 120/,
+    },
+    { name: "a fraction", key: "catalog/3/00000000000000000120.json", e: entry(3, 120, 120.5), message: /next/ },
+  ])("with $name is refused", ({ key, e, message }) => {
+    expect(() => decodeEntry(key, encodeEntry(e))).toThrow(message);
+  });
+});
+
+describe("catalog", () => {
+  test("of an empty store begins at 0", async () => {
+    const catalog = await open(new MemoryStore());
+    expect(catalog.chainEnd(0)).toBe(0);
+    expect(catalog.segments()).toEqual([]);
+  });
+
+  test("lists segments by partition and offset, and knows each partition's end", async () => {
+    const objects = new MemoryStore();
+    // 40 entries, so more than are read at once; partition 10 comes before 2 in the listing.
+    await put(
+      objects,
+      ...Array.from({ length: 40 }, (_, i) => entry(2, 5 + i * 3, 8 + i * 3)),
+      entry(10, 0, 4, 2),
+      entry(0, 100, 200, 0),
+    );
+    const catalog = await open(objects);
+    expect([0, 2, 10, 7].map((p) => catalog.chainEnd(p))).toEqual([200, 125, 4, 0]);
+    expect(catalog.has(2, 8)).toBe(true);
+    expect(catalog.has(2, 9)).toBe(false);
+    const order = catalog.segments().map(({ partition, firstOffset }) => [partition, firstOffset]);
+    expect(order).toEqual([...Array.from({ length: 40 }, (_, i) => [2, 5 + i * 3]), [10, 0], [10, 0]]);
+  });
+
+  test.each([
+    { name: "a gap", second: entry(0, 12, 15), message: "nothing covers intake offsets 10 to 11" },
+    { name: "an overlap", second: entry(0, 8, 15), message: "intake offsets from 8 to 9 are covered twice" },
+  ])("with $name in a chain is refused in a sentence that names both objects", async ({ second, message }) => {
+    const objects = new MemoryStore();
+    await put(objects, entry(0, 0, 10), second);
+    await expect(open(objects)).rejects.toMatchObject({
+      code: "catalog_gap",
+      message: expect.stringContaining(message),
+    });
+    await expect(open(objects)).rejects.toThrow(/catalog\/0\/0{20}\.json and catalog\/0\/0{18}(12|08)\.json/);
+  });
+
+  test("with a damaged entry is refused, and the entry named", async () => {
+    const objects = new MemoryStore();
+    await put(objects, entry(0, 0, 10));
+    await objects.put(entryKey(0, 10), [Buffer.from("{}")]);
+    await expect(open(objects)).rejects.toThrow(
+      /catalog entry catalog\/0\/0{18}10\.json: got 2 bytes without a "crc32"/,
+    );
+  });
+
+  test("takes in what others commit, and leaves a list that somebody holds alone", async () => {
+    const objects = new MemoryStore();
+    await put(objects, entry(0, 0, 10));
+    const catalog = await open(objects);
+    const before = catalog.segments();
+    await put(objects, entry(0, 10, 20), entry(1, 0, 5));
+    await Promise.all([catalog.refresh(), catalog.refresh()]);
+    catalog.add(entry(0, 10, 20));
+    catalog.add(entry(0, 20, 21));
+    expect(before).toHaveLength(1);
+    expect(catalog.segments()).toHaveLength(4);
+    expect(catalog.segments()).toBe(catalog.segments());
+    expect(catalog.chainEnd(0)).toBe(21);
+    expect(() => catalog.add(entry(0, 30, 31))).toThrow(/nothing covers/);
+  });
+
+  test("leaves objects alone that are no entries", async () => {
+    const objects = new MemoryStore();
+    await objects.put("catalog/README.txt", [Buffer.from("hi")]);
+    await put(objects, entry(0, 0, 10));
+    expect((await open(objects)).segments()).toHaveLength(1);
+  });
+});

@@ -1,0 +1,461 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { describe, expect, test } from "vitest";
+import { Line, type StreamHandle } from "../../src/core/line.ts";
+import { FaultyStore } from "../../src/objects/faulty.ts";
+import { MemoryStore } from "../../src/objects/memory.ts";
+import { parseBlock } from "../../src/store/block-view.ts";
+import { tenantPart } from "../../src/store/commit.ts";
+import { takeSnapshot } from "../../src/store/snapshot.ts";
+import { drawHabit, drawLine, Prng } from "./random-lines.ts";
+import { fill, inOrder, rowOf, rowsOf, streamOf, type TestLine, TestStore, testLine } from "./support.ts";
+
+const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+const want = (lines: readonly TestLine[]) => inOrder(lines.map(rowOf));
+type Snapshot = ReturnType<TestStore["writer"]["snapshot"]>;
+const tick = () => new Promise((resolve) => setImmediate(resolve));
+
+/** Lines of several streams and tenants, mixed. */
+function drawLines(random: Prng, streams: number, count: number): TestLine[] {
+  const habits = Array.from({ length: streams }, () => drawHabit(random));
+  return Array.from({ length: count }, (_, i) => {
+    const s = random.below(streams);
+    return drawLine(random, habits[s], { app: `app-${s % 5}`, env: `${s}` }, s % 4 === 0 ? "other tenant" : "fake", i);
+  });
+}
+
+async function keys(store: TestStore, prefix: string): Promise<string[]> {
+  const out: string[] = [];
+  for await (const { key } of store.objects.list(prefix)) out.push(key);
+  return out;
+}
+
+describe("writer", () => {
+  test("any lines come back after flushes and after a new start, and while they are in memory", async () => {
+    const random = new Prng(SEED);
+    for (let round = 0; round < 12; round++) {
+      const objects = new MemoryStore();
+      const store = await TestStore.open(objects, { block_bytes: random.pick([4096, 256 * 1024]) });
+      const lines: TestLine[] = [];
+      let next = random.below(1000);
+      if (next > 0) await store.writer.flush(next);
+      for (let flush = 0; flush < 4; flush++) {
+        const some = drawLines(random, 1 + random.below(12), random.below(400));
+        store.append(some);
+        lines.push(...some);
+        expect(await store.rows(), `seed ${SEED} round ${round}`).toEqual(want(lines));
+        next += 1 + random.below(5);
+        await store.writer.flush(next);
+        expect(store.writer.memoryBytes()).toBe(0);
+      }
+      expect(await store.rows(), `seed ${SEED} round ${round}`).toEqual(want(lines));
+      const reopened = await TestStore.open(objects);
+      expect(await reopened.rows(), `seed ${SEED} round ${round}`).toEqual(want(lines));
+      expect(reopened.catalog.chainEnd(0)).toBe(next);
+      for (const info of reopened.catalog.segments()) expect(await reopened.reader.describe(info.key)).toEqual(info);
+    }
+  });
+
+  test("each line is seen exactly once at any moment while blocks compress and flushes commit", async () => {
+    const random = new Prng(SEED);
+    const objects = new FaultyStore(new MemoryStore(), () => (random.chance(0.5) ? { delayMs: random.below(4) } : {}));
+    const store = await TestStore.open(objects, { block_bytes: 4096, compress_parallel: 3 });
+    const lines: TestLine[] = [];
+    const flushes: Promise<void>[] = [];
+    let seen = 0;
+    for (let i = 0; i < 60; i++) {
+      const some = drawLines(random, 6, 60);
+      store.append(some);
+      lines.push(...some);
+      if (i % 7 === 6) flushes.push(store.writer.flush(i + 1));
+      if (random.chance(0.3)) await store.catalog.refresh();
+      if (random.chance(0.5)) await tick();
+      const { segments, pending, open } = takeSnapshot(store.catalog, [store.writer]);
+      const count = [...segments.map((s) => s.lines), ...pending.map((p) => p.info.rows), ...open.map((o) => o.rows)];
+      expect(
+        count.reduce((a, b) => a + b, 0),
+        `seed ${SEED} step ${i}`,
+      ).toBe(lines.length);
+      if (pending.length > 0 && open.length > 0 && segments.length > 0) seen++;
+      if (i % 10 === 0) expect(await store.rows(), `seed ${SEED} step ${i}`).toEqual(want(lines));
+    }
+    await Promise.all(flushes);
+    await store.writer.flush(100);
+    expect(seen, "moments with lines in all three places").toBeGreaterThan(3);
+    expect(await store.rows()).toEqual(want(lines));
+    expect(await (await TestStore.open(objects)).rows()).toEqual(want(lines));
+  });
+
+  test("a snapshot stays what it was while its blocks are compressed, committed and their buffers reused", async () => {
+    const store = await TestStore.open(new MemoryStore(), { block_bytes: 4096 });
+    const lines = Array.from({ length: 500 }, (_, i) => testLine(`line ${i} ${"x".repeat(i % 90)}`, { sec: i }));
+    const snapshots: { views: Snapshot; count: number }[] = [];
+    for (let i = 0; i < lines.length; i++) {
+      store.append([lines[i]]);
+      if (i % 23 === 0) snapshots.push({ views: store.writer.snapshot(), count: i + 1 });
+      if (i % 50 === 49) await tick();
+    }
+    await store.writer.flush(1);
+    store.append(lines);
+    await store.writer.flush(2);
+    for (const { views, count } of snapshots) {
+      const rows = [...views.pending.flatMap(({ bytes }) => rowsOf(parseBlock(bytes))), ...views.open.flatMap(rowsOf)];
+      expect(rows).toEqual(lines.slice(0, count).map(rowOf));
+    }
+  });
+
+  test("a snapshot asks for each stream once and shows only what is wanted", async () => {
+    const store = await TestStore.open(new MemoryStore(), { block_bytes: 4096 });
+    store.append(Array.from({ length: 900 }, (_, i) => testLine("x".repeat(100), { labels: { app: `a${i % 3}` } })));
+    const asked: string[] = [];
+    const { pending, open } = store.writer.snapshot((labels, tenant, canonical) => {
+      asked.push(`${tenant} ${canonical}`);
+      return labels.app === "a1";
+    });
+    expect(asked.sort()).toEqual(['fake {"app":"a0"}', 'fake {"app":"a1"}', 'fake {"app":"a2"}']);
+    expect([...pending, ...open].map(({ canonical }) => canonical)).toEqual(
+      Array(pending.length + open.length).fill('{"app":"a1"}'),
+    );
+    expect(open.reduce((sum, { rows }) => sum + rows, 0) + pending.reduce((sum, { info }) => sum + info.rows, 0)).toBe(
+      300,
+    );
+  });
+
+  test("a segment has one tenant, its blocks are in order of streams, and its key says where it belongs", async () => {
+    const store = await TestStore.open(new MemoryStore(), { block_bytes: 4096 });
+    const lines = Array.from({ length: 400 }, (_, i) =>
+      testLine("y".repeat(90), {
+        tenant: i % 2 === 0 ? "a/b" : "c",
+        labels: { s: `${i % 6}` },
+        sec: 1_714_554_000 + i,
+      }),
+    );
+    store.append(lines);
+    await store.writer.flush(42);
+    const infos = store.catalog.segments();
+    expect(infos.map(({ key }) => key.replace(/[0-9a-f]{12}\.gz$/, "R.gz")).sort()).toEqual([
+      "segments/a=2Fb/2024-05-01/0-00000000000000000000-R.gz",
+      "segments/c/2024-05-01/0-00000000000000000000-R.gz",
+    ]);
+    for (const info of infos) {
+      expect(info).toMatchObject({
+        partition: 0,
+        firstOffset: 0,
+        nextOffset: 42,
+        lines: 200,
+        textBytes: 200 * 91,
+        streams: 3,
+      });
+      const { blocks, streams } = await store.reader.index(info);
+      expect(streams.map(({ canonical }) => canonical)).toEqual(streams.map(({ canonical }) => canonical).sort());
+      expect(blocks.map(({ stream }) => stream)).toEqual(blocks.map(({ stream }) => stream).sort());
+      expect(blocks.length).toBeGreaterThan(3);
+    }
+    expect(await keys(store, "catalog/")).toEqual(["catalog/0/00000000000000000000.json"]);
+  });
+
+  test.each([
+    { tenant: "fake", part: "fake" },
+    { tenant: "a/b", part: "a=2Fb" },
+    { tenant: "..", part: "=2E=2E" },
+    { tenant: "=h", part: "=3Dh" },
+    { tenant: "ž", part: "=C5=BE" },
+    { tenant: "", part: expect.stringMatching(/^=h[0-9a-f]{64}$/) },
+    { tenant: "x".repeat(300), part: expect.stringMatching(/^=h[0-9a-f]{64}$/) },
+  ])("tenant $tenant is $part in keys", ({ tenant, part }) => {
+    expect(tenantPart(tenant)).toEqual(part);
+  });
+
+  test("times that no calendar knows still have a key", async () => {
+    const store = await TestStore.open(new MemoryStore());
+    store.append([testLine("a", { sec: -8e15 })]);
+    await store.writer.flush(1);
+    store.append([testLine("b", { sec: 8e15 })]);
+    await store.writer.flush(2);
+    expect(store.catalog.segments().map(({ key }) => key.split("/")[2])).toEqual(["0001-01-01", "9999-12-31"]);
+  });
+
+  test("a flush without lines commits its offsets, and one without offsets does nothing", async () => {
+    const store = await TestStore.open(new MemoryStore());
+    await store.writer.flush(0);
+    expect(await keys(store, "")).toEqual([]);
+    await store.writer.flush(5);
+    await store.writer.flush(5);
+    expect(await keys(store, "")).toEqual(["catalog/0/00000000000000000000.json"]);
+    store.append([testLine("x")]);
+    expect(() => store.writer.flush(5)).toThrow(/flushed already/);
+    await store.writer.flush(6);
+    expect(store.catalog.chainEnd(0)).toBe(6);
+  });
+});
+
+describe("when a flush is due", () => {
+  test("by age of the oldest line, by compressed bytes, by memory", async () => {
+    const random = new Prng(SEED);
+    const store = await TestStore.open(new MemoryStore(), {
+      flush_age_ms: 1000,
+      segment_bytes: 64 * 1024,
+      memory_bytes: 4 << 20,
+      block_bytes: 16_384,
+    });
+    expect(store.writer.needsFlush()).toBe(false);
+    store.nowMs += 5000;
+    store.append([testLine("x")]);
+    store.nowMs += 999;
+    expect(store.writer.needsFlush()).toBe(false);
+    store.nowMs += 1;
+    expect(store.writer.needsFlush()).toBe(true);
+    await store.writer.flush(1);
+    expect(store.writer.needsFlush()).toBe(false);
+
+    while (!store.writer.needsFlush()) {
+      store.append([testLine(random.bytes(4000))]);
+      await tick();
+    }
+    expect(store.writer.snapshot().pending.reduce((sum, { bytes }) => sum + bytes.length, 0)).toBeGreaterThanOrEqual(
+      64 * 1024,
+    );
+    await store.writer.flush(2);
+
+    let streams = 0;
+    while (!store.writer.needsFlush()) store.append([testLine("x".repeat(2000), { labels: { s: `${streams++}` } })]);
+    expect(store.writer.memoryBytes()).toBeGreaterThanOrEqual(0.6 * (4 << 20));
+    expect(streams, "an idle stream costs a few kilobytes").toBeGreaterThan(350);
+    await store.writer.flush(3);
+    expect(store.writer.memoryBytes()).toBe(0);
+  });
+
+  test("memory stays near its limit when the store stands still and the caller waits for pressure", async () => {
+    let stuck = true;
+    const objects = new FaultyStore(new MemoryStore(), ({ op }) =>
+      stuck && op === "put" ? { outcome: "fail", delayMs: 1 } : {},
+    );
+    const store = await TestStore.open(objects, { memory_bytes: 2 << 20, block_bytes: 16_384, flush_age_ms: 1e9 });
+    const random = new Prng(SEED);
+    const noise = random.bytes(3000);
+    let highest = 0;
+    let appended = 0;
+    let next = 0;
+    let flush: Promise<void> = Promise.resolve();
+    for (let i = 0; i < 4000; i++) {
+      store.append([testLine(Buffer.concat([noise, Buffer.from(`${i}`)]), { labels: { s: `${i % 9}` } })]);
+      appended++;
+      const pressure = store.writer.pressure();
+      if (pressure !== null) {
+        const waited = await Promise.race([pressure.then(() => true), sleep(20).then(() => false)]);
+        if (!waited) {
+          if (!stuck) continue;
+          // Nothing moves, as it should be; now the store comes back.
+          expect(store.writer.memoryBytes()).toBeGreaterThanOrEqual(2 << 20);
+          stuck = false;
+          await pressure;
+        }
+      }
+      if (store.writer.needsFlush() && next === 0) flush = store.writer.flush(++next);
+      else if (store.writer.needsFlush() && !stuck) {
+        await flush;
+        flush = store.writer.flush(++next);
+      }
+      highest = Math.max(highest, store.writer.memoryBytes());
+    }
+    await flush;
+    await store.writer.flush(++next);
+    expect(stuck, "the limit was reached").toBe(false);
+    expect(highest).toBeLessThan((2 << 20) * 1.2);
+    expect((await store.rows()).length).toBe(appended);
+  });
+
+  test("many uncompressed blocks are pressure too", async () => {
+    const store = await TestStore.open(new MemoryStore(), { memory_bytes: 1 << 30 });
+    expect(store.writer.pressure()).toBeNull();
+    for (let i = 0; i < 30; i++) store.append([testLine(Buffer.alloc(1 << 20, `${i}`))]);
+    const pressure = store.writer.pressure();
+    expect(pressure).not.toBeNull();
+    await pressure;
+    expect(store.writer.memoryBytes()).toBeLessThan(20 << 20);
+  });
+});
+
+describe("when the store fails", () => {
+  test("a flush tries again until it succeeds, and nothing is lost or doubled", async () => {
+    const random = new Prng(SEED);
+    const inner = new MemoryStore();
+    const objects = new FaultyStore(inner);
+    const store = await TestStore.open(objects, { block_bytes: 4096 });
+    // Including answers that are lost after the store has done its work.
+    objects.plan = ({ op }) =>
+      op.startsWith("put") || op === "get"
+        ? random.chance(0.6)
+          ? { outcome: random.pick(["fail", "lost_answer"] as const) }
+          : {}
+        : {};
+    const lines: TestLine[] = [];
+    const flushes: Promise<void>[] = [];
+    for (let i = 1; i <= 12; i++) {
+      const some = drawLines(random, 5, 40);
+      store.append(some);
+      lines.push(...some);
+      flushes.push(store.writer.flush(i * 3));
+      if (random.chance(0.5)) await flushes.at(-1);
+    }
+    await Promise.all(flushes);
+    objects.plan = () => undefined;
+    expect(await store.rows(), `seed ${SEED}`).toEqual(want(lines));
+    const reopened = await TestStore.open(inner);
+    expect(await reopened.rows(), `seed ${SEED}`).toEqual(want(lines));
+    expect(await keys(reopened, "segments/")).toEqual(
+      reopened.catalog
+        .segments()
+        .map(({ key }) => key)
+        .sort(),
+    );
+    expect(await store.metrics.render()).toMatch(/weir_store_retries_total\{partition="0"\} [1-9]/);
+  });
+
+  test("an error that trying again cannot mend fails the flush; the next one commits both", async () => {
+    const inner = new MemoryStore();
+    let broken = true;
+    const objects = Object.create(inner) as MemoryStore;
+    objects.put = (key, parts) => (broken ? Promise.reject(new Error("no such bucket")) : inner.put(key, parts));
+    const store = await TestStore.open(objects);
+    store.append([testLine("a")]);
+    await expect(store.writer.flush(1)).rejects.toThrow("no such bucket");
+    broken = false;
+    store.append([testLine("b", { sec: 1_700_000_001 })]);
+    expect(await store.rows()).toEqual(want([testLine("a"), testLine("b", { sec: 1_700_000_001 })]));
+    await store.writer.flush(2);
+    expect((await store.rows()).map(({ line }) => line)).toEqual(["a", "b"]);
+    expect(await keys(store, "catalog/")).toHaveLength(2);
+    expect(store.writer.memoryBytes()).toBe(0);
+  });
+
+  test("a crash between segment and catalog entry leaves a segment that nobody sees, and the position free", async () => {
+    const inner = new MemoryStore();
+    const objects = new FaultyStore(inner, ({ op }) => (op === "putIfAbsent" ? { outcome: "fail" } : {}));
+    const crashed = await TestStore.open(objects, {}, { sleep: () => new Promise(() => {}) });
+    crashed.append([testLine("x")]);
+    void crashed.writer.flush(1);
+    while ((await keys(crashed, "segments/")).length === 0) await tick();
+
+    const after = await TestStore.open(inner);
+    expect(after.catalog.chainEnd(0)).toBe(0);
+    expect(await after.rows()).toEqual([]);
+    after.append([testLine("x")]);
+    await after.writer.flush(1);
+    expect(await after.rows()).toEqual([rowOf(testLine("x"))]);
+    expect(await keys(after, "segments/")).toHaveLength(2);
+  });
+
+  test("of writers that race for a position exactly one commits; the other drops its work and goes on after it", async () => {
+    const inner = new MemoryStore();
+    const random = new Prng(SEED);
+    const stores = await Promise.all(
+      [0, 1, 2].map(() => {
+        const faulty = new FaultyStore(inner, ({ op }) => ({
+          delayMs: random.below(3),
+          ...(op.startsWith("put") && random.chance(0.3) ? { outcome: "lost_answer" } : {}),
+        }));
+        return TestStore.open(faulty);
+      }),
+    );
+    const committed: TestLine[] = [];
+    for (let round = 1; round <= 6; round++) {
+      const lines = stores.map((_, w) => testLine(`round ${round} writer ${w}`, { sec: round }));
+      stores.forEach((store, w) => {
+        store.append([lines[w]]);
+      });
+      const results = await Promise.allSettled(stores.map(({ writer }) => writer.flush(round)));
+      const winners = results.flatMap(({ status }, w) => (status === "fulfilled" ? [w] : []));
+      expect(winners, `seed ${SEED} round ${round}`).toHaveLength(1);
+      committed.push(lines[winners[0]]);
+      for (const [w, store] of stores.entries()) {
+        if (w === winners[0]) continue;
+        const error = (results[w] as PromiseRejectedResult).reason;
+        expect(error).toMatchObject({
+          code: "position_taken",
+          retriable: false,
+          message: expect.stringContaining(`catalog/0/${String(round - 1).padStart(20, "0")}.json`),
+        });
+        await expect(store.writer.flush(round), "until it is discarded").rejects.toBe(error);
+        store.writer.discard();
+        await store.catalog.refresh();
+        expect(store.writer.memoryBytes()).toBe(0);
+      }
+    }
+    expect(await (await TestStore.open(inner)).rows()).toEqual(want(committed));
+  });
+
+  test("discard ends a flush that waits for the store, and the writer starts anew at the chain's end", async () => {
+    const inner = new MemoryStore();
+    const objects = new FaultyStore(inner, ({ op }) => (op === "put" ? { outcome: "fail" } : {}));
+    const store = await TestStore.open(objects, {}, { sleep: undefined });
+    await store.writer.flush(7);
+    store.append([testLine("lost, and read again from the intake log")]);
+    const flush = store.writer.flush(9);
+    const refused = expect(flush).rejects.toMatchObject({ code: "aborted" });
+    await tick();
+    store.append([testLine("more")]);
+    store.writer.discard();
+    await refused;
+    expect(await store.rows()).toEqual([]);
+    expect(store.writer.memoryBytes()).toBe(0);
+    objects.plan = () => undefined;
+    store.append([testLine("again")]);
+    await store.writer.flush(9);
+    expect((await store.rows()).map(({ line }) => line)).toEqual(["again"]);
+    expect(store.catalog.chainEnd(0)).toBe(9);
+  });
+});
+
+describe("streams and taps", () => {
+  test("equal labels of a tenant give the same handle, which outlives flushes", async () => {
+    const store = await TestStore.open(new MemoryStore());
+    const { writer } = store;
+    const { tenant, labels, canonical } = streamOf(testLine("x"));
+    const handle = writer.stream(tenant, labels, canonical);
+    expect(writer.stream(tenant, { ...labels }, canonical)).toBe(handle);
+    expect(writer.stream("other", labels, canonical)).not.toBe(handle);
+    const line = new Line();
+    for (let i = 1; i < 4; i++) {
+      writer.append(handle, fill(line, testLine(`${i}`, { sec: i })));
+      await writer.flush(i);
+      expect(writer.stream(tenant, labels, canonical)).toBe(handle);
+    }
+    expect((await store.rows()).map((row) => row.line)).toEqual(["1", "2", "3"]);
+  });
+
+  test("a stream that nobody holds is forgotten", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const store = await TestStore.open(new MemoryStore());
+    const lines = Array.from({ length: 2000 }, (_, i) => testLine("x", { labels: { s: `${i}` } }));
+    store.append(lines);
+    await store.writer.flush(1);
+    const registry: unknown = Reflect.get(store.writer, "registry");
+    const size = () => Number(Reflect.get(registry as object, "size"));
+    expect(size()).toBeGreaterThan(0);
+    for (let i = 0; i < 50 && size() > 100; i++) {
+      collect();
+      await sleep(5);
+    }
+    expect(size()).toBeLessThan(100);
+    store.append(lines);
+    await store.writer.flush(2);
+    expect((await store.rows()).length).toBe(4000);
+  });
+
+  test("taps see each line as it comes, until they are removed", async () => {
+    const store = await TestStore.open(new MemoryStore());
+    const seen: string[] = [];
+    const tap = (stream: StreamHandle, line: Line) => {
+      seen.push(`${stream.canonical} ${line.bytes.toString("latin1", line.start, line.end)}`);
+    };
+    store.append([testLine("before")]);
+    store.writer.taps.add(tap);
+    store.append([testLine("a"), testLine("b", { labels: { z: "1" } })]);
+    store.writer.taps.delete(tap);
+    store.append([testLine("after")]);
+    expect(seen).toEqual(['{"app":"web"} a', '{"z":"1"} b']);
+  });
+});
