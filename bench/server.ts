@@ -28,6 +28,7 @@ export class BenchServer {
     const child = spawn(
       process.execPath,
       [
+        "--initial-old-space-size=128",
         MAIN,
         "run",
         PIPELINE,

@@ -6,7 +6,7 @@ import { streamsAnswer } from "./json.ts";
 import { checkLength, instantTime, labelsRange, limitParam, rangeParams, type TimeRange, timeRange } from "./params.ts";
 import { type AnswerBudget, sendJson, sendPieces } from "./reply.ts";
 import { abortOnLeave, CATEGORIZE, encodingFlags, nowNs, paramsOf } from "./request.ts";
-import { constantMatrix, seconds, sampleText } from "./samples.ts";
+import { constantMatrix, sampleText, seconds } from "./samples.ts";
 
 export interface QueryRoutesDeps {
   readonly engine: Engine;
@@ -67,6 +67,7 @@ async function range(deps: QueryRoutesDeps, request: FastifyRequest, reply: Fast
       data: { resultType: "matrix", result: matrixOf(kind.constant.value, params), stats: {} },
     });
   }
+  checkLimit(params.limit, engine.options.max_entries_limit_per_query);
   const flags = encodingFlags(request.headers["x-loki-response-encoding-flags"]);
   budget.check();
   const result = await engine.queryRange({

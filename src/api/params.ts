@@ -80,7 +80,9 @@ export function timeRange(params: URLSearchParams, nowNs: bigint): TimeRange {
   if (sinceText !== null && sinceText !== "") {
     const given = durationNs(sinceText);
     if (given === null) {
-      throw new BadRequest(`could not parse 'since' parameter: not a valid duration string: ${JSON.stringify(sinceText)}`);
+      throw new BadRequest(
+        `could not parse 'since' parameter: not a valid duration string: ${JSON.stringify(sinceText)}`,
+      );
     }
     sinceNs = given;
   }
@@ -171,6 +173,14 @@ export function checkLength({ startNs, endNs }: TimeRange, limitText: string): v
       `the query time range exceeds the limit (query length: ${goDuration(lengthNs)}, limit: ${limitText})`,
     );
   }
+}
+
+/** Refuses more entries than `max_entries_limit_per_query`. Only for what gives entries: metric queries ignore `limit`. */
+export function checkLimit(limit: number, most: number): void {
+  if (limit <= most) return;
+  throw new BadRequest(
+    `max entries limit per query exceeded, limit > max_entries_limit_per_query (${limit} > ${most})`,
+  );
 }
 
 /** Range of `labels` and its kin, which word the wrong order differently. */

@@ -61,7 +61,12 @@ export interface StreamedAnswer {
  * Writes an answer piece by piece as the client reads it. After each piece others have a turn, so that a large answer
  * to a fast client does not hold the event loop.
  */
-export function sendPieces(reply: FastifyReply, answer: StreamedAnswer, budget: AnswerBudget, stallMs: number): FastifyReply {
+export function sendPieces(
+  reply: FastifyReply,
+  answer: StreamedAnswer,
+  budget: AnswerBudget,
+  stallMs: number,
+): FastifyReply {
   const pieces = inPieces(answer.texts);
   const first = pieces.next();
   const second = pieces.next();

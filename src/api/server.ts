@@ -84,7 +84,10 @@ async function createApp(options: HttpOptions, deps: HttpDeps, budget: AnswerBud
     forceCloseConnections: "idle",
   });
   app.removeAllContentTypeParsers();
-  await app.register(formbody, { bodyLimit: options.body_bytes_max, parser: (text) => new URLSearchParams(text) as unknown as Record<string, unknown> });
+  await app.register(formbody, {
+    bodyLimit: options.body_bytes_max,
+    parser: (text) => new URLSearchParams(text) as unknown as Record<string, unknown>,
+  });
   // Bodies of other types are read (up to the limit) and ignored, as Go's ParseForm does.
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, _body, done) => done(null, undefined));
   answerErrors(app, deps);

@@ -7,7 +7,7 @@ import type { DroppedEntry, Engine, TailEntry } from "../query/engine.ts";
 import { BadRequest, errorAnswer } from "./errors.ts";
 import { parseInt64 } from "./go.ts";
 import { tailMessage } from "./json.ts";
-import { limitParam, timeRange } from "./params.ts";
+import { checkLimit, limitParam, timeRange } from "./params.ts";
 import { CATEGORIZE, encodingFlags, nowNs } from "./request.ts";
 
 /*
@@ -90,11 +90,7 @@ export class TailSockets {
     if (delayS < 0n) throw new BadRequest("delay_for can't be negative");
     const limit = limitParam(params);
     const { max_entries_limit_per_query: most, max_concurrent_tail_requests: tails } = engine.options;
-    if (limit > most) {
-      throw new BadRequest(
-        `max entries limit per query exceeded, limit > max_entries_limit_per_query (${limit} > ${most})`,
-      );
-    }
+    checkLimit(limit, most);
     const { startNs } = timeRange(params, nowNs());
     engine.kindOf(query);
     if (this.running.size >= tails) {

@@ -3,7 +3,7 @@ import type { Metrics } from "../core/metrics.ts";
 import { BadRequest } from "./errors.ts";
 import { traceAnswer, traceLines } from "./json.ts";
 import type { QueryRoutesDeps } from "./loki-routes.ts";
-import { limitParam, parseTime } from "./params.ts";
+import { checkLimit, limitParam, parseTime } from "./params.ts";
 import { sendJson, sendPieces, sendText } from "./reply.ts";
 import { abortOnLeave, paramsOf } from "./request.ts";
 
@@ -17,12 +17,14 @@ export function addTraceRoute(app: FastifyInstance, { engine, budget, stallMs }:
     handler: async (request, reply) => {
       const params = paramsOf(request);
       const { id } = request.params as { id: string };
+      const limit = limitParam(params, engine.options.max_entries_limit_per_query);
+      checkLimit(limit, engine.options.max_entries_limit_per_query);
       budget.check();
       const result = await engine.trace({
         id,
         ...optionalTime("startNs", params.get("start")),
         ...optionalTime("endNs", params.get("end")),
-        limit: limitParam(params, engine.options.max_entries_limit_per_query),
+        limit,
         signal: abortOnLeave(reply),
       });
       const plain = request.headers.accept?.includes(NDJSON) === true;

@@ -16,8 +16,8 @@ const GZIP_RATIO_MAX = 1032;
 /** Bounds of one piece of output: below, calls cost more than they bring; above, a lie about the size costs memory. */
 const PIECE_BYTES_MIN = 4 << 10;
 const PIECE_BYTES_MAX = 4 << 20;
-/** The event loop is let go after this much zstd output: about 5 ms. */
-const ZSTD_SLICE_BYTES = 1 << 20;
+/** The event loop gets a turn after this long. */
+const SLICE_MS = 5;
 
 /**
  * Inflates `bytes`, gzip in one or many members (in libuv's pool) or zstd in one or many frames (in slices on this
@@ -34,13 +34,12 @@ export async function inflateBounded(bytes: Buffer, compression: Compression, li
     });
   }
   const pieces: Uint8Array[] = [];
-  let sinceTurn = 0;
+  let sliceStart = performance.now();
   for (const piece of zstdBlocks(bytes, limitBytes)) {
     pieces.push(piece);
-    sinceTurn += piece.length;
-    if (sinceTurn < ZSTD_SLICE_BYTES) continue;
-    sinceTurn = 0;
+    if (performance.now() - sliceStart < SLICE_MS) continue;
     await nextTurn();
+    sliceStart = performance.now();
   }
   return Buffer.concat(pieces);
 }

@@ -123,9 +123,17 @@ export class Regex {
   }
 }
 
+/** Half a surrogate pair: a text that has no UTF-8. */
+const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+
 function compileRe2(pattern: string, dotAll: boolean): RE2JS {
+  if (LONE_SURROGATE.test(pattern)) {
+    throw new WeirError("bad_regex", `error parsing regexp: invalid UTF-8: \`${pattern}\``);
+  }
   try {
-    return RE2JS.compile(pattern, dotAll ? RE2JS.DOTALL : 0);
+    // The flag stands in front of the pattern in re2js's error texts, so errors come from the pattern alone.
+    const plain = RE2JS.compile(pattern, 0);
+    return dotAll && pattern.includes(".") ? RE2JS.compile(pattern, RE2JS.DOTALL) : plain;
   } catch (error) {
     // A RangeError is the end of the stack: what RE2 calls nesting too deeply.
     if (!(error instanceof RE2JSException) && !(error instanceof RangeError)) throw error;

@@ -4,34 +4,54 @@ import { badMessage } from "./forward-error.ts";
 
 /*
  * zstd frames, inflated block by block. Node 20 has no zstd, so a library inflates; what it leaves unchecked is
- * checked here: the window that a frame asks for (it would be allocated unseen), the size that the frame claims, and
- * how much comes out. Source: RFC 8878, "Zstandard Frames" and "Blocks".
+ * checked here: the window that a frame asks for (it would be allocated unseen), the size that the frame claims, how
+ * much comes out, and how much work it is. Source: RFC 8878, "Zstandard Frames" and "Blocks".
  *
  *   frame    magic 28 b5 2f fd, descriptor 1, window 0-1, dictionary id 0-4, content size 0-8, blocks, checksum 0 or 4
  *   block    3 bytes little-endian: last (1 bit), type (2), size (21); content: raw and compressed `size` bytes, RLE 1
  */
 const MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a50; // and the 15 after it
+const CHECKSUM_BYTES = 4;
 const BLOCK_BYTES_MAX = 128 << 10;
+const RLE = 1;
+const COMPRESSED = 2;
 
 /**
- * The window that RFC 8878 wants every decoder to support, and no more: the library moves the whole window once a
- * block. zstd asks for at most this at its levels 1 to 19; log agents use the lowest.
+ * The window that RFC 8878 wants every decoder to support, and no more. zstd asks for at most this at its levels 1 to
+ * 19; log agents use the lowest.
  */
 const WINDOW_BYTES_MAX = 8 << 20;
+/** Blocks in one message: 64 MiB have 512 full ones. Each can cost some 20 microseconds, whatever comes out. */
+const BLOCKS_MAX = 65_536;
+/** The library moves its whole window once a block. This many bytes take about a second. */
+const MOVED_BYTES_MAX = 8 * 1024 ** 3;
 
 interface Frame {
   /** Offset of the first block. */
   readonly blocksAt: number;
   readonly hasChecksum: boolean;
+  readonly windowBytes: number;
   /** -1 where the frame doesn't say. */
   readonly contentBytes: number;
 }
 
-/** Yields the content of all frames of `bytes`, at most 128 KiB at a time. Throws `bad_message`. */
+interface Block {
+  readonly next: number;
+  readonly isLast: boolean;
+  /** The most that can come out. */
+  readonly contentBytesMax: number;
+}
+
+/**
+ * Yields the content of all frames of `bytes`, block by block, at most 128 KiB at a time and perhaps nothing.
+ * Throws `bad_message`. Checksums are not verified; no log agent is known to send them.
+ */
 export function* zstdBlocks(bytes: Buffer, limitBytes: number): Generator<Uint8Array> {
   let at = 0;
   let total = 0;
+  let blocks = 0;
+  let moved = 0;
   if (bytes.length === 0) throw bad("got no bytes, want a frame", 0);
   while (at < bytes.length) {
     if (bytes.length - at < 8) throw bad("frame is cut", at);
@@ -39,26 +59,31 @@ export function* zstdBlocks(bytes: Buffer, limitBytes: number): Generator<Uint8A
     if ((magic & ~0xf) >>> 0 === SKIPPABLE_MAGIC) {
       at += 8 + bytes.readUInt32LE(at + 4);
       if (at > bytes.length) throw bad("skippable frame is cut", bytes.length);
+      if (++blocks > BLOCKS_MAX) throw bad(`more than ${BLOCKS_MAX} blocks`, at);
       continue;
     }
     const frame = readFrame(bytes, at);
     if (frame.contentBytes > limitBytes - total) throw tooLong(limitBytes);
+    const contentMax = mostContent(bytes, frame);
+    const windowBytes = Math.min(frame.windowBytes, contentMax);
     const before = total;
     const inflater = new FrameInflater();
+    let head: Uint8Array = frameHead(windowBytes, frame.hasChecksum);
     let blockAt = frame.blocksAt;
-    let from = at;
     for (let isLast = false; !isLast; ) {
-      const block = readBlock(bytes, blockAt);
+      const block = readBlock(bytes, blockAt, frame);
       isLast = block.isLast;
-      // The library wants the checksum along with the last block; it is not verified, nor does any log agent send one.
-      const next = block.next + (isLast && frame.hasChecksum ? 4 : 0);
-      if (next > bytes.length) throw bad("checksum is cut", bytes.length);
-      for (const piece of inflater.push(bytes.subarray(from, next), isLast, from)) {
-        total += piece.length;
-        if (total > limitBytes) throw tooLong(limitBytes);
-        yield piece;
-      }
-      from = blockAt = next;
+      moved += windowBytes;
+      if (++blocks > BLOCKS_MAX) throw bad(`more than ${BLOCKS_MAX} blocks`, blockAt);
+      if (moved > MOVED_BYTES_MAX) throw bad("blocks are too small for their window", blockAt);
+      // The library wants the checksum along with the last block.
+      const next = block.next + (isLast && frame.hasChecksum ? CHECKSUM_BYTES : 0);
+      const piece = inflater.push(Buffer.concat([head, bytes.subarray(blockAt, next)]), isLast, blockAt);
+      total += piece.length;
+      if (total > limitBytes) throw tooLong(limitBytes);
+      yield piece;
+      head = NOTHING;
+      blockAt = next;
     }
     if (frame.contentBytes !== -1 && total - before !== frame.contentBytes) {
       throw bad(`got ${total - before} bytes out of a frame, want ${frame.contentBytes}`, at);
@@ -67,21 +92,24 @@ export function* zstdBlocks(bytes: Buffer, limitBytes: number): Generator<Uint8A
   }
 }
 
-/** One frame in the library, which is given whole blocks. */
+const NOTHING = new Uint8Array(0);
+
+/** One frame in the library, which is given its head with the first block, and then one whole block a time. */
 class FrameInflater {
   private out: Uint8Array[] = [];
   private readonly inflater = new Decompress((piece) => {
-    if (piece.length > 0) this.out.push(piece);
+    this.out.push(piece);
   });
 
-  push(bytes: Uint8Array, isLast: boolean, at: number): Uint8Array[] {
+  push(bytes: Uint8Array, isLast: boolean, at: number): Uint8Array {
     this.out = [];
     try {
       this.inflater.push(bytes, isLast);
     } catch (error) {
       throw badMessage("inflate", `zstd: ${messageOf(error)}`, at, "message", error);
     }
-    return this.out;
+    const pieces = this.out.filter((piece) => piece.length > 0);
+    return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
   }
 }
 
@@ -105,7 +133,7 @@ function readFrame(bytes: Buffer, at: number): Frame {
   if (windowBytes > WINDOW_BYTES_MAX) {
     throw bad(`frame wants a window of ${windowBytes} bytes, want at most ${WINDOW_BYTES_MAX}`, at);
   }
-  return { blocksAt, hasChecksum: (descriptor & 0x04) !== 0, contentBytes };
+  return { blocksAt, hasChecksum: (descriptor & 0x04) !== 0, windowBytes, contentBytes };
 }
 
 function windowOf(descriptor: number): number {
@@ -113,16 +141,42 @@ function windowOf(descriptor: number): number {
   return base + (base / 8) * (descriptor & 7);
 }
 
-function readBlock(bytes: Buffer, at: number): { next: number; isLast: boolean } {
+/** The most that can come out of a frame's blocks: a bound for its window, whatever its head says. */
+function mostContent(bytes: Buffer, frame: Frame): number {
+  let at = frame.blocksAt;
+  let most = 0;
+  for (;;) {
+    const { next, isLast, contentBytesMax } = readBlock(bytes, at, frame);
+    most += contentBytesMax;
+    if (isLast || most >= WINDOW_BYTES_MAX) return most;
+    at = next;
+  }
+}
+
+function readBlock(bytes: Buffer, at: number, frame: Frame): Block {
   if (at + 3 > bytes.length) throw bad("block is cut", at);
   const head = bytes.readUIntLE(at, 3);
+  const isLast = (head & 1) === 1;
   const type = (head >> 1) & 3;
   const size = head >> 3;
+  const sizeMax = Math.min(BLOCK_BYTES_MAX, frame.windowBytes);
   if (type === 3) throw bad("got a block of the reserved type", at);
-  if (size > BLOCK_BYTES_MAX) throw bad(`got a block of ${size} bytes, want at most ${BLOCK_BYTES_MAX}`, at);
-  const next = at + 3 + (type === 1 ? 1 : size);
-  if (next > bytes.length) throw bad("block is cut", at);
-  return { next, isLast: (head & 1) === 1 };
+  if (size > sizeMax) throw bad(`got a block of ${size} bytes, want at most ${sizeMax}`, at);
+  const next = at + 3 + (type === RLE ? 1 : size);
+  if (next + (isLast && frame.hasChecksum ? CHECKSUM_BYTES : 0) > bytes.length) throw bad("block is cut", at);
+  return { next, isLast, contentBytesMax: type === COMPRESSED ? sizeMax : size };
+}
+
+/**
+ * The head that the library gets to see: a single segment of as many bytes as the window needs. Many small frames, as
+ * they come from senders that compress what they append, would else cost the usual window of 2 MiB each.
+ */
+function frameHead(windowBytes: number, hasChecksum: boolean): Uint8Array {
+  const head = Buffer.alloc(9);
+  head.writeUInt32LE(MAGIC, 0);
+  head[4] = 0x80 | 0x20 | (hasChecksum ? 0x04 : 0); // Content size in four bytes, single segment.
+  head.writeUInt32LE(windowBytes, 5);
+  return head;
 }
 
 function bad(what: string, at: number): Error {

@@ -1,4 +1,4 @@
-import { knownLevel, LEVEL_NAMES, type Level, pinoLevel } from "./level-names.ts";
+import { knownLevelAt, LEVEL_NAMES, type Level, pinoLevel } from "./level-names.ts";
 
 /*
  * A level in a JSON line (specs: "detected_level", rule 4): the first text field with one of the names, in the order of the line,
@@ -24,7 +24,7 @@ for (const name of LEVEL_NAMES) {
 const BROKEN = -1;
 
 /** What the scan found: module state, since scans never overlap. */
-let textLevel = "";
+let textLevel: Level | "" = "";
 let numberLevel: Level | "" = "";
 let isFound = false;
 let sawEscape = false;
@@ -35,7 +35,7 @@ export function levelInJson(bytes: Buffer, start: number, end: number): Level | 
   textLevel = "";
   numberLevel = "";
   scanMap(bytes, start, end, 1);
-  return isFound ? knownLevel(textLevel) : numberLevel;
+  return isFound ? textLevel : numberLevel;
 }
 
 /** Reads the map at `at`, whose nesting is `depth`; the offset after it, or BROKEN at its end or when the level is found. */
@@ -58,7 +58,7 @@ function scanMap(bytes: Buffer, at: number, end: number, depth: number): number 
       if (valueEnd === BROKEN) return BROKEN;
       if (isLevelName(bytes, key, keyEnd, keyEscaped)) {
         isFound = true;
-        textLevel = valueEnd - value > 32 ? "" : bytes.toString("latin1", value, valueEnd);
+        textLevel = knownLevelAt(bytes, value, valueEnd);
         return BROKEN;
       }
       i = valueEnd + 1;

@@ -57,6 +57,28 @@ const KNOWN: ReadonlyMap<string, Level> = new Map([
   ["fatal", "fatal"],
 ]);
 
+/** Known texts by their length, for bytes. */
+const KNOWN_BYTES: readonly (readonly (readonly [text: Buffer, level: Level])[])[] = Array.from(
+  { length: 12 },
+  (_, length) =>
+    [...KNOWN].filter(([text]) => text.length === length).map(([text, level]) => [Buffer.from(text), level] as const),
+);
+
+/** The level that bytes[at, end) name, whatever their case; "" for any other text. */
+export function knownLevelAt(bytes: Uint8Array, at: number, end: number): Level | "" {
+  const length = end - at;
+  if (length < 3 || length > 11) return "";
+  const known = KNOWN_BYTES[length];
+  for (let i = 0; i < known.length; i++) {
+    const text = known[i][0];
+    let k = 0;
+    // All are letters, so the bit of case maps nothing else onto them but upper case.
+    while (k < length && (bytes[at + k] | 0x20) === text[k]) k++;
+    if (k === length) return known[i][1];
+  }
+  return "";
+}
+
 /** The level that `text` names, whatever its case; "" for any other text. */
 export function knownLevel(text: string): Level | "" {
   if (text.length < 3 || text.length > 11) return "";

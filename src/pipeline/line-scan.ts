@@ -21,6 +21,7 @@ const PLACES = 3;
 const DATADOG = Buffer.from("dd.trace_id");
 const DATADOG_SHIFT = WORDS.length * PLACES;
 const WORD_BITS = (1 << DATADOG_SHIFT) - 1;
+const DATADOG_BITS = 0b111 << DATADOG_SHIFT;
 const HEX_BIT = 1 << (DATADOG_SHIFT + PLACES);
 
 const FIRST = new Int32Array(256);
@@ -71,36 +72,34 @@ export function scanLine(
   result.word = "";
   result.datadog = -1;
   let bits = -1;
-  // Runs before this are done.
-  let least = start;
   const last = end - 2;
   let p = start;
-  for (; p < last; p += 3) {
+  while (p < last) {
     const hit = FIRST[bytes[p]] & SECOND[bytes[p + 1]] & THIRD[bytes[p + 2]] & bits;
-    if (hit === 0) continue;
-    // A run of 12 digits holds three whole threes: the first of them has hex digits as far as 8 further on.
-    if (
-      (hit & HEX_BIT) !== 0 &&
-      p >= least &&
-      p + 8 < end &&
-      IS_HEX[bytes[p + 4]] === 1 &&
-      IS_HEX[bytes[p + 8]] === 1
-    ) {
-      let a = p;
-      while (a > least && IS_HEX[bytes[a - 1]] === 1) a--;
-      let b = p + 3;
-      while (b < end && IS_HEX[bytes[b]] === 1) b++;
-      if (b - a >= RUN_MIN) visitRun(a, b);
-      least = b;
+    if (hit === 0) {
+      p += 3;
+      continue;
     }
     if ((hit & WORD_BITS) !== 0) {
       result.word = wordAround(bytes, start, end, p);
       if (result.word !== "") bits &= ~WORD_BITS;
     }
-    if (hit >= 1 << DATADOG_SHIFT && (hit & ~(HEX_BIT | WORD_BITS)) !== 0) {
+    if ((hit & DATADOG_BITS) !== 0) {
       result.datadog = datadogAround(bytes, start, end, p);
-      if (result.datadog !== -1) bits &= WORD_BITS | HEX_BIT;
+      if (result.datadog !== -1) bits &= ~DATADOG_BITS;
     }
+    // A run of 12 digits holds three whole threes: the first of them has hex digits as far as 8 further on.
+    if ((hit & HEX_BIT) === 0 || p + 8 >= end || IS_HEX[bytes[p + 4]] === 0 || IS_HEX[bytes[p + 8]] === 0) {
+      p += 3;
+      continue;
+    }
+    let a = p;
+    while (a > start && IS_HEX[bytes[a - 1]] === 1) a--;
+    let b = p + 3;
+    while (b < end && IS_HEX[bytes[b]] === 1) b++;
+    if (b - a >= RUN_MIN) visitRun(a, b);
+    // Neither a level word nor the label begins within hex digits, so the next thing begins at their end.
+    p = b;
   }
   if (result.word === "") result.word = wordAtEnd(bytes, start, end, p);
 }

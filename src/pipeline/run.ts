@@ -31,6 +31,7 @@ export class PipelineRun {
   constructor(entry: IntakeEntry, deps: RunDeps) {
     this.deps = deps;
     this.entry = entry;
+    deps.record.hints.equals.forget();
     try {
       const message = readForwardMessage(entry.payload);
       this.tag = message.tag;
@@ -53,7 +54,11 @@ export class PipelineRun {
       this.fail(error);
     }
     if (pipeline !== null) deps.metrics.take(pipeline.counts);
-    if (this.isDone) cursor.bytes = NO_BYTES;
+    if (this.isDone) {
+      // Nothing of the entry's memory is kept.
+      cursor.bytes = NO_BYTES;
+      deps.record.hints.equals.forget();
+    }
     return !this.isDone;
   }
 
@@ -80,7 +85,6 @@ export class PipelineRun {
       pipeline.process(record, nowMs);
     }
     // The record must not keep the entry's memory.
-    record.hints.equals.forget();
     record.bytes = NO_BYTES;
     record.lineBytes = NO_BYTES;
   }

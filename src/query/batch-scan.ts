@@ -1,10 +1,8 @@
 import { messageOf } from "../core/errors.ts";
 import { parseBlock } from "../store/block-view.ts";
+import type { ReadBlock } from "../store/thread-reader.ts";
 import { BlockScanner } from "./scan.ts";
 import type { BatchBlock, BatchResult, ScanJob } from "./scan-job.ts";
-
-/** The bytes of a block's member. They may be overwritten by the next call. */
-export type ReadBlock = (block: BatchBlock) => Buffer | Promise<Buffer>;
 
 /** One query's scans of batches, in a worker thread or in the main thread. */
 export class BatchScan {

@@ -10,7 +10,6 @@ import type { SegmentReader } from "../store/reader.ts";
 import type { SegmentInfo, StoreSnapshot } from "../store/view.ts";
 import { Admission } from "./admission.ts";
 import { compileLog, compileLogText, compileSelector } from "./compile.ts";
-import { evaluateScalar } from "./scalar.ts";
 import type {
   Engine,
   LogRequest,
@@ -29,6 +28,7 @@ import type { QueryOptions } from "./options.ts";
 import { BlockPlan } from "./plan.ts";
 import { ScanPool, workerUrl } from "./pool.ts";
 import { fetchRows } from "./row-pass.ts";
+import { evaluateScalar } from "./scalar.ts";
 import { ScanControl, type ScanExecutor, type ScanJob, type WantedId } from "./scan-job.ts";
 import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
@@ -121,7 +121,7 @@ class LocalEngine implements Engine {
       async (run) => {
         const entries = await this.rangeEntries(request, run);
         run.stats.entries = entries.size;
-        return { entries, categorize: request.categorize === true, stats: run.stats, warnings: run.warnings };
+        return { entries, categorize: request.categorize === true, stats: run.stats, warnings: [...new Set(run.warnings)] };
       },
       this.acceptOf(request.tenant, [request.query]),
     );
@@ -185,7 +185,7 @@ class LocalEngine implements Engine {
         const { entries, lost } = await new LogPass(job, this.passDeps(run, plan)).run();
         run.warnings.push(...lostWarnings(lost));
         run.stats.entries = entries.size;
-        return { entries, categorize: true, stats: run.stats, warnings: run.warnings, traceId: idText(candidates[0]) };
+        return { entries, categorize: true, stats: run.stats, warnings: [...new Set(run.warnings)], traceId: idText(candidates[0]) };
       },
       (_labels, owner) => owner === tenant,
     );
@@ -300,8 +300,15 @@ class LocalEngine implements Engine {
       return pass.entries;
     }
     const rows = await fetchRows(pass, this.job({ ...job, mode: "rows" }), deps);
-    run.warnings.push(...lostWarnings([...pass.lost, ...rows.lost]));
-    return rows.entries;
+    if (rows.lost.length === 0) {
+      run.warnings.push(...lostWarnings(pass.lost));
+      return rows.entries;
+    }
+    // A block whose header is whole and whose text is not has taken the place of other blocks' lines.
+    const again = this.job({ ...job, mode: "scan" });
+    const scan = await new LogPass(again, this.passDeps(run, this.plan(run, tenant, again, matches))).run();
+    run.warnings.push(...lostWarnings(scan.lost));
+    return scan.entries;
   }
 
   /** Entries at least `intervalNs` apart, counted from the last one kept. */

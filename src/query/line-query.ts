@@ -39,12 +39,15 @@ export class LineQuery {
     this.search = search.isUseful ? search : null;
   }
 
-  /** The row's line and labels as the query makes them, or null when it is dropped. */
-  judge(view: JudgedView, row: number): JudgedLine | null {
+  /**
+   * The row's line and labels as the query makes them, or null when it is dropped. `searched`: `search` has named the row,
+   * so its literals are not looked for again.
+   */
+  judge(view: JudgedView, row: number, searched = false): JudgedLine | null {
     const { compiled, entry } = this;
     if (view !== this.view) this.open(view);
     entry.openLine(this.lineStarts[row], this.lineStarts[row + 1] - 1, row);
-    if (compiled !== null && !compiled.process()) return null;
+    if (compiled !== null && !compiled.process(searched)) return null;
     if (!this.categorize) return { group: this.groupOf(entry.labels()), detail: "", line: entry.line };
     const { stream, structuredMetadata, parsed } = entry.labelClasses();
     return { group: this.groupOf(stream), detail: detailOf(structuredMetadata, parsed), line: entry.line };

@@ -20,6 +20,8 @@ import type { QueryStats } from "./stats.ts";
  */
 const FIRST_BATCH_BYTES = 64 * 1024;
 const BATCH_BYTES_MAX = 1024 * 1024;
+/** Text that counts as one compressed byte, so that a batch of lines that compress to nothing is no giant. */
+const TEXT_BYTES_A_BYTE = 8;
 /** Blocks of a batch of mode `times`, which reads headers only. */
 const TIMES_FIRST_BLOCKS = 32;
 const TIMES_BLOCKS_MAX = 512;
@@ -188,7 +190,9 @@ class BatchGrowth {
 
   /** True when the batch is large enough; the next one may then be larger. */
   isEnough(batch: readonly PlannedBlock[]): boolean {
-    const size = this.byBlocks ? batch.length : batch.reduce((sum, { length }) => sum + length, 0);
+    const size = this.byBlocks
+      ? batch.length
+      : batch.reduce((sum, { length, textBytes }) => sum + Math.max(length, textBytes / TEXT_BYTES_A_BYTE), 0);
     if (size < this.enough) return false;
     this.enough = Math.min(this.enough * 1.5, this.byBlocks ? TIMES_BLOCKS_MAX : BATCH_BYTES_MAX);
     return true;

@@ -1,5 +1,6 @@
 import type { Labels } from "../core/labels.ts";
 import type { BlockView, PendingBlock, SegmentIndex, SegmentInfo, StoreSnapshot } from "../store/view.ts";
+import { Slices } from "./slices.ts";
 
 /** Blocks of one segment that an order number has room for. A segment of 64 MiB text has some hundreds. */
 const BLOCKS_A_SEGMENT = 2 ** 22;
@@ -53,6 +54,8 @@ export class BlockPlan {
   private readonly ahead: { info: SegmentInfo; rank: number }[];
   /** Opened blocks, sorted with the best last. */
   private ready: PlannedBlock[];
+  private readonly wanted = new Map<string, boolean>();
+  private readonly slices = new Slices();
 
   constructor(snapshot: StoreSnapshot, request: PlanRequest, deps: PlanDeps) {
     this.snapshot = snapshot;
@@ -104,6 +107,17 @@ export class BlockPlan {
     const opened = await Promise.all(opening.map((it) => this.openSegment(it.info, it.rank)));
     const fresh = opened.flat().sort((a, b) => this.compareBlocks(b, a));
     this.ready = mergeSorted(this.ready, fresh, (a, b) => this.compareBlocks(b, a));
+    await this.slices.turn();
+  }
+
+  /** Whether the stream is wanted: asked once for each, however many segments it is in. */
+  private wantsStream(canonical: string, labels: Labels): boolean {
+    let wanted = this.wanted.get(canonical);
+    if (wanted === undefined) {
+      wanted = this.request.wantsStream(canonical, labels);
+      this.wanted.set(canonical, wanted);
+    }
+    return wanted;
   }
 
   private async openSegment(info: SegmentInfo, rank: number): Promise<PlannedBlock[]> {
@@ -115,7 +129,7 @@ export class BlockPlan {
       return [];
     }
     const { request } = this;
-    const wanted = index.streams.map(({ canonical, labels }) => request.wantsStream(canonical, labels));
+    const wanted = index.streams.map(({ canonical, labels }) => this.wantsStream(canonical, labels));
     const found: PlannedBlock[] = [];
     for (let b = 0; b < index.blocks.length; b++) {
       const block = index.blocks[b];
@@ -145,7 +159,7 @@ export class BlockPlan {
     return this.snapshot.pending.flatMap((pending, i) => {
       const { timeMinNs, timeMaxNs, rows, textBytes } = pending.info;
       if (timeMaxNs < request.startNs || timeMinNs >= request.endNs) return [];
-      if (!request.wantsStream(pending.canonical, pending.labels)) return [];
+      if (!this.wantsStream(pending.canonical, pending.labels)) return [];
       if (request.wantsBlock?.((slot, low8) => pending.mayHoldId(slot, low8)) === false) return [];
       const order = rank * BLOCKS_A_SEGMENT + i;
       const length = pending.bytes.length;
@@ -157,7 +171,7 @@ export class BlockPlan {
     const { request } = this;
     const rank = this.snapshot.segments.length + 1;
     return this.snapshot.open.flatMap((open, i) => {
-      if (open.rows === 0 || open.tenant !== request.tenant || !request.wantsStream(open.canonical, open.labels))
+      if (open.rows === 0 || open.tenant !== request.tenant || !this.wantsStream(open.canonical, open.labels))
         return [];
       const { timeMinNs, timeMaxNs } = timeSpanOf(open);
       if (timeMaxNs < request.startNs || timeMinNs >= request.endNs) return [];

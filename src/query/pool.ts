@@ -102,10 +102,8 @@ export class ScanPool implements ScanExecutor {
   }
 
   private fill(): void {
-    while (this.members.size < this.parallel && this.waiting.size > this.members.size) this.start();
-    // A query with several batches is for all workers.
-    const batches = [...this.waiting.values()].reduce((sum, queue) => sum + queue.length, 0);
-    while (this.members.size < Math.min(this.parallel, batches)) this.start();
+    // All of them at the first batch: the next ones are about to come.
+    while (this.waiting.size > 0 && this.members.size < this.parallel) this.start();
     for (let ahead = 0; ahead < BATCHES_AHEAD; ahead++) {
       for (const member of this.members) if (member.tasks.size === ahead) this.give(member);
     }

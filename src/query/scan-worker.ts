@@ -1,23 +1,17 @@
 /* A scan worker thread: takes jobs and batches from the pool, and answers each batch. */
 import { parentPort, workerData } from "node:worker_threads";
 import { codeOf, messageOf } from "../core/errors.ts";
-import { openObjectStore } from "../objects/open.ts";
-import type { ObjectStore } from "../objects/store.ts";
-import { BatchScan, type ReadBlock } from "./batch-scan.ts";
+import { openThreadReader } from "../store/thread-reader.ts";
+import { BatchScan } from "./batch-scan.ts";
 import { buffersOf } from "./entries.ts";
 import type { FromWorker, ToWorker, WorkerSetup } from "./pool.ts";
 import type { BatchBlock, ScanJob } from "./scan-job.ts";
 
-interface SyncStore {
-  readRangeSync(key: string, start: number, length: number, into?: Buffer): Buffer;
-}
-
 const port = parentPort;
 if (port === null) throw new Error("scan-worker runs only as a worker thread");
 const { objectsUrl } = workerData as WorkerSetup;
-const store = await openObjectStore(objectsUrl);
+const read = await openThreadReader(objectsUrl);
 const jobs = new Map<number, BatchScan | { code: string; message: string }>();
-const read = readFrom(store);
 // Batches run one after the other: a store that is read asynchronously must not mix two of them.
 let work: Promise<void> = Promise.resolve();
 
@@ -59,15 +53,4 @@ async function batch(job: number, number: number, blocks: readonly BatchBlock[])
 
 function answer(message: FromWorker, transfer: ArrayBuffer[]): void {
   port?.postMessage(message, transfer);
-}
-
-/** A folder is read at once into one buffer, used again and again; any other store asynchronously. */
-function readFrom(objects: ObjectStore & Partial<SyncStore>): ReadBlock {
-  if (objects.readRangeSync === undefined) return ({ key, offset, length }) => objects.getRange(key, offset, length);
-  const folder = objects as ObjectStore & SyncStore;
-  let buffer = Buffer.allocUnsafeSlow(512 * 1024);
-  return ({ key, offset, length }) => {
-    if (length > buffer.length) buffer = Buffer.allocUnsafeSlow(length * 2);
-    return folder.readRangeSync(key, offset, length, buffer);
-  };
 }

@@ -21,6 +21,8 @@ export class BlockScanner {
   private stats: ScanStats = emptyStats();
   private candidates = new Uint32Array(2048);
   private count = 0;
+  /** Whether the candidates are hits of the query's search. */
+  private searched = false;
 
   /** Throws QueryError when the job's query can't be run. */
   constructor(job: ScanJob) {
@@ -96,6 +98,7 @@ export class BlockScanner {
   }
 
   private setCandidates(rows: ArrayLike<number>): void {
+    this.searched = false;
     this.reserve(rows.length);
     this.candidates.set(rows);
     this.count = rows.length;
@@ -114,6 +117,7 @@ export class BlockScanner {
     this.reserve(to - from);
     const { candidates } = this;
     const { search } = this.query;
+    this.searched = search !== null && this.job.mode !== "times";
     if (search === null || this.job.mode === "times") {
       for (let row = from; row < to; row++) candidates[this.count++] = row;
       return;
@@ -134,7 +138,7 @@ export class BlockScanner {
 
   private takeCandidates(view: BlockView, order: number): void {
     if (this.count === 0) return;
-    const { candidates, count, best, query } = this;
+    const { candidates, count, best, query, searched } = this;
     const { backward, mode } = this.job;
     const { sec, nsec, sorted } = view;
     for (let i = 0; i < count; i++) {
@@ -151,7 +155,7 @@ export class BlockScanner {
         best.add(s, n, order, row, "", "", null);
         continue;
       }
-      const found = query.judge(view, row);
+      const found = query.judge(view, row, searched);
       if (found === null) continue;
       this.stats.matched++;
       best.add(s, n, order, row, found.group, found.detail, found.line);

@@ -1,6 +1,7 @@
 import type { Labels } from "../core/labels.ts";
 import type { SegmentIndex, SegmentInfo, StoreSnapshot } from "../store/view.ts";
 import { timeSpanOf } from "./plan.ts";
+import { Slices } from "./slices.ts";
 
 export interface StreamsWanted {
   readonly tenant: string;
@@ -26,6 +27,7 @@ export async function streamsIn(
   const add = (canonical: string, labels: Labels): void => {
     if (!found.has(canonical)) found.set(canonical, accepts(labels) ? labels : null);
   };
+  const slices = new Slices();
   for (const info of snapshot.segments) {
     if (info.tenant !== tenant || info.timeMaxNs < startNs || info.timeMinNs >= endNs) continue;
     try {
@@ -33,6 +35,7 @@ export async function streamsIn(
     } catch (error) {
       onLost(info, error);
     }
+    await slices.turn();
   }
   for (const { canonical, labels, info } of snapshot.pending) {
     if (info.timeMaxNs >= startNs && info.timeMinNs < endNs) add(canonical, labels);

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { constants, createGzip, deflateRawSync, gzipSync } from "node:zlib";
+import { deflateRawSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { type Compression, inflateBounded, inflateBoundedSync } from "../../src/codec/bounded-inflate.ts";
 import { WeirError } from "../../src/core/errors.ts";
@@ -100,19 +100,9 @@ describe("gzip", () => {
   });
 
   test("a bomb costs the limit, not what it would become", async () => {
-    // 2 GB of zeros in 2 MB.
-    const gzip = createGzip({ level: 9, flush: constants.Z_NO_FLUSH });
-    const parts: Buffer[] = [];
-    gzip.on("data", (part: Buffer) => parts.push(part));
-    const zeros = Buffer.alloc(64 * MIB);
-    for (let i = 0; i < 32; i++) {
-      await new Promise<void>((resolve) => gzip.write(zeros, () => resolve()));
-    }
-    await new Promise<void>((resolve) => {
-      gzip.on("end", resolve);
-      gzip.end();
-    });
-    const bomb = Buffer.concat(parts);
+    // 2 GB of zeros in 2 MB, in members of 64 MB.
+    const member = gzipSync(Buffer.alloc(64 * MIB));
+    const bomb = Buffer.concat(Array.from({ length: 32 }, () => member));
     const before = process.memoryUsage().arrayBuffers;
     let peak = 0;
     const watch = setInterval(() => {
@@ -210,7 +200,7 @@ test("changed bytes end in an error or in bytes within the limit", () => {
     ["zstd", zst("tiny")],
     ["zstd", zst("zeros")],
   ];
-  for (let i = 0; i < 2000; i++) {
+  for (let i = 0; i < 800; i++) {
     const [compression, original] = random.pick(inputs);
     const bytes = Buffer.from(original);
     for (let n = random.next(4); n >= 0; n--) bytes[random.next(bytes.length)] = random.next(256);

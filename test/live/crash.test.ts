@@ -13,8 +13,8 @@ receivers:
   forward: { type: forward, listen: ["tcp://127.0.0.1:24224"] }
 pipelines:
   all: { steps: [trace, level, { labels: { tag: $tag } }] }
-store: { flush_age_ms: 150, segment_bytes: 4096 }
-intake: { file_bytes: 65536 }
+store: { flush_age_ms: 150, segment_bytes: 65536 }
+intake: { file_bytes: 1048576 }
 `;
 
 const AGENTS = 4;

@@ -60,9 +60,10 @@ export const REJECT_FORM = 0;
 export const REJECT_RANGE = 1;
 export const REJECT_LONG = 2;
 
-/** What a byte is worth as a hex digit, with a bit more for upper case. */
+/** What a byte is worth as a hex digit, with a bit more for upper case; NO_DIGIT for other bytes. */
 const UPPER = 0x10;
-const DIGIT = new Uint8Array(256);
+const NO_DIGIT = 0x80;
+const DIGIT = new Uint8Array(256).fill(NO_DIGIT);
 for (let i = 0; i < 16; i++) {
   DIGIT[i.toString(16).charCodeAt(0)] = i;
   if (i > 9) DIGIT[i.toString(16).toUpperCase().charCodeAt(0)] = i | UPPER;
@@ -78,6 +79,31 @@ function readDigits(bytes: Uint8Array, at: number, digits: number, out: Uint8Arr
     out[outAt++] = (high << 4) | (low & 0x0f);
   }
   return seen;
+}
+
+/** Offsets of the 16 pairs of digits, and of the dashes, in a UUID's text. */
+const UUID_PAIRS = Uint8Array.of(0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34);
+const DASH = 0x2d;
+
+/** No UUID; one with an upper-case digit; one without. */
+export const NO_UUID = 0;
+export const UPPER_UUID = 1;
+export const LOWER_UUID = 2;
+
+/** Reads the UUID of 36 characters at `at` into 16 bytes. The caller knows that there are as many bytes. */
+export function readUuid(bytes: Uint8Array, at: number, out: Uint8Array): number {
+  if (bytes[at + 8] !== DASH || bytes[at + 13] !== DASH || bytes[at + 18] !== DASH || bytes[at + 23] !== DASH)
+    return NO_UUID;
+  let seen = 0;
+  for (let i = 0; i < 16; i++) {
+    const pair = at + UUID_PAIRS[i];
+    const high = DIGIT[bytes[pair]];
+    const low = DIGIT[bytes[pair + 1]];
+    seen |= high | low;
+    out[i] = (high << 4) | (low & 0x0f);
+  }
+  if (seen >= NO_DIGIT) return NO_UUID;
+  return (seen & UPPER) === 0 ? LOWER_UUID : UPPER_UUID;
 }
 
 /** More sources in one record than anybody has; the others are ignored. */

@@ -14,14 +14,15 @@ import {
   FROM_TRACEPARENT,
   FROM_UBER,
   FROM_XRAY,
+  LOWER_UUID,
   RANK_FIELD,
   RANK_HEADER,
   REJECT_FORM,
   REJECT_LONG,
   REJECT_RANGE,
+  readUuid,
 } from "./candidates.ts";
 import * as name from "./names.ts";
-import { readUuid } from "./text.ts";
 
 /** The longest value that is taken apart (specs: "Validity"). */
 export const VALUE_MAX = 2048;
@@ -31,7 +32,6 @@ export const PLACES = 32;
 const HEX16 = /^[0-9a-f]{16}$/;
 const HEX32 = /^[0-9a-f]{32}$/;
 const XRAY = /^(?:root=)?1-([0-9a-f]{8})-([0-9a-f]{24})(?:@([0-9a-f]{16}))?$/;
-const UUID_LOWER = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const GOOGLE = /^projects\/[^/]{1,256}\/traces\/([0-9a-f]{32})$/;
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/;
 const B3 = /^([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d])(?:-([0-9a-f]{16}))?)?$/;
@@ -281,8 +281,8 @@ export class FieldIds {
     const { found } = this;
     if (found.hasRequest) return true;
     found.hasRequest = true;
-    if (UUID_LOWER.test(text)) readUuid(Buffer.from(text, "latin1"), 0, found.request);
-    else found.requestText = text;
+    const isUuid = text.length === 36 && readUuid(Buffer.from(text, "latin1"), 0, found.request) === LOWER_UUID;
+    if (!isUuid) found.requestText = text;
     return true;
   }
 }

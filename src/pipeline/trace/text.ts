@@ -9,7 +9,10 @@ import {
   FROM_TEXT_SW_CTX,
   FROM_TEXT_TID,
   FROM_TEXT_TRACEPARENT,
+  NO_UUID,
   RANK_TEXT,
+  readUuid,
+  UPPER_UUID,
 } from "./candidates.ts";
 import { findDatadog } from "./text-datadog.ts";
 import { isSpace, isWord, LABEL_REQUEST, LABEL_SPAN, LABEL_TRACE, labelBefore } from "./text-label.ts";
@@ -215,28 +218,23 @@ function hasTail(at: number): boolean {
 /** A run that is the tail of a UUID: a SkyWalking id after its labels, or a request id. */
 function tryUuid(a: number, b: number): void {
   const at = a - 24;
-  if (at < start || !isUuidHead(at)) return;
+  if (at < start || bytes[at + 8] !== DASH || bytes[at + 13] !== DASH) return;
+  const kind = readUuid(bytes, at, id16);
+  if (kind === NO_UUID) return;
   const before = byteAt(at - 1);
   if (before === COMMA) {
     if (b - a === 12) trySwContext(at, b);
     return;
   }
   if (before === COLON || isSpace(before)) tryTid(at);
-  if (wantsRequest && !found.hasRequest && b - a === 12 && isRequest(at, b)) takeRequest(at);
-}
-
-/** Whether `8-4-4-4-` hex digits and dashes stand at `at`. */
-function isUuidHead(at: number): boolean {
-  return (
-    bytes[at + 8] === DASH &&
-    bytes[at + 13] === DASH &&
-    bytes[at + 18] === DASH &&
-    bytes[at + 23] === DASH &&
-    isHex(at, at + 8) &&
-    isHex(at + 9, at + 13) &&
-    isHex(at + 14, at + 18) &&
-    isHex(at + 19, at + 23)
-  );
+  if (!wantsRequest || found.hasRequest || b - a !== 12 || !isRequest(at, b)) return;
+  found.hasRequest = true;
+  if (kind === UPPER_UUID) {
+    found.requestText = bytes.toString("latin1", at, b);
+    return;
+  }
+  for (let k = 0; k < 16; k++) found.request[k] = id16[k];
+  found.requestAt = at - start;
 }
 
 function isRequest(at: number, after: number): boolean {
@@ -268,26 +266,6 @@ function quoteAfter(at: number): number {
   const stop = Math.min(end, at + QUOTED_MAX);
   for (let i = at; i < stop; i++) if (bytes[i] === QUOTE) return i;
   return NONE;
-}
-
-function takeRequest(at: number): void {
-  const end36 = at + 36;
-  found.hasRequest = true;
-  if (!isLower(at, end36)) {
-    found.requestText = bytes.toString("latin1", at, end36);
-    return;
-  }
-  readUuid(bytes, at, found.request);
-  found.requestAt = at - start;
-}
-
-/** Reads the UUID of 36 characters at `at` into 16 bytes. The caller knows that it is one. */
-export function readUuid(from: Buffer, at: number, out: Uint8Array): void {
-  readHex(from, at, 8, out, 0);
-  readHex(from, at + 9, 4, out, 4);
-  readHex(from, at + 14, 4, out, 6);
-  readHex(from, at + 19, 4, out, 8);
-  readHex(from, at + 24, 12, out, 10);
 }
 
 /** nginx's `$request_id` next to its label: 32 digits, kept as text because it is no UUID. */

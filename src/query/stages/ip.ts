@@ -65,8 +65,18 @@ export function containsAddress(bytes: Uint8Array, from: number, to: number, ran
     const version = at + 3 < to && beginsV4(bytes, at) ? 4 : at + 4 < to && beginsV6(bytes, at) ? 6 : 0;
     if (version === 0) continue;
     let end = at;
-    while (end < to && belongs(bytes[end], version)) end++;
-    const address = parseAddress(String.fromCharCode(...bytes.subarray(at, Math.min(end, at + TEXT_MAX))));
+    let dots = 0;
+    let colons = 0;
+    let double = false;
+    for (; end < to && belongs(bytes[end], version); end++) {
+      if (bytes[end] === 0x2e) dots++;
+      if (bytes[end] !== 0x3a) continue;
+      colons++;
+      double ||= end > at && bytes[end - 1] === 0x3a;
+    }
+    // Most candidates are times and decimal numbers: don't make a text of those.
+    const isLikely = end - at <= TEXT_MAX && (version === 4 ? dots === 3 : double || colons > 5);
+    const address = isLikely ? parseAddress(String.fromCharCode(...bytes.subarray(at, end))) : null;
     if (address?.version === range.version && address.value >= range.from && address.value <= range.to) return true;
     at = end;
   }

@@ -37,7 +37,14 @@ async function makeStore() {
   const metrics = new Metrics();
   const catalog = await openCatalog(objects, metrics, silentLogger);
   const options = storeOptions.parse({ block_bytes: 4096, level: 1 });
-  const writer = openStreamWriter(options, { objects, catalog, metrics, log: silentLogger, now: Date.now, partition: 0 });
+  const writer = openStreamWriter(options, {
+    objects,
+    catalog,
+    metrics,
+    log: silentLogger,
+    now: Date.now,
+    partition: 0,
+  });
   const reader = new SegmentReader(objects, { cacheBytes: 1 << 20 });
   const engine = createEngine(queryOptions.parse({ threads: 0 }), {
     snapshot: (accept) => ({ segments: catalog.segments(), ...writer.snapshot(accept) }),
@@ -101,7 +108,10 @@ describe("queries over segments, pending and open blocks", () => {
     { query: '{app="a1"}', keep: ({ labels }) => labels.app === "a1" },
     { query: '{app=~"a[12]", env!="p"}', keep: ({ labels }) => /^a[12]$/.test(labels.app) && labels.env !== "p" },
     { query: '{app=~".+"} |= "panic"', keep: ({ text }) => text.includes("panic") },
-    { query: '{app=~".+"} |= "panic" or "cache" != "über"', keep: ({ text }) => /panic|cache/.test(text) && !text.includes("über") },
+    {
+      query: '{app=~".+"} |= "panic" or "cache" != "über"',
+      keep: ({ text }) => /panic|cache/.test(text) && !text.includes("über"),
+    },
     { query: '{app=~".+"} |~ "time(out|r) n=1"', keep: ({ text }) => /time(out|r) n=1/.test(text) },
     { query: '{app=~".+"} |= "absent"', keep: () => false },
     { query: '{app=~".+"} | detected_level="error"', keep: ({ level }) => level === "error" },
@@ -141,9 +151,13 @@ describe("queries over segments, pending and open blocks", () => {
         const wanted = reference(stored, keep, range);
         const got = entriesOf(result);
         // Between streams the order of equal times is nobody's: compare within each stream, and the times over all.
-        expect(got.map(({ timeNs }) => timeNs), query).toEqual(wanted.map(({ timeNs }) => timeNs));
+        expect(
+          got.map(({ timeNs }) => timeNs),
+          query,
+        ).toEqual(wanted.map(({ timeNs }) => timeNs));
         if (range.limit === 5000) {
-          const byStream = (found: readonly Found[]) => [...found].sort((a, b) => (a.stream < b.stream ? -1 : a.stream > b.stream ? 1 : 0));
+          const byStream = (found: readonly Found[]) =>
+            [...found].sort((a, b) => (a.stream < b.stream ? -1 : a.stream > b.stream ? 1 : 0));
           expect(sortedWithin(byStream(got)), query).toEqual(sortedWithin(byStream(wanted)));
         }
         expect(result.warnings).toEqual([]);
@@ -170,7 +184,14 @@ describe("queries over segments, pending and open blocks", () => {
     const { writer, engine } = await makeStore();
     engines.push(engine);
     for (let order = 0; order < 50; order++) {
-      append(writer, { labels: { app: "a" }, sec: 1_700_000_000 + order, nsec: 0, text: `${order}`, level: "info", order });
+      append(writer, {
+        labels: { app: "a" },
+        sec: 1_700_000_000 + order,
+        nsec: 0,
+        text: `${order}`,
+        level: "info",
+        order,
+      });
     }
     const range = { query: '{app="a"}', startNs: 1_700_000_000_000_000_000n, endNs: 1_700_000_100_000_000_000n };
     const request = { ...range, intervalNs: 10_000_000_000n, limit: 3 };
