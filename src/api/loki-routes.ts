@@ -3,8 +3,17 @@ import { WeirError } from "../core/errors.ts";
 import type { Engine, StreamsRequest } from "../query/engine.ts";
 import { BadRequest } from "./errors.ts";
 import { streamsAnswer } from "./json.ts";
-import { checkLength, instantTime, labelsRange, limitParam, rangeParams, type TimeRange, timeRange } from "./params.ts";
-import { type AnswerBudget, sendJson, sendPieces } from "./reply.ts";
+import {
+  checkLength,
+  checkLimit,
+  instantTime,
+  labelsRange,
+  limitParam,
+  rangeParams,
+  type TimeRange,
+  timeRange,
+} from "./params.ts";
+import { type AnswerBudget, sendJson, sendPieces, sendText } from "./reply.ts";
 import { abortOnLeave, CATEGORIZE, encodingFlags, nowNs, paramsOf } from "./request.ts";
 import { constantMatrix, sampleText, seconds } from "./samples.ts";
 
@@ -36,13 +45,17 @@ export function queryRoutes(deps: QueryRoutesDeps): Record<string, Handler> {
       const range = labelsRange(paramsOf(request), nowNs());
       checkLength(range, engine.options.max_query_length);
       const { name } = request.params as { name: string };
+      if (name === "") return sendText(reply, 404, "404 page not found");
       return sendNames(reply, await engine.labelValues(name, streamsRequest(request, reply, range, ["query"])));
     },
     "/loki/api/v1/series": async (request, reply) => {
       const range = timeRange(paramsOf(request), nowNs());
       if (range.endNs < range.startNs) throw new BadRequest("end timestamp must not be before or equal to start time");
       checkLength(range, engine.options.max_query_length);
-      const data = await engine.series(streamsRequest(request, reply, range, ["match", "match[]"]));
+      const wanted = streamsRequest(request, reply, range, ["match", "match[]"]);
+      // `{}` matches everything and is refused like every selector that does, but by itself it means all series.
+      const all = wanted.selectors.length === 1 && /^\s*\{\s*\}\s*$/.test(wanted.selectors[0]);
+      const data = await engine.series(all ? { ...wanted, selectors: [] } : wanted);
       return sendJson(reply, { status: "success", data });
     },
   };

@@ -394,7 +394,8 @@ function lengthHead(length: number, fix: number, fixLimit: number, formats: read
 }
 
 function encodeNumber(value: number | bigint): Buffer {
-  if (typeof value === "number" && !Number.isInteger(value)) {
+  // A number beyond 2^53 is a double that happens to be whole; integers of that size are bigints.
+  if (typeof value === "number" && (!Number.isSafeInteger(value) || Object.is(value, -0))) {
     const out = Buffer.alloc(9);
     out[0] = 0xcb;
     out.writeDoubleBE(value, 1);

@@ -53,6 +53,8 @@ class Refused extends Error {}
 /** Null where V8 can't be trusted with the pattern, in meaning or in time. */
 export function translate(tree: Node, anchored: boolean): Translation | null {
   if (span(tree) > SPAN_MAX) return null;
+  // Looking for an empty match, V8 tries the middle of a surrogate pair too.
+  if (!anchored && nullable(tree) && !beginsAtStart(tree)) return null;
   const walk = new Walk();
   try {
     const body = walk.emit(tree, anchored ? END_OF_TEXT : NOTHING_LEFT);

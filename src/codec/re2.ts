@@ -128,7 +128,8 @@ const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[
 
 function compileRe2(pattern: string, dotAll: boolean): RE2JS {
   if (LONE_SURROGATE.test(pattern)) {
-    throw new WeirError("bad_regex", `error parsing regexp: invalid UTF-8: \`${pattern}\``);
+    const shown = Buffer.from(pattern, "utf8").toString("utf8");
+    throw new WeirError("bad_regex", `error parsing regexp: invalid UTF-8: \`${shown}\``);
   }
   try {
     // The flag stands in front of the pattern in re2js's error texts, so errors come from the pattern alone.

@@ -163,7 +163,7 @@ class Receiver implements ForwardServer {
 
   async close(): Promise<void> {
     const closed = this.servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
-    for (const heartbeat of this.heartbeats) heartbeat.close();
+    for (const heartbeat of this.heartbeats.splice(0)) heartbeat.close();
     const all = [...this.connections];
     const settled = Promise.all(all.map((connection) => connection.whenSettled()));
     for (const connection of all) connection.end();

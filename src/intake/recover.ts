@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto";
 import path from "node:path";
 import { codeOf, messageOf, WeirError } from "../core/errors.ts";
-import { type FileOps, readAll } from "../core/files.ts";
+import { type FileOps, readAll, writeAll } from "../core/files.ts";
 import type { Logger } from "../core/log.ts";
 import { EntryCursor } from "./entry-cursor.ts";
 import { type LogFile, noteEntry } from "./log-file.ts";
@@ -103,8 +103,9 @@ async function walkOld(file: string, first: number, below: number, { files, log,
 async function checkLast(
   file: string,
   first: number,
-  { files, log, onKey }: Deps,
+  deps: Deps,
 ): Promise<{ file: LogFile | null; tornBytes: number }> {
+  const { files, log, onKey } = deps;
   const result: LogFile = { path: file, first, mark: 0, next: first, end: 0, index: [] };
   let size = 0;
   try {
@@ -139,7 +140,7 @@ async function checkLast(
     });
     return { file: null, tornBytes };
   }
-  if (tornBytes > 0) await cutTo(file, result.end, files, log);
+  await settle(file, result.end, size, deps);
   return { file: result, tornBytes };
 }
 
@@ -174,18 +175,32 @@ export async function markOf(files: FileOps, fd: number, size: number): Promise<
   return shown;
 }
 
-async function cutTo(file: string, end: number, files: FileOps, log: Logger): Promise<void> {
+/**
+ * Cuts the torn end off and makes the rest durable. What was read just now may only be in memory: a process that was
+ * killed before its `fdatasync`, or whose `fdatasync` failed (the kernel then takes the pages for clean and never writes them).
+ * Once an entry counts, a repeat of it is acknowledged; so it is written again, with the same bytes in the same place.
+ */
+async function settle(file: string, end: number, size: number, { files, log }: Deps): Promise<void> {
   try {
     const fd = await files.open(file, "r+");
     try {
-      await files.truncate(fd, end);
+      if (size > end) await files.truncate(fd, end);
+      const chunk = Buffer.allocUnsafe(Math.min(end, VERIFY_CHUNK_BYTES));
+      for (let at = 0; at < end; ) {
+        const got = await readAll(files, fd, chunk.subarray(0, end - at), at);
+        if (got === 0) break;
+        at += await writeAll(files, fd, [chunk.subarray(0, got)], at);
+      }
       await files.datasync(fd);
     } finally {
       await files.close(fd);
     }
+    await files.syncFolder(path.dirname(file));
   } catch (error) {
-    // Nothing is ever appended to this file, and `end` is where it ends for this process.
-    log.warn({ file, end, error: messageOf(error) }, "intake: can't cut the torn end off a log file");
+    // File systems that never write in place need room for it. A full disk must not keep the process from
+    // starting, because only its work makes room.
+    if (codeOf(error) !== "ENOSPC" && codeOf(error) !== "EDQUOT") throw unreadable(file, error);
+    log.warn({ file, error: messageOf(error) }, "intake: can't make sure that the newest log file is on the disk");
   }
 }
 
@@ -199,7 +214,7 @@ async function withFile(files: FileOps, file: string, use: (fd: number) => Promi
 }
 
 function unreadable(what: string, error: unknown): WeirError {
-  return new WeirError("intake_unavailable", `the intake log can't be read: ${what}: ${messageOf(error)}`, {
+  return new WeirError("intake_unavailable", `the intake log can't be recovered: ${what}: ${messageOf(error)}`, {
     retriable: true,
     context: { file: what },
     cause: error,

@@ -1,7 +1,6 @@
 import type { Fields } from "../core/component.ts";
-import { ByteFinder } from "./byte-finder.ts";
 import { type GroupInfo, NO_GROUP } from "./group.ts";
-import { EQUALS, type LineHints } from "./level.ts";
+import type { LineScan } from "./line-scan.ts";
 import { Candidates } from "./trace/candidates.ts";
 
 /** Fields of a record that may hold ids, at most; further ones are not looked at. */
@@ -53,7 +52,8 @@ export class RecordContext {
   levelRank = 0;
 
   readonly ids = new Candidates();
-  readonly hints: LineHints = { equals: new ByteFinder(EQUALS), word: null };
+  /** What a scan of the line has found, for the level; null while nobody has scanned it. */
+  scan: LineScan | null = null;
 
   addIdField(code: number, at: number, end: number): void {
     if (this.idCount === ID_FIELDS_MAX) return;

@@ -31,7 +31,7 @@ export class LevelFinder {
     }
     const field = this.source === null ? this.usualField(record) : readValue(this.source, record);
     const level = field === "" ? "" : fieldLevel(field);
-    return level !== "" ? level : levelOfLine(record.lineBytes, record.lineStart, record.lineEnd, record.hints);
+    return level !== "" ? level : levelOfLine(record.lineBytes, record.lineStart, record.lineEnd, record.scan);
   }
 
   private usualField(record: RecordContext): string {

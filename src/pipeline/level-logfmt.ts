@@ -14,30 +14,6 @@ const NAMES: readonly (readonly [text: Buffer, place: number])[] = [
 ].map((name) => [Buffer.from(name), LEVEL_NAMES.findIndex((other) => other.toLowerCase() === name)]);
 const NONE = LEVEL_NAMES.length;
 
-/**
- * Whether one of the names stands before a `=`, which is rare and cheap to see. Only then is the line worth reading pair by pair:
- * an access line with a query string has many `=` and none. `equals` is the first one.
- */
-export function hasLogfmtName(bytes: Buffer, start: number, equals: number, end: number): boolean {
-  for (let i = Math.max(equals, start + 3); i < end; i++) {
-    // All names end in l, y or t.
-    if (bytes[i] === EQUALS && isNameEnd(bytes[i - 1] | 0x20) && endsInName(bytes, start, i)) return true;
-  }
-  return false;
-}
-
-function isNameEnd(letter: number): boolean {
-  return letter === 0x6c || letter === 0x79 || letter === 0x74;
-}
-
-function endsInName(bytes: Buffer, start: number, stop: number): boolean {
-  for (const [name] of NAMES) {
-    const at = stop - name.length;
-    if (at >= start && (at === start || bytes[at - 1] <= 0x20) && isName(bytes, at, stop, name)) return true;
-  }
-  return false;
-}
-
 function isName(bytes: Buffer, at: number, stop: number, name: Buffer): boolean {
   if (stop - at !== name.length) return false;
   for (let k = 0; k < name.length; k++) {

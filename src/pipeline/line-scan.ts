@@ -1,14 +1,14 @@
-import { LEVEL_WORDS, type Level } from "./level-names.ts";
+import { LEVEL_NAMES, LEVEL_WORDS, type Level } from "./level-names.ts";
 
 /*
- * One pass over a line for everything that is looked for in free text: level words, long runs of hex digits (ids), and
- * Datadog's label.
+ * One pass over a line for everything that is looked for in free text: level words, level pairs (`level=`), long runs of hex
+ * digits (ids), and Datadog's label.
  *
- * Bytes are looked at in threes. Each thing looked for shows, in the first three that lie within it, one of a few triples: the
- * letters of a level word from its first, second or third on, and so on. Each of these is a bit; three tables say which bits a
- * byte allows in its place; what they say is ANDed, and one branch, nearly never taken, decides for three bytes. Three
- * separate passes that skip ahead (Horspool) take longer than this one, because each of their steps waits for the one
- * before, and a walk from word to word mispredicts a branch at every space (Node 20, bench/pipeline.ts).
+ * Each text looked for is known by five characters in a row, edges of words among them, so any walk in threes meets three of these
+ * in a row. Which three is a bit; three tables say which bits a byte allows in its place, and what they say is
+ * ANDed. Two threes are taken together, so one branch, nearly never taken, decides for six bytes. Separate passes that skip
+ * ahead (Horspool) take longer, because each of their steps waits for the one before, and a walk from word to word
+ * mispredicts a branch at every space (1.2 ns a byte here; Node 20, bench/pipeline.ts).
  */
 const LEFT = 1;
 const RIGHT = 2;
@@ -17,38 +17,55 @@ for (const c of " \t\n[({\"'=|") EDGE[c.charCodeAt(0)] = LEFT | RIGHT;
 for (const c of "]):},!") EDGE[c.charCodeAt(0)] |= RIGHT;
 
 const WORDS = LEVEL_WORDS.map(([text, level]) => ({ text: Buffer.from(text), level }));
-const PLACES = 3;
 const DATADOG = Buffer.from("dd.trace_id");
-const DATADOG_SHIFT = WORDS.length * PLACES;
-const WORD_BITS = (1 << DATADOG_SHIFT) - 1;
-const DATADOG_BITS = 0b111 << DATADOG_SHIFT;
-const HEX_BIT = 1 << (DATADOG_SHIFT + PLACES);
+/** The names of level fields in any case, and their places in the list (specs: "detected_level", rule 5). */
+const NAMES = [...new Set(LEVEL_NAMES.map((name) => name.toLowerCase()))].map((name) => Buffer.from(name));
+
+/** Five characters of each text; `<` and `>` stand for an edge left and right. Those of a group share their bits: few texts look alike to them. */
+const GROUPS: readonly (readonly string[])[] = [
+  ["<trac", "<crit"],
+  ["<debu", "<info"],
+  ["<fata", "<warn"],
+  ["<erro", "<err>"],
+  ["evel=", "text="],
+  ["rity=", "<lvl="],
+  ["dd.tr"],
+];
+/** Places at which three of five characters may begin. */
+const PLACES = 3;
+const WORD_BITS = (1 << (4 * PLACES)) - 1;
+const PAIR_BITS = ((1 << (2 * PLACES)) - 1) << (4 * PLACES);
+const DATADOG_BITS = ((1 << PLACES) - 1) << (6 * PLACES);
+const HEX_BIT = 1 << (7 * PLACES);
 
 const FIRST = new Int32Array(256);
 const SECOND = new Int32Array(256);
 const THIRD = new Int32Array(256);
-const TABLES = [FIRST, SECOND, THIRD];
 const IS_HEX = new Uint8Array(256);
 
 for (let c = 0; c < 256; c++) {
   IS_HEX[c] = /^[0-9a-f]$/i.test(String.fromCharCode(c)) ? 1 : 0;
-  for (const [i, table] of TABLES.entries()) {
+  for (const [i, table] of [FIRST, SECOND, THIRD].entries()) {
     if (IS_HEX[c] === 1) table[c] |= HEX_BIT;
-    for (let place = 0; place < PLACES; place++) {
-      if (isLetter(c, DATADOG[place + i])) table[c] |= 1 << (DATADOG_SHIFT + place);
-      for (const [w, { text }] of WORDS.entries()) {
-        const k = place + i;
-        // After a short word comes an edge, and then anything.
-        const fits = k < text.length ? isLetter(c, text[k]) : k > text.length || (EDGE[c] & RIGHT) !== 0;
-        if (fits) table[c] |= 1 << (w * PLACES + place);
+    for (const [g, texts] of GROUPS.entries()) {
+      for (const text of texts) {
+        for (let place = 0; place < PLACES; place++) {
+          if (allows(text[place + i], c)) table[c] |= 1 << (g * PLACES + place);
+        }
       }
     }
   }
 }
 
-/** Whether `c` is the lower-case letter, or another character, `wanted`; case does not count. */
+function allows(wanted: string, c: number): boolean {
+  if (wanted === "<") return (EDGE[c] & LEFT) !== 0 || c <= 0x20; // A pair begins after any control character.
+  if (wanted === ">") return (EDGE[c] & RIGHT) !== 0;
+  return isLetter(c, wanted.charCodeAt(0));
+}
+
+/** Whether `c` is the character `wanted`, which is no upper-case letter; case does not count. */
 function isLetter(c: number, wanted: number): boolean {
-  return c === wanted || (wanted >= 0x61 && wanted <= 0x7a && c === wanted - 0x20);
+  return c === wanted || (c === wanted - 0x20 && wanted >= 0x61 && wanted <= 0x7a);
 }
 
 /** Runs of hex digits from this length on are reported. */
@@ -57,98 +74,108 @@ export const RUN_MIN = 12;
 export interface LineScan {
   /** Level of the earliest whole level word (specs: "detected_level", rule 6), or "". */
   word: Level | "";
-  /** Offset of the first text like `dd.trace_id`, or -1. */
+  /** Whether the name of a level field stands before a `=`: only then is a line worth reading pair by pair. */
+  hasPair: boolean;
+  /** Offset of the first text like `dd.trace_id`, or -1; not looked for without `visitRun`. */
   datadog: number;
 }
 
-/** Scans bytes[start, end) and calls `visitRun(a, b)` for each run of at least RUN_MIN hex digits, in order. */
+/**
+ * Scans bytes[start, end) into `result`, and calls `visitRun(a, b)` for each run of at least RUN_MIN hex digits, in
+ * order; null when nobody wants those.
+ */
 export function scanLine(
   bytes: Buffer,
   start: number,
   end: number,
   result: LineScan,
-  visitRun: (a: number, b: number) => void,
+  visitRun: ((a: number, b: number) => void) | null,
 ): void {
   result.word = "";
+  result.hasPair = false;
   result.datadog = -1;
-  let bits = -1;
-  const last = end - 2;
+  let wanted = visitRun === null ? WORD_BITS | PAIR_BITS : WORD_BITS | PAIR_BITS | DATADOG_BITS | HEX_BIT;
+  // Runs before this have been visited.
+  let least = start;
   let p = start;
-  while (p < last) {
-    const hit = FIRST[bytes[p]] & SECOND[bytes[p + 1]] & THIRD[bytes[p + 2]] & bits;
-    if (hit === 0) {
-      p += 3;
-      continue;
-    }
+  const last = end - 5;
+  for (p = nextHit(bytes, p, last, wanted); p < last; p = nextHit(bytes, p + 6, last, wanted)) {
+    const hit = hitAt(bytes, p) & wanted;
     if ((hit & WORD_BITS) !== 0) {
-      result.word = wordAround(bytes, start, end, p);
-      if (result.word !== "") bits &= ~WORD_BITS;
+      result.word = firstWord(bytes, start, end, p - 1, p + 5);
+      if (result.word !== "") wanted &= ~WORD_BITS;
+    }
+    if ((hit & PAIR_BITS) !== 0 && hasPair(bytes, start, p + 2, Math.min(end, p + 8))) {
+      result.hasPair = true;
+      wanted &= ~PAIR_BITS;
     }
     if ((hit & DATADOG_BITS) !== 0) {
-      result.datadog = datadogAround(bytes, start, end, p);
-      if (result.datadog !== -1) bits &= ~DATADOG_BITS;
+      result.datadog = findDatadogLabel(bytes, Math.max(start, p - 2), Math.min(end, p + 4 + DATADOG.length));
+      if (result.datadog !== -1) wanted &= ~DATADOG_BITS;
     }
-    // A run of 12 digits holds three whole threes: the first of them has hex digits as far as 8 further on.
-    if ((hit & HEX_BIT) === 0 || p + 8 >= end || IS_HEX[bytes[p + 4]] === 0 || IS_HEX[bytes[p + 8]] === 0) {
-      p += 3;
-      continue;
+    if ((hit & HEX_BIT) !== 0 && visitRun !== null) {
+      let a = p;
+      while (a > least && IS_HEX[bytes[a - 1]] === 1) a--;
+      let b = p + 6;
+      while (b < end && IS_HEX[bytes[b]] === 1) b++;
+      if (b - a >= RUN_MIN) visitRun(a, b);
+      // Nothing that is looked for begins within hex digits, so go on at their end.
+      least = b;
+      p = b - 6;
     }
-    let a = p;
-    while (a > start && IS_HEX[bytes[a - 1]] === 1) a--;
-    let b = p + 3;
-    while (b < end && IS_HEX[bytes[b]] === 1) b++;
-    if (b - a >= RUN_MIN) visitRun(a, b);
-    // Neither a level word nor the label begins within hex digits, so the next thing begins at their end.
-    p = b;
   }
-  if (result.word === "") result.word = wordAtEnd(bytes, start, end, p);
+  if (result.word === "") result.word = firstWord(bytes, start, end, p - 1, end - 2);
+  if (!result.hasPair) result.hasPair = hasPair(bytes, start, p, end);
 }
 
-/** The level of the earliest whole level word in bytes[start, end), or "". */
-export function levelByWord(bytes: Buffer, start: number, end: number): Level | "" {
-  let p = start;
-  for (const last = end - 2; p < last; p += 3) {
-    const hit = FIRST[bytes[p]] & SECOND[bytes[p + 1]] & THIRD[bytes[p + 2]] & WORD_BITS;
-    if (hit === 0) continue;
-    const level = wordAround(bytes, start, end, p);
-    if (level !== "") return level;
+/**
+ * The offset, a multiple of six away from `p`, of the next six bytes that show something wanted; `last` or more when there are
+ * none. On its own, so that the loop keeps everything in registers: with the handling of hits in it, it takes twice as long.
+ */
+function nextHit(bytes: Buffer, p: number, last: number, wanted: number): number {
+  for (; p < last; p += 6) {
+    const one = FIRST[bytes[p]] & SECOND[bytes[p + 1]] & THIRD[bytes[p + 2]];
+    const two = FIRST[bytes[p + 3]] & SECOND[bytes[p + 4]] & THIRD[bytes[p + 5]];
+    // A run of 12 digits holds six aligned ones, both threes full of them.
+    if ((((one & two & HEX_BIT) | ((one | two) & ~HEX_BIT)) & wanted) !== 0) return p;
   }
-  return wordAtEnd(bytes, start, end, p);
+  return p;
 }
 
-/** A word that begins at p, or one or two bytes before; the earlier one counts. */
-function wordAround(bytes: Buffer, start: number, end: number, p: number): Level | "" {
-  for (let at = p - 2; at <= p; at++) {
-    const level = at < start ? "" : wordAt(bytes, start, end, at);
-    if (level !== "") return level;
+function hitAt(bytes: Buffer, p: number): number {
+  const one = FIRST[bytes[p]] & SECOND[bytes[p + 1]] & THIRD[bytes[p + 2]];
+  const two = FIRST[bytes[p + 3]] & SECOND[bytes[p + 4]] & THIRD[bytes[p + 5]];
+  return (one & two & HEX_BIT) | ((one | two) & ~HEX_BIT);
+}
+
+/** The level of the first level word that begins in [from, to), or "". */
+function firstWord(bytes: Buffer, start: number, end: number, from: number, to: number): Level | "" {
+  for (let at = Math.max(start, from); at < to; at++) {
+    if (at > start && (EDGE[bytes[at - 1]] & LEFT) === 0) continue;
+    for (let i = 0; i < WORDS.length; i++) {
+      const { text, level } = WORDS[i];
+      const stop = at + text.length;
+      if (stop > end || (stop < end && (EDGE[bytes[stop]] & RIGHT) === 0)) continue;
+      if (isText(bytes, at, text)) return level;
+    }
   }
   return "";
 }
 
-/** A word of three letters may end the line, with only its first one or two letters in the last three bytes looked at. */
-function wordAtEnd(bytes: Buffer, start: number, end: number, p: number): Level | "" {
-  for (let at = Math.max(start, p - 2); at + 3 <= end; at++) {
-    const level = wordAt(bytes, start, end, at);
-    if (level !== "") return level;
+/** Whether one of the `=` in [from, to) has the name of a level field before it, and that a space or the line's start. */
+function hasPair(bytes: Buffer, start: number, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) {
+    if (bytes[at] !== 0x3d) continue;
+    for (const name of NAMES) {
+      const first = at - name.length;
+      if (first >= start && (first === start || bytes[first - 1] <= 0x20) && isText(bytes, first, name)) return true;
+    }
   }
-  return "";
+  return false;
 }
 
-function wordAt(bytes: Buffer, start: number, end: number, at: number): Level | "" {
-  if (at > start && (EDGE[bytes[at - 1]] & LEFT) === 0) return "";
-  for (let i = 0; i < WORDS.length; i++) {
-    const { text, level } = WORDS[i];
-    const stop = at + text.length;
-    if (stop > end || (stop < end && (EDGE[bytes[stop]] & RIGHT) === 0)) continue;
-    if (isText(bytes, at, text)) return level;
-  }
-  return "";
-}
-
-function datadogAround(bytes: Buffer, start: number, end: number, p: number): number {
-  for (let at = Math.max(start, p - 2); at <= p; at++) {
-    if (at + DATADOG.length <= end && isText(bytes, at, DATADOG)) return at;
-  }
+function findDatadogLabel(bytes: Buffer, from: number, to: number): number {
+  for (let at = from; at + DATADOG.length <= to; at++) if (isText(bytes, at, DATADOG)) return at;
   return -1;
 }
 

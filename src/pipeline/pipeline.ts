@@ -49,7 +49,7 @@ export class Pipeline {
     this.counts.records++;
     builder.plan.scan(record);
     record.level = "";
-    record.hints.word = null;
+    record.scan = null;
     record.parseError = "";
     record.findLevel = this.findLevel;
     this.takeLine(record);

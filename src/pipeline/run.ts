@@ -31,7 +31,6 @@ export class PipelineRun {
   constructor(entry: IntakeEntry, deps: RunDeps) {
     this.deps = deps;
     this.entry = entry;
-    deps.record.hints.equals.forget();
     try {
       const message = readForwardMessage(entry.payload);
       this.tag = message.tag;
@@ -54,11 +53,8 @@ export class PipelineRun {
       this.fail(error);
     }
     if (pipeline !== null) deps.metrics.take(pipeline.counts);
-    if (this.isDone) {
-      // Nothing of the entry's memory is kept.
-      cursor.bytes = NO_BYTES;
-      deps.record.hints.equals.forget();
-    }
+    // Nothing of the entry's memory is kept.
+    if (this.isDone) cursor.bytes = NO_BYTES;
     return !this.isDone;
   }
 

@@ -70,7 +70,7 @@ export function compileLog(expr: LogExpr): CompiledLog {
   const { leading, rest } = splitLineFilters(expr.stages);
   const leadingText = leading.map(formatStage).join(" ");
   const tests = leading.map((filter) => compileLineFilter(filter, leadingText));
-  const stages = rest.map((stage, i) => compileStage(stage, rest.slice(i + 1), entry));
+  const stages = rest.map((stage, i) => compileStage(stage, rest, i, entry));
   const run = (first: readonly LineTest[]) => {
     const line = first.filter((test) => test.constant !== true).map((test) => test.test);
     return chain(entry, [...line, ...stages]);
@@ -148,16 +148,17 @@ function readsLine({ type }: Stage): boolean {
   return type !== "label_filter" && type !== "label_format" && type !== "drop" && type !== "keep";
 }
 
-function compileStage(stage: Stage, later: readonly Stage[], entry: Entry): LineStage {
+/** `stages[at]` is the stage. */
+function compileStage(stage: Stage, stages: readonly Stage[], at: number, entry: Entry): LineStage {
   const text = formatStage(stage);
   switch (stage.type) {
     case "line_filter":
       return compileLineFilter(stage, text).test;
     case "json":
       if (stage.extractions !== null) return compileJsonExtract(stage.extractions, entry, text);
-      return compileJson(entry, namesBeforeKeep(later));
+      return compileJson(entry, namesBeforeKeep(stages, at + 1));
     case "logfmt":
-      return compileLogfmt(stage, entry, namesBeforeKeep(later), text);
+      return compileLogfmt(stage, entry, namesBeforeKeep(stages, at + 1), text);
     case "regexp":
       return compileRegexp(stage.pattern, entry);
     case "pattern":
@@ -178,13 +179,13 @@ function compileStage(stage: Stage, later: readonly Stage[], entry: Entry): Line
 }
 
 /**
- * Where a `keep` follows, the names that anybody can see of what a parser finds now: those it keeps and those that stages before it
- * name. Null: all of them. Parsers in between don't matter: what they find is theirs, and an earlier label of the same
- * name either is wanted or is removed by the `keep` together with theirs.
+ * Where a `keep` comes at `from` or later, the names that anybody can see of what a parser finds before: those that the `keep`
+ * and the stages between mention. Null: all of them.
  */
-function namesBeforeKeep(later: readonly Stage[]): ReadonlySet<string> | null {
+function namesBeforeKeep(stages: readonly Stage[], from: number): ReadonlySet<string> | null {
   const names = new Set<string>();
-  for (const stage of later) {
+  for (let i = from; i < stages.length; i++) {
+    const stage = stages[i];
     switch (stage.type) {
       case "label_filter":
         for (const name of filterNames(stage.filter)) names.add(name);

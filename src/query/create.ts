@@ -121,7 +121,12 @@ class LocalEngine implements Engine {
       async (run) => {
         const entries = await this.rangeEntries(request, run);
         run.stats.entries = entries.size;
-        return { entries, categorize: request.categorize === true, stats: run.stats, warnings: [...new Set(run.warnings)] };
+        return {
+          entries,
+          categorize: request.categorize === true,
+          stats: run.stats,
+          warnings: [...new Set(run.warnings)],
+        };
       },
       this.acceptOf(request.tenant, [request.query]),
     );
@@ -138,9 +143,7 @@ class LocalEngine implements Engine {
   }
 
   series(request: StreamsRequest): Promise<Labels[]> {
-    // `{}` by itself means all streams, as for Loki's series.
-    const selectors = request.selectors.filter((text) => text.replaceAll(/\s/g, "") !== "{}");
-    const tests = selectors.map((text) => compileSelector(parseSelector(text)));
+    const tests = request.selectors.map((text) => compileSelector(parseSelector(text)));
     const accepts = (labels: Labels) => tests.length === 0 || tests.some((test) => test(labels));
     const tenant = request.tenant ?? DEFAULT_TENANT;
     const accept: StreamFilter = (labels, owner) => owner === tenant && accepts(labels);
@@ -185,7 +188,13 @@ class LocalEngine implements Engine {
         const { entries, lost } = await new LogPass(job, this.passDeps(run, plan)).run();
         run.warnings.push(...lostWarnings(lost));
         run.stats.entries = entries.size;
-        return { entries, categorize: true, stats: run.stats, warnings: [...new Set(run.warnings)], traceId: idText(candidates[0]) };
+        return {
+          entries,
+          categorize: true,
+          stats: run.stats,
+          warnings: [...new Set(run.warnings)],
+          traceId: idText(candidates[0]),
+        };
       },
       (_labels, owner) => owner === tenant,
     );

@@ -1,8 +1,9 @@
 import path from "node:path";
 import { parsers } from "../../parsers/index.ts";
 import { sinks as sinkSpecs } from "../../sinks/index.ts";
+import type { HttpOptions } from "../api/options.ts";
 import { type HttpServer, startHttp } from "../api/server.ts";
-import type { PipelineFile } from "../cli/check.ts";
+import type { Config } from "../config/config.ts";
 import type { SinkSpec } from "../core/component.ts";
 import { messageOf } from "../core/errors.ts";
 import type { FileOps } from "../core/files.ts";
@@ -14,12 +15,16 @@ import type { ForwardOptions } from "../forward/options.ts";
 import { type ForwardServer, startForward } from "../forward/server.ts";
 import { openDiskIntake } from "../intake/disk.ts";
 import type { IntakeLog } from "../intake/intake.ts";
+import type { DiskIntakeOptions } from "../intake/options.ts";
 import { openObjectStore } from "../objects/open.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import { compilePipelines } from "../pipeline/compile.ts";
+import type { Limits } from "../pipeline/options.ts";
 import { createEngine } from "../query/create.ts";
 import type { Engine } from "../query/engine.ts";
+import type { QueryOptions } from "../query/options.ts";
 import { openCatalog } from "../store/catalog.ts";
+import type { StoreOptions } from "../store/options.ts";
 import { SegmentReader } from "../store/reader.ts";
 import { openStreamWriter, type StreamWriter } from "../store/writer.ts";
 import { Worker } from "./worker.ts";
@@ -28,6 +33,15 @@ import { Worker } from "./worker.ts";
 const PARTITION = 0;
 /** How long a stop may take until it goes on without what is missing: the promise is 10 s in all. */
 const DRAIN_MS = 7000;
+
+/** A checked pipeline file with the sections that a process needs. */
+export type ProcessConfig = Config<{
+  readonly store: StoreOptions;
+  readonly intake: DiskIntakeOptions;
+  readonly limits: Limits;
+  readonly query: QueryOptions;
+  readonly http: HttpOptions;
+}>;
 
 export interface ProcessDeps {
   readonly metrics: Metrics;
@@ -74,7 +88,7 @@ export class WeirProcess {
   }
 
   /** Opens what is on disk, then listens. Rejects with one clear sentence, and leaves nothing open. */
-  static async start(config: PipelineFile, places: ProcessPlaces, deps: ProcessDeps): Promise<WeirProcess> {
+  static async start(config: ProcessConfig, places: ProcessPlaces, deps: ProcessDeps): Promise<WeirProcess> {
     const process = await WeirProcess.open(config, places, deps);
     try {
       await process.listen(config, deps);
@@ -85,7 +99,7 @@ export class WeirProcess {
     }
   }
 
-  private static async open(config: PipelineFile, places: ProcessPlaces, deps: ProcessDeps): Promise<WeirProcess> {
+  private static async open(config: ProcessConfig, places: ProcessPlaces, deps: ProcessDeps): Promise<WeirProcess> {
     const { metrics, log } = deps;
     const { sections } = config;
     const objects = deps.objects ?? (await openObjectStore(places.storeUrl));
@@ -136,7 +150,7 @@ export class WeirProcess {
     return new WeirProcess({ log, intake, worker, writer, objects, engine });
   }
 
-  private async listen(config: PipelineFile, { metrics, log, version }: ProcessDeps): Promise<void> {
+  private async listen(config: ProcessConfig, { metrics, log, version }: ProcessDeps): Promise<void> {
     await this.worker.start();
     this.worker.ended().catch((error: unknown) => {
       this.failure = `the worker has stopped: ${messageOf(error)}`;

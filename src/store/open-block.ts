@@ -1,5 +1,6 @@
 import { ID_ABSENT, ID_BYTES, ID_ELSEWHERE, ID_SLOTS, type Line, type SharedMetadata } from "../core/line.ts";
 import { bitsFor, packedBytes } from "./bits.ts";
+import type { ByteCopier } from "./byte-copier.ts";
 import { ID_TEXT_BYTES, type IdRows } from "./id-column.ts";
 import { FILTERED_SLOTS, filterBytes } from "./id-filter.ts";
 import { MEMBER_DATA_MAX } from "./member.ts";
@@ -33,6 +34,7 @@ export const LEVEL_NAME = "detected_level";
 export interface TextPool {
   /** Size of a block's text at most, but for a block of a single longer line. */
   readonly textMax: number;
+  readonly copier: ByteCopier;
   take(): Buffer;
 }
 
@@ -47,10 +49,10 @@ export class OpenBlock {
   text: Buffer;
   textBytes = 0;
   rows = 0;
-  sec: Float64Array<ArrayBuffer> = new Float64Array(FIRST_ROWS);
-  nsec: Uint32Array<ArrayBuffer> = new Uint32Array(FIRST_ROWS);
+  sec: Float64Array<ArrayBuffer>;
+  nsec: Uint32Array<ArrayBuffer>;
   /** Line r is text[starts[r], starts[r + 1] - 1). */
-  starts: Uint32Array<ArrayBuffer> = new Uint32Array(FIRST_ROWS + 1);
+  starts: Uint32Array<ArrayBuffer>;
   sorted = true;
   readonly ids: (IdRows | null)[] = new Array<IdRows | null>(ID_SLOTS).fill(null);
   readonly sharedSets: SharedMetadata[] = [];
@@ -62,9 +64,10 @@ export class OpenBlock {
   /** Somebody holds a view: the text buffer must not be used again. */
   viewed = false;
 
+  private textView: DataView;
   private readonly pool: TextPool;
   private readonly streamBytes: number;
-  private capacity = FIRST_ROWS;
+  private capacity: number;
   /** Room in the header that is left for certain. */
   private room: number;
   private maxSec = Number.NEGATIVE_INFINITY;
@@ -84,13 +87,18 @@ export class OpenBlock {
   private idWords: Uint32Array = EMPTY_WORDS;
   private idSource: Uint8Array | null = null;
 
-  /** `streamBytes`: bytes that tenant and labels take in the header. `hot`: expect a full block at once. */
-  constructor(pool: TextPool, streamBytes: number, hot: boolean) {
+  /** `streamBytes`: bytes that tenant and labels take in the header. `rowsHint`: rows of a full block if one is to be expected, 0 otherwise. */
+  constructor(pool: TextPool, streamBytes: number, rowsHint: number) {
     this.pool = pool;
     this.streamBytes = streamBytes;
-    this.text = hot ? pool.take() : EMPTY_TEXT;
+    this.text = rowsHint > 0 ? pool.take() : EMPTY_TEXT;
+    this.textView = viewOf(this.text);
+    this.capacity = rowsHint > 0 ? rowsHint + (rowsHint >>> 3) : FIRST_ROWS;
+    this.sec = new Float64Array(this.capacity);
+    this.nsec = new Uint32Array(this.capacity);
+    this.starts = new Uint32Array(this.capacity + 1);
     this.room = MEMBER_DATA_MAX - FIXED_BYTES - streamBytes;
-    this.memoryBytes = this.text.length + FIRST_ROWS * 16 + 1024;
+    this.memoryBytes = this.text.length + this.capacity * 16 + 1024;
   }
 
   /** False, and nothing has changed, when the line has no room: then the block is to be closed and another begun. A first line always fits. */
@@ -206,7 +214,7 @@ export class OpenBlock {
     const at = this.textBytes;
     const after = at + end - start + 1;
     if (after > this.text.length) this.growText(after);
-    bytes.copy(this.text, at, start, end);
+    this.pool.copier.copy(bytes, start, end, this.text, this.textView, at);
     this.text[after - 1] = LF;
     this.textBytes = after;
   }
@@ -224,6 +232,7 @@ export class OpenBlock {
     this.text.copy(text, 0, 0, this.textBytes);
     this.memoryBytes += text.length - this.text.length;
     this.text = text;
+    this.textView = viewOf(text);
   }
 
   private growRows(): void {
@@ -321,6 +330,10 @@ export class OpenBlock {
 const COLUMN_BYTES = 32;
 const EMPTY_TEXT = Buffer.alloc(0);
 const EMPTY_WORDS = new Uint32Array(ID_SLOTS * 4);
+
+function viewOf(bytes: Buffer): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
 
 function copyOf<T extends { set(from: ArrayLike<number>): void }>(to: T, from: ArrayLike<number>): T {
   to.set(from);

@@ -15,8 +15,8 @@ export class OpenStream implements StreamHandle {
   readonly canonical: string;
   /** The block that lines go to, or null between blocks. */
   block: OpenBlock | null = null;
-  /** The stream's last block was closed because it was full: expect the same again. */
-  hot = false;
+  /** Rows of the stream's last block if that was full: expect the same again. 0 otherwise. */
+  rowsHint = 0;
   private encoded: Buffer | null = null;
 
   constructor(tenant: string, labels: Labels, canonical: string) {

@@ -1,3 +1,4 @@
+import { ByteCopier } from "./byte-copier.ts";
 import type { TextPool } from "./open-block.ts";
 
 /** Free buffers that are kept: a few blocks are closed and begun at any time, and more would only be idle memory. */
@@ -6,6 +7,7 @@ const KEPT = 8;
 /** Full-size text buffers that go from block to block, so that a busy writer does not allocate a gigabyte per gigabyte. */
 export class TextBuffers implements TextPool {
   readonly textMax: number;
+  readonly copier: ByteCopier = new ByteCopier();
   private readonly free: Buffer[] = [];
 
   constructor(textMax: number) {

@@ -91,7 +91,7 @@ export class StreamWriter implements LineSink {
     let block = stream.block ?? this.begin(stream);
     let before = block.memoryBytes;
     if (!block.append(line)) {
-      stream.hot = true;
+      stream.rowsHint = block.rows;
       this.seal(stream, block);
       block = this.begin(stream);
       before = block.memoryBytes;
@@ -118,7 +118,7 @@ export class StreamWriter implements LineSink {
     if (next > firstOffset) {
       for (const stream of generation.streams) {
         if (stream.block !== null) this.seal(stream, stream.block);
-        stream.hot = generation.chunk(stream).length > 1;
+        if (generation.chunk(stream).length === 1) stream.rowsHint = 0;
       }
       generation.covers = { partition: this.deps.partition, firstOffset, nextOffset: next };
       this.flushing.push(generation);
@@ -223,7 +223,7 @@ export class StreamWriter implements LineSink {
     const { active } = this;
     active.oldestMs ??= this.deps.now();
     active.streams.add(stream);
-    const block = new OpenBlock(this.buffers, stream.section.length, stream.hot);
+    const block = new OpenBlock(this.buffers, stream.section.length, stream.rowsHint);
     stream.block = block;
     this.openBytes += block.memoryBytes;
     return block;

@@ -170,8 +170,7 @@ describe("MsgpackMap", () => {
 const value: fc.Arbitrary<Encodable> = fc.letrec<{ any: Encodable }>((tie) => ({
   any: fc.oneof(
     { depthSize: "small" },
-    fc.string({ unit: "binary", maxLength: 70_000, size: "max" }).map((text) => text.slice(0, 300)),
-    fc.string(),
+    fc.string({ unit: "binary", maxLength: 300 }),
     fc.integer(),
     fc.bigInt({ min: -(1n << 63n), max: (1n << 64n) - 1n }),
     fc.double({ noNaN: true }),
@@ -212,7 +211,7 @@ describe("against another library", () => {
         expect(skipNested(bytes, 0, bytes.length, 64)).toBe(bytes.length);
         expect(plain(decode(bytes, 0, bytes.length).value)).toEqual(plain(item));
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
   });
 
@@ -224,7 +223,7 @@ describe("against another library", () => {
         const read: MsgpackValue = decode(bytes, 0, bytes.length).value;
         expect(plain(read)).toEqual(plain(item));
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
   });
 
@@ -241,7 +240,9 @@ describe("against another library", () => {
     for (const item of items) {
       const bytes = encode(item);
       const wanted = item instanceof Map ? Object.fromEntries(item) : item;
-      expect(plain(decodeElsewhere(bytes, { extensionCodec: codec }))).toEqual(plain(wanted));
+      // As text, since `toEqual` takes seconds for so many items.
+      const got = JSON.stringify(plain(decodeElsewhere(bytes, { extensionCodec: codec })));
+      expect(got === JSON.stringify(plain(wanted))).toBe(true);
       expect(skip(bytes, 0, bytes.length)).toBe(bytes.length);
     }
   });
@@ -256,7 +257,7 @@ describe("against another library", () => {
     65_536,
     4_294_967_295,
     4_294_967_296,
-    2 ** 53,
+    2 ** 53 - 1,
     -1,
     -32,
     -33,
@@ -272,6 +273,15 @@ describe("against another library", () => {
     expect(Number(readInteger(bytes, 0))).toBe(n);
   });
 
+  test.each([1.5, 2 ** 53, -(2 ** 63) - 2048, 1e300, -0, Number.NaN, Number.NEGATIVE_INFINITY])(
+    "a number that is no exact integer is a float: %d",
+    (n) => {
+      const bytes = encode(n);
+      expect(decodeElsewhere(bytes)).toBe(n);
+      expect(readFloat(bytes, 0)).toBe(n);
+    },
+  );
+
   test("an integer of more than 64 bits is refused", () => {
     expect(() => encode(1n << 64n)).toThrow("64 bits");
     expect(() => encode(-(1n << 63n) - 1n)).toThrow("64 bits");
@@ -283,7 +293,7 @@ describe("random bytes", () => {
   console.log(`msgpack: WEIR_TEST_SEED=${random.seed}`);
 
   test("skip, skipNested and decode agree on where a value ends, or that it doesn't", () => {
-    for (let i = 0; i < 100_000; i++) {
+    for (let i = 0; i < 50_000; i++) {
       const bytes = Buffer.from(Array.from({ length: 1 + random.next(40) }, () => random.next(256)));
       const end = (run: () => number): number | string => {
         try {

@@ -48,7 +48,7 @@ describe("package.json", () => {
 
   test("the command is an executable file that begins with a shebang", () => {
     const path = manifest.bin.weir ?? "";
-    expect(read(path)).toMatch(/^#!\/usr\/bin\/env node\n/);
+    expect(read(path)).toMatch(/^#!\/usr\/bin\/env (-S )?node\b/);
     expect(statSync(join(ROOT, path)).mode & 0o111).toBe(0o111);
   });
 

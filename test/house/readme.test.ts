@@ -54,17 +54,16 @@ describe("README.md", () => {
 
   beforeAll(async () => {
     // A folder that looks like a checkout, and an `npx` that runs the built program of this one.
-    for (const name of ["pipelines", "deploy", "README.md"]) symlinkSync(join(ROOT, name), join(folder, name));
-    mkdirSync(join(folder, "bin"));
-    const npx = join(folder, "bin", "npx");
+    for (const name of ["bin", "dist", "pipelines", "deploy", "README.md"])
+      symlinkSync(join(ROOT, name), join(folder, name));
+    mkdirSync(join(folder, "path"));
+    const npx = join(folder, "path", "npx");
     writeFileSync(npx, `#!/bin/sh\nshift\nexec "${process.execPath}" "${join(ROOT, "bin/weir.js")}" "$@"\n`);
     chmodSync(npx, 0o755);
 
     // `npm start`, but on free ports, for which there are settings.
     const { scripts } = JSON.parse(read("package.json")) as { scripts: { start: string } };
-    const [node, main = "", ...args] = scripts.start.split(" ");
-    expect(node).toBe("node");
-    server = spawn(process.execPath, [join(ROOT, main), ...args], {
+    server = spawn("sh", ["-c", `exec ${scripts.start}`], {
       cwd: folder,
       env: { ...process.env, WEIR_HTTP: "127.0.0.1:0", WEIR_FORWARD: "127.0.0.1:0" },
       stdio: ["ignore", "pipe", "inherit"],
@@ -73,7 +72,8 @@ describe("README.md", () => {
     server.stdout?.on("data", (data: Buffer) => {
       banner += data.toString();
     });
-    while (!banner.includes("--since 1h")) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (!banner.includes("--since 1h") && server.exitCode === null)
+      await new Promise((resolve) => setTimeout(resolve, 10));
     http = /http:\/\/127\.0\.0\.1:\d+/.exec(banner)?.[0] ?? "";
     forward = /tcp:\/\/127\.0\.0\.1:\d+/.exec(banner)?.[0] ?? "";
 
@@ -96,7 +96,7 @@ describe("README.md", () => {
     }
     const env = {
       ...process.env,
-      PATH: `${join(folder, "bin")}:${process.env.PATH}`,
+      PATH: `${join(folder, "path")}:${process.env.PATH}`,
       WEIR_URL: http,
       WEIR_TO: forward,
     };

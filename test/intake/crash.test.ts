@@ -92,12 +92,14 @@ class World {
 
   async append(count: number): Promise<void> {
     const chunks = Array.from({ length: count }, () => {
-      const again = [...this.unacked];
-      return again.length > 0 && this.random.below(2) === 0 ? again[this.random.below(again.length)] : this.nextChunk++;
+      const kind = this.random.below(8);
+      // An agent that didn't hear the answer sends what was acknowledged again.
+      const again = kind === 0 ? [...this.acked] : kind < 4 ? [...this.unacked] : [];
+      return again.length > 0 ? again[this.random.below(again.length)] : this.nextChunk++;
     });
     await Promise.all(
       chunks.map(async (chunk) => {
-        this.unacked.add(chunk);
+        if (!this.acked.has(chunk)) this.unacked.add(chunk);
         const text = `${chunk} ${"x".repeat(this.random.below(3) === 0 ? this.random.below(9000) : this.random.below(200))}`;
         try {
           await this.log?.append(0, draft(text, { dedupeKey: `chunk ${chunk}` }));

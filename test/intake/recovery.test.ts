@@ -91,17 +91,33 @@ describe("recovery of a torn end", () => {
     expect((await readBack(dir)).offsets).toEqual([0, 50]);
   });
 
-  test("on a disk that can't be written the torn end stays and is not taken for entries", async () => {
+  test("on a disk that can't be written stops the start, and a full one doesn't", async () => {
     const dir = await write(["a", "b"]);
     const [file] = logFiles(dir);
     const { length } = await readFile(file);
     await truncate(file, length - 1);
-    const files = new FaultyFiles(nodeFiles, ({ op }) => (op === "truncate" ? { code: "EROFS" } : undefined));
+    let code = "EIO";
+    const files = new FaultyFiles(nodeFiles, ({ op }) => (op === "truncate" || op === "writev" ? { code } : undefined));
+    await expect(openLog({ dir }, { files })).rejects.toMatchObject({ code: "intake_unavailable" });
+    code = "ENOSPC";
     const log = await openLog({ dir, options: NO_TAIL }, { files });
     expect((await drain(log.read(0, 0))).map(textOf)).toEqual(["a"]);
+    files.plan = () => undefined;
     expect(await log.append(0, draft("c"))).toEqual({ offset: 1 });
     await log.close();
     expect((await readBack(dir)).texts).toEqual(["a", "c"]);
+  });
+
+  test("what is recovered is written and synced again before it counts", async () => {
+    const dir = await write(["a", "b"]);
+    const [file] = logFiles(dir);
+    const before = await readFile(file);
+    const files = new FaultyFiles();
+    const log = await openLog({ dir }, { files });
+    const done = files.done.filter((op) => ["writev", "datasync", "syncFolder"].includes(op));
+    expect(done).toEqual(["writev", "datasync", "syncFolder"]);
+    expect(await readFile(file)).toEqual(before);
+    await log.close();
   });
 });
 

@@ -39,7 +39,7 @@ function plainText(rows: readonly Row[]): Buffer {
 describe("a segment is a gzip file", () => {
   let folder = "";
   let file = "";
-  let text = Buffer.alloc(0);
+  let text: Buffer = Buffer.alloc(0);
   beforeAll(async () => {
     folder = mkdtempSync(path.join(tmpdir(), "weir-segment-"));
     const random = new Prng(SEED);
@@ -116,7 +116,7 @@ describe("a damaged segment", () => {
   test("cut at any length gives a named error, never fewer lines", async () => {
     const { store, bytes, key } = await segmentOf(drawSegment(new Prng(SEED), 3, 30));
     await expect(readAll(store, bytes, key)).resolves.toHaveLength(2);
-    for (let length = 0; length < bytes.length; length += length < 300 || length > bytes.length - 300 ? 1 : 7) {
+    for (let length = 0; length < bytes.length; length += length < 300 || length > bytes.length - 300 ? 1 : 13) {
       const cut = bytes.subarray(0, length);
       await expect(readAll(store, cut, key), `cut at ${length}, seed ${SEED}`).rejects.toEqual(error);
       // An empty file has no member, so a walk sees nothing wrong; the index does.
@@ -226,8 +226,8 @@ describe("the index", () => {
     if (lines.some(({ ids }) => ids[0] !== null)) expect(skipped).toBeGreaterThan(0);
   });
 
-  test("of ten thousand streams takes several members and is read in two requests", async () => {
-    const lines = Array.from({ length: 10_000 }, (_, i) =>
+  test("of thousands of streams takes several members and is read in two requests", async () => {
+    const lines = Array.from({ length: 4000 }, (_, i) =>
       testLine(`${i}`, {
         labels: { app: `${(i * 7919) % 10_007}-${i}` },
         ids: [{ id: Buffer.alloc(16, `${i}x`), at: -1 }, null, null, null],
@@ -244,8 +244,8 @@ describe("the index", () => {
     };
     const other = await TestStore.open(objects);
     const index = await other.reader.index({ key });
-    expect(index.streams).toHaveLength(10_000);
-    expect(index.blocks).toHaveLength(10_000);
+    expect(index.streams).toHaveLength(4000);
+    expect(index.blocks).toHaveLength(4000);
     expect(ranges.length).toBeLessThanOrEqual(1);
   }, 60_000);
 });

@@ -147,7 +147,7 @@ export function streamOf(line: TestLine): { tenant: string; labels: Labels; cano
 
 /** An open block with as many of the lines as go in. */
 export function openBlock(lines: readonly TestLine[], textMax = 256 * 1024): { block: OpenBlock; taken: number } {
-  const block = new OpenBlock(new TextBuffers(textMax), encodeStream(streamOf(lines[0])).length, false);
+  const block = new OpenBlock(new TextBuffers(textMax), encodeStream(streamOf(lines[0])).length, 0);
   const line = new Line();
   let taken = 0;
   while (taken < lines.length && block.append(fill(line, lines[taken]))) taken++;

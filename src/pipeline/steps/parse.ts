@@ -109,7 +109,7 @@ function takeTime(record: RecordContext, value: FieldValue | undefined): void {
 function takeInner(record: RecordContext, inner: Fields[string] | undefined, outer: string | null): void {
   if (typeof inner !== "string") return;
   record.level = "";
-  record.hints.word = null;
+  record.scan = null;
   if (outer?.endsWith(inner)) {
     const { lineBytes, lineStart, lineEnd } = record;
     const head = outer.slice(0, outer.length - inner.length);

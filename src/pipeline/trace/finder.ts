@@ -45,8 +45,8 @@ export class TraceFinder {
     }
     this.fields.finish();
     if (options.text) {
-      // The same look at the line finds a level word.
-      record.hints.word = findInText(record.lineBytes, record.lineStart, record.lineEnd, found, options.requestIds);
+      // The level goes by the same scan.
+      record.scan = findInText(record.lineBytes, record.lineStart, record.lineEnd, found, options.requestIds);
     }
     if (!options.requestIds) found.hasRequest = false;
   }

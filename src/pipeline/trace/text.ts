@@ -1,5 +1,4 @@
 import { HEX_VALUE, NO_HEX, readHex, skyWalkingBytes, skyWalkingSpanBytes } from "../../core/trace-id.ts";
-import type { Level } from "../level-names.ts";
 import { type LineScan, scanLine } from "../line-scan.ts";
 import {
   type Candidates,
@@ -39,7 +38,7 @@ const id8 = new Uint8Array(8);
 
 /** What one pass over a line keeps; module state, since passes never overlap. */
 const NO_BYTES = Buffer.alloc(0);
-const scan: LineScan = { word: "", datadog: NONE };
+const scan: LineScan = { word: "", hasPair: false, datadog: NONE };
 let bytes: Buffer = NO_BYTES;
 let start = 0;
 let end = 0;
@@ -54,9 +53,9 @@ let wantsRequest = false;
 /**
  * Adds the ids of the line at line[from, to) to `out`, ranked by where they stand, and its request id where `request` is
  * set and none is known. Ids that the line holds in their canonical text get their offset from `from`.
- * Returns the level of the earliest level word, which the same pass finds.
+ * Returns what the scan found besides, for the level; it is valid until the next call.
  */
-export function findInText(line: Buffer, from: number, to: number, out: Candidates, request: boolean): Level | "" {
+export function findInText(line: Buffer, from: number, to: number, out: Candidates, request: boolean): LineScan {
   bytes = line;
   start = from;
   end = to;
@@ -69,7 +68,7 @@ export function findInText(line: Buffer, from: number, to: number, out: Candidat
   if (labelled !== NONE && found.hasSpan[labelled] === 0 && spanBefore !== NONE) takeSpan(labelled, spanBefore);
   if (scan.datadog !== NONE) findDatadog(line, from, to, scan.datadog, out);
   bytes = NO_BYTES;
-  return scan.word;
+  return scan;
 }
 
 function byteAt(at: number): number {

@@ -109,6 +109,11 @@ export class Entry {
     return id;
   }
 
+  /** How many names have a number. */
+  get nameCount(): number {
+    return this.names.length;
+  }
+
   private extractedId(id: number): number {
     const known = this.extractedIds[id];
     if (known !== -1) return known;

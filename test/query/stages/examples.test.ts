@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Labels } from "../../../src/core/labels.ts";
 import { keeps, labelsOf, runQuery } from "./run-query.ts";
 
 // The example rows of the LogQL description: lines, query, what comes out.
@@ -32,7 +33,11 @@ describe("line filters", () => {
     { query: '!= ip("172.16.0.0/12")', lines: ["none", "a 172.31.0.1 b", "172.32.0.1"], kept: ["none", "172.32.0.1"] },
     { query: '|= ip("10.0.0.5-10.0.0.9")', lines: ["10.0.0.4", "x10.0.0.5", "10.0.0.10"], kept: ["x10.0.0.5"] },
     { query: '|= ip("fe80::/10")', lines: ["peer=[fe80::1] ok", "peer=[ff80::1] ok"], kept: ["peer=[fe80::1] ok"] },
-    { query: '|= ip("2001:db8::1")', lines: ["a 2001:0db8:0:0:0:0:0:1 b", "2001:db8::2"], kept: ["a 2001:0db8:0:0:0:0:0:1 b"] },
+    {
+      query: '|= ip("2001:db8::1")',
+      lines: ["a 2001:0db8:0:0:0:0:0:1 b", "2001:db8::2"],
+      kept: ["a 2001:0db8:0:0:0:0:0:1 b"],
+    },
     { query: '|= ip("1.2.3.4") or "lost"', lines: ["at 1.2.3.4", "lost", "at 1.2.3.5"], kept: ["at 1.2.3.4", "lost"] },
   ])("$query keeps $kept", ({ query, lines, kept }) => {
     expect(keeps(query, lines)).toEqual(kept);
@@ -84,8 +89,16 @@ describe("names and clashes", () => {
   });
 });
 
+interface ParserCase {
+  query: string;
+  line: string;
+  stream?: Labels;
+  labels: Labels;
+  out?: string;
+}
+
 describe("parsers", () => {
-  test.each([
+  test.each<ParserCase>([
     {
       query: "| json",
       line: '{"k":"P","n":{"x y":1.0,"list":[1]},"t":true,"z":null,"2a":"q"}',
@@ -123,7 +136,13 @@ describe("parsers", () => {
     { query: '| pattern "GET <u>"', line: "pre GET", labels: {} },
     { query: '| pattern "GET <u>"', line: "GET x", labels: { u: "x" } },
     { query: '| regexp "id=(?P<id>\\\\d+)"', line: "id=42 id=43", labels: { id: "42" } },
-    { query: "| unpack", line: '{"pod":"P","n":1,"ns":"x","_entry":"inner line"}', stream: { job: "w", pod: "S" }, labels: { pod: "S", ns: "x", pod_extracted: "P" }, out: "inner line" },
+    {
+      query: "| unpack",
+      line: '{"pod":"P","n":1,"ns":"x","_entry":"inner line"}',
+      stream: { job: "w", pod: "S" },
+      labels: { pod: "S", ns: "x", pod_extracted: "P" },
+      out: "inner line",
+    },
     { query: "| unpack", line: '{"pod":"P","ns":"x"}', labels: {} },
     { query: "| unpack | drop __error_details__", line: "no", labels: { __error__: "JSONParserErr" } },
     { query: '| json x="nope"', line: "{}", labels: { x: "" } },
@@ -144,10 +163,14 @@ describe("parsers", () => {
     expect(Object.keys(result.labels).sort()).toEqual(Object.keys(expected).sort());
   });
 
-  test.each([
+  test.each<{ name: string; line: string; labels: Labels }>([
     { name: "labels before the break stay", line: '{"a":1,"b":x}', labels: { a: "1" } },
     { name: "an object without an end gives nothing", line: '{"a":1,"b":{"c":2', labels: { a: "1" } },
-    { name: "a broken object with an end keeps what it had", line: '{"a":1,"b":{"c":2,"d"}}', labels: { a: "1", b_c: "2" } },
+    {
+      name: "a broken object with an end keeps what it had",
+      line: '{"a":1,"b":{"c":2,"d"}}',
+      labels: { a: "1", b_c: "2" },
+    },
     { name: "a cut string", line: '{"a":1,"b":"xy', labels: { a: "1" } },
     { name: "an empty line", line: "", labels: {} },
     { name: "an array", line: "[1]", labels: {} },
@@ -155,12 +178,15 @@ describe("parsers", () => {
     expect(labelsOf("| json | drop __error_details__", [line])).toEqual([{ ...labels, __error__: "JSONParserErr" }]);
   });
 
-  test.each([
+  test.each<{ line: string; labels: Labels }>([
     { line: '{"a":"\\u00e9\\n\\"\\\\\\/","b":"\\ud83d\\ude00"}', labels: { a: 'é\n"\\/', b: "😀" } },
     { line: ' { "a" : 1 , "b" : [ {"x":"]"} ] , "c" : "d" , } ', labels: { a: "1", c: "d" } },
     { line: '{"é":"x","":"y"," z ":"1"}', labels: { _: "x", z: "1" } },
     { line: '{"a":{"b":{"2c":1},"e":{}},"f":-1e5}', labels: { a_b_2c: "1", f: "-1e5" } },
-    { line: '{"a\\"b":1,"__proto__":"p","constructor":"c"}', labels: { a_b: "1", ["__proto__"]: "p", constructor: "c" } },
+    {
+      line: '{"a\\"b":1,"__proto__":"p","constructor":"c"}',
+      labels: { a_b: "1", ["__proto__"]: "p", constructor: "c" },
+    },
     { line: "{}", labels: {} },
   ])("json reads $line", ({ line, labels }) => {
     const [found] = labelsOf("| json", [line]);
@@ -188,8 +214,22 @@ describe("label filters", () => {
         { a: "0", b: "1", c: "1" },
       ],
     },
-    { query: "| a=1, b=2 or c=3", lines: ["a=1 b=2 c=0", "a=1 b=0 c=3", "a=0 b=0 c=3"], labels: [{ a: "1", b: "2", c: "0" }, { a: "1", b: "0", c: "3" }] },
-    { query: "| a=1 or b=2, c=3", lines: ["a=1 b=0 c=0", "a=0 b=2 c=3", "a=0 b=2 c=0"], labels: [{ a: "1", b: "0", c: "0" }, { a: "0", b: "2", c: "3" }] },
+    {
+      query: "| a=1, b=2 or c=3",
+      lines: ["a=1 b=2 c=0", "a=1 b=0 c=3", "a=0 b=0 c=3"],
+      labels: [
+        { a: "1", b: "2", c: "0" },
+        { a: "1", b: "0", c: "3" },
+      ],
+    },
+    {
+      query: "| a=1 or b=2, c=3",
+      lines: ["a=1 b=0 c=0", "a=0 b=2 c=3", "a=0 b=2 c=0"],
+      labels: [
+        { a: "1", b: "0", c: "0" },
+        { a: "0", b: "2", c: "3" },
+      ],
+    },
     { query: '| a=""', lines: ["a=1", "b=2"], labels: [{ b: "2" }] },
     { query: '| a=~"x|y."', lines: ["a=x", "a=yz", "a=xx", "b=1"], labels: [{ a: "x" }, { a: "yz" }] },
     { query: '| a!~"x.*"', lines: ["a=xx", "a=yx", "b=1"], labels: [{ a: "yx" }, { b: "1" }] },
@@ -197,8 +237,16 @@ describe("label filters", () => {
     { query: "| d > 1s", lines: ["d=1d", "d=2s"], labels: [err({ d: "1d" }), { d: "2s" }] },
     { query: "| s = 2KB", lines: ["s=2kb", "s=2000", "s=2 zz"], labels: [{ s: "2kb" }, { s: "2000" }] },
     { query: "| c = 200", lines: ["c=200", "c=200.0", "c=2e2"], labels: [{ c: "200" }, { c: "200.0" }, { c: "2e2" }] },
-    { query: '| a=ip("10.0.0.0/8")', lines: ["a=10.0.0.1:80", "a=11.0.0.1", "a=x", "b=1"], labels: [{ a: "10.0.0.1:80" }] },
-    { query: '| a!=ip("10.0.0.0/8")', lines: ["a=10.0.0.1:80", "a=11.0.0.1", "a=x", "b=1"], labels: [{ a: "11.0.0.1" }, { a: "x" }] },
+    {
+      query: '| a=ip("10.0.0.0/8")',
+      lines: ["a=10.0.0.1:80", "a=11.0.0.1", "a=x", "b=1"],
+      labels: [{ a: "10.0.0.1:80" }],
+    },
+    {
+      query: '| a!=ip("10.0.0.0/8")',
+      lines: ["a=10.0.0.1:80", "a=11.0.0.1", "a=x", "b=1"],
+      labels: [{ a: "11.0.0.1" }, { a: "x" }],
+    },
     { query: '| a > 1 | __error__=""', lines: ["a=2", "a=x"], labels: [{ a: "2" }] },
     { query: '| a > 1 | __error__!=""', lines: ["a=2", "a=x"], labels: [err({ a: "x" })] },
   ])("$query", ({ query, lines, labels }) => {
@@ -215,8 +263,12 @@ describe("label filters", () => {
     expect(details("| a > 1s", "a=5")).toBe('time: missing unit in duration "5"');
     expect(details("| a > 1s", "a=1d")).toBe('time: unknown unit "d" in duration "1d"');
     expect(details("| a > 1KB", "a=5zz")).toBe("unhandled size name: zz");
-    expect(labelsOf("| json", ["x"])[0].__error_details__).toBe("Value looks like object, but can't find closing '}' symbol");
-    expect(labelsOf("| logfmt --strict", ["a=1=2"])[0].__error_details__).toBe("logfmt syntax error at pos 4 : unexpected '='");
+    expect(labelsOf("| json", ["x"])[0].__error_details__).toBe(
+      "Value looks like object, but can't find closing '}' symbol",
+    );
+    expect(labelsOf("| logfmt --strict", ["a=1=2"])[0].__error_details__).toBe(
+      "logfmt syntax error at pos 4 : unexpected '='",
+    );
   });
   test("structured metadata and stream labels are there without a parser", () => {
     const options = { metadata: [["trace_id", "abc"]] } as const;
@@ -231,7 +283,13 @@ describe("drop and keep", () => {
   test.each([
     { query: '| drop b, a=~"1|2"', labels: [{ job: "w" }, { job: "w", a: "3" }] },
     { query: '| keep a="1", b', labels: [{ a: "1", b: "2" }, { b: "2" }] },
-    { query: "| drop job", labels: [{ a: "1", b: "2" }, { a: "3", b: "2" }] },
+    {
+      query: "| drop job",
+      labels: [
+        { a: "1", b: "2" },
+        { a: "3", b: "2" },
+      ],
+    },
     { query: "| keep job", labels: [{ job: "w" }, { job: "w" }] },
     { query: "| keep nothing", labels: [{}, {}] },
     { query: "| a = 1 | keep b", labels: [{ b: "2" }] },
@@ -247,7 +305,9 @@ describe("drop and keep", () => {
     expect(Object.keys(dropped.labels)).toEqual(["__error_details__", "job"]);
   });
   test("a dropped stream label leaves the stream class, and comes back for the next line", () => {
-    const results = runQuery('{job="w"} | logfmt | drop job=~"w|x" , a="1"', ["a=1", "a=2"], { stream: { job: "w", app: "z" } });
+    const results = runQuery('{job="w"} | logfmt | drop job=~"w|x" , a="1"', ["a=1", "a=2"], {
+      stream: { job: "w", app: "z" },
+    });
     expect(results.map(({ classes }) => classes)).toEqual([
       { stream: { app: "z" }, structuredMetadata: {}, parsed: {} },
       { stream: { app: "z" }, structuredMetadata: {}, parsed: { a: "2" } },

@@ -16,7 +16,11 @@ export interface RunResult {
 }
 
 /** Runs a query over lines that stand in one block, one after the other. */
-export function runQuery(query: string | CompiledLog, lines: readonly (string | Buffer)[], options: RunOptions = {}): RunResult[] {
+export function runQuery(
+  query: string | CompiledLog,
+  lines: readonly (string | Buffer)[],
+  options: RunOptions = {},
+): RunResult[] {
   const { stream = { job: "w" }, metadata = [], backward = false } = options;
   const compiled = typeof query === "string" ? compileLogText(query) : query;
   const parts = lines.map((line) => (typeof line === "string" ? Buffer.from(line) : line));

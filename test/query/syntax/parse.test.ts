@@ -43,14 +43,20 @@ describe("syntax errors", () => {
     ['{a="b"} |', "parse error at line 1, col 10: syntax error: unexpected $end"],
     ['{a="b"} |=', "parse error at line 1, col 11: syntax error: unexpected $end, expecting STRING or ip"],
     ['{a="b"} |= x', "parse error at line 1, col 12: syntax error: unexpected IDENTIFIER, expecting STRING or ip"],
-    ['{a="b"}\n  |= "x" or 5', "parse error at line 2, col 13: syntax error: unexpected NUMBER, expecting STRING or ip"],
+    [
+      '{a="b"}\n  |= "x" or 5',
+      "parse error at line 2, col 13: syntax error: unexpected NUMBER, expecting STRING or ip",
+    ],
     ['{a="b"} |= ip "x"', "parse error at line 1, col 12: syntax error: unexpected IDENTIFIER, expecting STRING or ip"],
     ['{a="b"} |= ip(5)', "parse error at line 1, col 15: syntax error: unexpected NUMBER, expecting STRING"],
     ['{a="b"} | regexp', "parse error at line 1, col 17: syntax error: unexpected $end, expecting STRING"],
     ['{a="b"} | json --strict', "parse error at line 0, col 16: syntax error: unexpected FUNCTION_FLAG"],
     ['{a="b"} | json a,', "parse error at line 1, col 18: syntax error: unexpected $end, expecting IDENTIFIER"],
     ['{a="b"} | label_format a', "parse error at line 1, col 25: syntax error: unexpected $end, expecting ="],
-    ['{a="b"} | label_format a=5', "parse error at line 1, col 26: syntax error: unexpected NUMBER, expecting IDENTIFIER or STRING"],
+    [
+      '{a="b"} | label_format a=5',
+      "parse error at line 1, col 26: syntax error: unexpected NUMBER, expecting IDENTIFIER or STRING",
+    ],
     ['{a="b"} | drop', "parse error at line 1, col 15: syntax error: unexpected $end, expecting IDENTIFIER"],
     ['{a="b"} | a == "c"', "parse error at line 1, col 16: syntax error: unexpected STRING"],
     ['{a="b"} | a > "1"', "parse error at line 1, col 15: syntax error: unexpected STRING"],
@@ -69,12 +75,21 @@ describe("syntax errors", () => {
     ['rate({a="b"}[1us])', 'parse error at line 0, col 13: unknown unit "us" in duration "1us"'],
     ['rate({a="b"}[ 5m ])', 'parse error at line 0, col 13: not a valid duration string: " 5m "'],
     ['rate({a="b"}[])', "parse error at line 0, col 13: empty duration string"],
-    ['rate({a="b"}[5m] offset 5)', "parse error at line 1, col 25: syntax error: unexpected NUMBER, expecting DURATION"],
-    ['rate(x)', "parse error at line 1, col 6: syntax error: unexpected IDENTIFIER, expecting NUMBER or { or ("],
-    ['rate({a="b"} | unwrap 5 [5m])', "parse error at line 1, col 23: syntax error: unexpected NUMBER, expecting IDENTIFIER or BYTES_CONV or DURATION_CONV or DURATION_SECONDS_CONV"],
+    [
+      'rate({a="b"}[5m] offset 5)',
+      "parse error at line 1, col 25: syntax error: unexpected NUMBER, expecting DURATION",
+    ],
+    ["rate(x)", "parse error at line 1, col 6: syntax error: unexpected IDENTIFIER, expecting NUMBER or { or ("],
+    [
+      'rate({a="b"} | unwrap 5 [5m])',
+      "parse error at line 1, col 23: syntax error: unexpected NUMBER, expecting IDENTIFIER or BYTES_CONV or DURATION_CONV or DURATION_SECONDS_CONV",
+    ],
     ['rate({a="b"} | unwrap x |= "y" [5m])', "parse error at line 0, col 25: syntax error: unexpected |="],
     ['rate({a="b"}[5m]) + ', "parse error at line 1, col 21: syntax error: unexpected $end"],
-    ['sum by (a, (rate({a="b"}[5m]))', "parse error at line 1, col 12: syntax error: unexpected (, expecting IDENTIFIER"],
+    [
+      'sum by (a, (rate({a="b"}[5m]))',
+      "parse error at line 1, col 12: syntax error: unexpected (, expecting IDENTIFIER",
+    ],
     ['sum by (a (rate({a="b"}[5m]))', "parse error at line 1, col 11: syntax error: unexpected (, expecting , or )"],
     ['sum({a="b"})', "parse error at line 1, col 12: syntax error: unexpected )"],
     ["vector(x)", "parse error at line 1, col 8: syntax error: unexpected IDENTIFIER, expecting NUMBER"],
@@ -95,7 +110,9 @@ describe("syntax errors", () => {
   });
 
   test("the position counts characters, not bytes or UTF-16 units", () => {
-    expect(messageOf(() => parseQuery('{a="😀é"} |'))).toBe("parse error at line 1, col 11: syntax error: unexpected $end");
+    expect(messageOf(() => parseQuery('{a="😀é"} |'))).toBe(
+      "parse error at line 1, col 11: syntax error: unexpected $end",
+    );
   });
   test("the size limit is in bytes", () => {
     const query = `{a="${"é".repeat(65_540)}"}`;
@@ -106,7 +123,9 @@ describe("syntax errors", () => {
 describe("validation", () => {
   const log = '{a="b"}';
   test.each([
-    ...["{}", '{a=""}', '{a=~".*"}', '{a!="x"}', '{a!~".+"}', '{a=~"x*"}', 'rate({a=""}[5m])'].map((q): [string, string] => [q, EMPTY_COMPATIBLE]),
+    ...["{}", '{a=""}', '{a=~".*"}', '{a!="x"}', '{a!~".+"}', '{a=~"x*"}', 'rate({a=""}[5m])'].map(
+      (q): [string, string] => [q, EMPTY_COMPATIBLE],
+    ),
     [`sum_over_time(${log}[5m])`, "parse error : invalid aggregation sum_over_time without unwrap"],
     [`count_over_time(${log} | unwrap x [5m])`, "parse error : invalid aggregation count_over_time with unwrap"],
     [`rate(${log}[5m]) by (a)`, "parse error : grouping not allowed for rate aggregation"],
@@ -114,16 +133,31 @@ describe("validation", () => {
     [`topk(rate(${log}[5m]))`, "parse error : parameter required for operation topk"],
     [`topk(1.5, rate(${log}[5m]))`, "parse error : invalid parameter topk(1.5,"],
     [`topk(0, rate(${log}[5m]))`, "parse error : invalid parameter (must be greater than 0) topk(0"],
-    [`sum_over_time(50, ${log} | unwrap x [5m])`, "parse error : parameter 50 not supported for operation sum_over_time"],
+    [
+      `sum_over_time(50, ${log} | unwrap x [5m])`,
+      "parse error : parameter 50 not supported for operation sum_over_time",
+    ],
     [`quantile_over_time(${log} | unwrap x [5m])`, "parse error : parameter required for operation quantile_over_time"],
     [`sum(3, rate(${log}[5m]))`, "parse error : unsupported parameter for operation sum(3,"],
     [`sort by (a) (rate(${log}[5m]))`, "parse error : sort and sort_desc doesn't allow grouping by "],
     [`approx_topk(3, rate(${log}[5m])) by (a)`, "parse error : grouping not allowed for approx_topk aggregation"],
-    [`1 and rate(${log}[5m])`, "parse error : unexpected literal for left leg of logical/set binary operation (and): 1.000000"],
-    [`rate(${log}[5m]) or 2`, "parse error : unexpected literal for right leg of logical/set binary operation (or): 2.000000"],
+    [
+      `1 and rate(${log}[5m])`,
+      "parse error : unexpected literal for left leg of logical/set binary operation (and): 1.000000",
+    ],
+    [
+      `rate(${log}[5m]) or 2`,
+      "parse error : unexpected literal for right leg of logical/set binary operation (or): 2.000000",
+    ],
     [`${log} + 1`, "parse error : unexpected type for left leg of binary operation (+): *syntax.MatchersExpr"],
-    [`1 + (${log} |= "x")`, "parse error : unexpected type for right leg of binary operation (+): *syntax.PipelineExpr"],
-    [`(${log} + 1) and vector(1)`, "parse error : unexpected type for left leg of binary operation (+): *syntax.MatchersExpr"],
+    [
+      `1 + (${log} |= "x")`,
+      "parse error : unexpected type for right leg of binary operation (+): *syntax.PipelineExpr",
+    ],
+    [
+      `(${log} + 1) and vector(1)`,
+      "parse error : unexpected type for left leg of binary operation (+): *syntax.MatchersExpr",
+    ],
     ['{a=~"("}', "parse error : error parsing regexp: missing closing ): `(`"],
     [`${log} | a=~"["`, "parse error : error parsing regexp: missing closing ]: `[`"],
     [`${log} | drop a=~"*"`, "parse error : error parsing regexp: missing argument to repetition operator: `*`"],
@@ -132,8 +166,14 @@ describe("validation", () => {
     [`${log} | regexp "(?P<x>a)(?P<x>b)"`, "parse error : invalid regexp parser: duplicate extracted label name 'x'"],
     [`${log} | regexp "("`, "parse error : invalid regexp parser: error parsing regexp: missing closing ): `(`"],
     [`${log} | pattern "x <_>"`, "parse error : invalid pattern parser: at least one capture is required"],
-    [`${log} | pattern "<a><b>"`, "parse error : invalid pattern parser: found consecutive capture '<a><b>': invalid expression"],
-    [`${log} | pattern "<a> <a>"`, "parse error : invalid pattern parser: duplicate capture name (a): invalid expression"],
+    [
+      `${log} | pattern "<a><b>"`,
+      "parse error : invalid pattern parser: found consecutive capture '<a><b>': invalid expression",
+    ],
+    [
+      `${log} | pattern "<a> <a>"`,
+      "parse error : invalid pattern parser: duplicate capture name (a): invalid expression",
+    ],
     [
       `label_replace(rate(${log}[5m]), "a", "$1", "b", "(")`,
       "parse error : invalid regex in label_replace: error parsing regexp: missing closing ): `(`",
@@ -148,10 +188,19 @@ describe("validation", () => {
     [`${log} |= ip("bad")`, `parse error : stage '|= ip("bad")' : ip: invalid pattern: "bad"`],
     [`${log} |~ ip("1.1.1.1")`, `parse error : stage '|~ ip("1.1.1.1")' : ip: invalid operation`],
     [`${log} | a=ip("bad")`, `parse error : stage '| a=ip("bad")' : ip: invalid pattern: "bad"`],
-    [`${log} | json x="x["`, `parse error : stage '| json x="x["' : cannot parse expression [x[]: syntax error: unexpected $end, expecting STRING or INDEX`],
-    [`${log} |~ "\\xff"`, "parse error : stage '|~ \"\\xff\"' : error parsing regexp: invalid UTF-8: `\\xff`"],
-    [`${log} | line_format "{{.a}}"`, `stage '| line_format "{{.a}}"' : line_format is not supported yet by this version of Weir`],
-    [`${log} | label_format a=b`, "stage '| label_format a=b' : label_format is not supported yet by this version of Weir"],
+    [
+      `${log} | json x="x["`,
+      `parse error : stage '| json x="x["' : cannot parse expression [x[]: syntax error: unexpected $end, expecting STRING or INDEX`,
+    ],
+    [`${log} |~ "\\xff"`, "parse error : stage '|~ \"\\xff\"' : error parsing regexp: invalid UTF-8: `\ufffd`"],
+    [
+      `${log} | line_format "{{.a}}"`,
+      `stage '| line_format "{{.a}}"' : line_format is not supported yet by this version of Weir`,
+    ],
+    [
+      `${log} | label_format a=b`,
+      "stage '| label_format a=b' : label_format is not supported yet by this version of Weir",
+    ],
     [`${log} | decolorize`, "stage '| decolorize' : decolorize is not supported yet by this version of Weir"],
   ])("when stages are built: %s", (query, message) => {
     const expr = parseLogQuery(query);
@@ -198,8 +247,14 @@ describe("lexical rules", () => {
     ['rate((({a="b"} |= "x" [5m])))', 'rate({a="b"} |= "x"[5m])'],
     ['sum_over_time({a="b"}[5m] | unwrap x)', 'sum_over_time({a="b"} | unwrap x[5m])'],
     ['sum_over_time(({a="b"})[5m] | unwrap x)', 'sum_over_time({a="b"} | unwrap x[5m])'],
-    ['sum_over_time({a="b"} | unwrap duration(x) | y>1, z="" [5m]) ', 'sum_over_time({a="b"} | unwrap duration(x) | ( y>1 , z="" )[5m])'],
-    ['quantile_over_time(0.99, {a="b"} | unwrap x [5m]) by (c)', 'quantile_over_time(0.99,{a="b"} | unwrap x[5m]) by (c)'],
+    [
+      'sum_over_time({a="b"} | unwrap duration(x) | y>1, z="" [5m]) ',
+      'sum_over_time({a="b"} | unwrap duration(x) | ( y>1 , z="" )[5m])',
+    ],
+    [
+      'quantile_over_time(0.99, {a="b"} | unwrap x [5m]) by (c)',
+      'quantile_over_time(0.99,{a="b"} | unwrap x[5m]) by (c)',
+    ],
     ['{a="b"} | d > 100us or d <= 1d', '{a="b"} | ( d>100µs or d<=24h0m0s )'],
     ['{a="b"} | s >= 1.5KiB', '{a="b"} | s>=1536B'],
     ['{a="b"} | s = 0B', '{a="b"} | s==0B'],
@@ -223,7 +278,10 @@ describe("lexical rules", () => {
       'rate({a="b"}[1m]) > bool ignoring (x, y) group_right (z) rate({a="c"}[1m])',
       '(rate({a="b"}[1m]) > bool ignoring (x,y) group_right (z) rate({a="c"}[1m]))',
     ],
-    ["vector(1) or vector(2) and vector(3) unless vector(4)", "(vector(1) or ((vector(2) and vector(3)) unless vector(4)))"],
+    [
+      "vector(1) or vector(2) and vector(3) unless vector(4)",
+      "(vector(1) or ((vector(2) and vector(3)) unless vector(4)))",
+    ],
     ["vector(1) - vector(2) - vector(3)", "((vector(1) - vector(2)) - vector(3))"],
     ["vector(2) ^ vector(3) ^ vector(2)", "(vector(2) ^ (vector(3) ^ vector(2)))"],
     ["sum(vector(1) * 2 + 3)", "sum(((vector(1) * 2) + 3))"],
@@ -287,8 +345,28 @@ describe("what a scan learns beforehand", () => {
   };
   const rest = { needsText: true, needsLabels: false, mayDrop: true };
   test.each([
-    ["", { literals: undefined, exact: undefined, covered: undefined, needsText: false, needsLabels: false, mayDrop: false }],
-    ['|= ""', { literals: undefined, exact: undefined, covered: undefined, needsText: false, needsLabels: false, mayDrop: false }],
+    [
+      "",
+      {
+        literals: undefined,
+        exact: undefined,
+        covered: undefined,
+        needsText: false,
+        needsLabels: false,
+        mayDrop: false,
+      },
+    ],
+    [
+      '|= ""',
+      {
+        literals: undefined,
+        exact: undefined,
+        covered: undefined,
+        needsText: false,
+        needsLabels: false,
+        mayDrop: false,
+      },
+    ],
     ['|= "x"', { literals: [["x"]], exact: true, covered: true, ...rest }],
     ['|= "a" or "bc"', { literals: [["a", "bc"]], exact: true, covered: true, ...rest }],
     ['|= "a" |= "bcd" != "e"', { literals: [["bcd"], ["a"]], exact: false, covered: false, ...rest }],
@@ -298,16 +376,29 @@ describe("what a scan learns beforehand", () => {
     ['|~ "(?i)panic"', { literals: undefined, exact: undefined, covered: undefined, ...rest }],
     ['|> "took <_> of <_>"', { literals: [["took "], [" of "]], exact: false, covered: false, ...rest }],
     ['!= "x"', { literals: undefined, exact: undefined, covered: undefined, ...rest }],
-    ['| trace_id="x"', { literals: undefined, exact: undefined, covered: undefined, needsText: false, needsLabels: true, mayDrop: true }],
-    ['| json | x="1" |= "lit"', { literals: [["lit"]], exact: true, covered: true, needsText: true, needsLabels: true, mayDrop: true }],
-    ['| unpack |= "lit"', { literals: undefined, exact: undefined, covered: undefined, needsText: true, needsLabels: true, mayDrop: true }],
-    ["| json", { literals: undefined, exact: undefined, covered: undefined, needsText: true, needsLabels: true, mayDrop: false }],
+    [
+      '| trace_id="x"',
+      { literals: undefined, exact: undefined, covered: undefined, needsText: false, needsLabels: true, mayDrop: true },
+    ],
+    [
+      '| json | x="1" |= "lit"',
+      { literals: [["lit"]], exact: true, covered: true, needsText: true, needsLabels: true, mayDrop: true },
+    ],
+    [
+      '| unpack |= "lit"',
+      { literals: undefined, exact: undefined, covered: undefined, needsText: true, needsLabels: true, mayDrop: true },
+    ],
+    [
+      "| json",
+      { literals: undefined, exact: undefined, covered: undefined, needsText: true, needsLabels: true, mayDrop: false },
+    ],
   ])("%s", (pipeline, want) => {
     expect(facts(pipeline)).toEqual(want);
   });
 
   test("matchers: an absent label counts as empty, regexes match the whole value", () => {
-    const selects = (selector: string, labels: Record<string, string>) => compileLogText(selector).matchesStream(labels);
+    const selects = (selector: string, labels: Record<string, string>) =>
+      compileLogText(selector).matchesStream(labels);
     expect(selects('{a="b", env=""}', { a: "b" })).toBe(true);
     expect(selects('{a="b", env!="x"}', { a: "b" })).toBe(true);
     expect(selects('{a=~"b|c"}', { a: "bc" })).toBe(false);

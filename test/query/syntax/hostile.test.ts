@@ -1,0 +1,116 @@
+import { describe, expect, test } from "vitest";
+import { compileLog } from "../../../src/query/compile.ts";
+import { type Expr, isLog } from "../../../src/query/syntax/ast.ts";
+import { QueryError } from "../../../src/query/syntax/errors.ts";
+import { parseQuery } from "../../../src/query/syntax/parse.ts";
+import { formatQuery } from "../../../src/query/syntax/print.ts";
+import { runQuery } from "../stages/run-query.ts";
+import { makeRandomQuery } from "./random-query.ts";
+
+const seed = Number(process.env.QUERY_SEED ?? 20260801);
+
+/** A tree, or null for a query that is refused as it should be. Anything else that is thrown fails the test. */
+function parseOrRefuse(query: string): Expr | null {
+  try {
+    return parseQuery(query);
+  } catch (error) {
+    if (!(error instanceof QueryError)) throw new Error(`${JSON.stringify(query)} threw`, { cause: error });
+    if (error.message === "") throw new Error(`${JSON.stringify(query)}: no message`);
+    return null;
+  }
+}
+
+const LINES = ['{"a":1,"x":"y","status":500}', "a=1 status=200 d=5s x=10.0.0.1", "plain a - b 1.2.3.4", ""];
+
+function runOrRefuse(expr: Expr, query: string): void {
+  if (!isLog(expr)) return;
+  try {
+    runQuery(compileLog(expr), LINES, { stream: { a: "b" }, metadata: [["trace_id", "x"]] });
+  } catch (error) {
+    if (!(error instanceof QueryError)) throw new Error(`${JSON.stringify(query)} threw`, { cause: error });
+  }
+}
+
+describe(`random queries (QUERY_SEED=${seed})`, () => {
+  test("a printed query parses to an equal tree", () => {
+    const random = makeRandomQuery(seed);
+    let logs = 0;
+    for (let i = 0; i < 4000; i++) {
+      const query = random.query();
+      const expr = parseOrRefuse(query);
+      if (expr === null) continue;
+      if (isLog(expr)) logs++;
+      const printed = formatQuery(expr);
+      const again = parseOrRefuse(printed);
+      expect(again, `${query}\n${printed}`).toEqual(expr);
+      expect(formatQuery(again ?? expr)).toBe(printed);
+    }
+    expect(logs).toBeGreaterThan(1000);
+  });
+
+  test("100,000 broken ones end in a result or a QueryError, each within its time", () => {
+    const random = makeRandomQuery(seed + 1);
+    const slow: string[] = [];
+    let parsed = 0;
+    for (let i = 0; i < 100_000; i++) {
+      const query = random.chance(0.7) ? random.mutated() : random.noise();
+      const begun = performance.now();
+      const expr = parseOrRefuse(query);
+      if (expr !== null) {
+        parsed++;
+        if (i % 10 === 0) runOrRefuse(expr, query);
+      }
+      if (performance.now() - begun <= 100) continue;
+      // Once more, since other tests share the processor.
+      const again = performance.now();
+      const second = parseOrRefuse(query);
+      if (second !== null) runOrRefuse(second, query);
+      if (performance.now() - again > 100) slow.push(query);
+    }
+    expect(slow).toEqual([]);
+    expect(parsed).toBeGreaterThan(5000);
+  });
+});
+
+describe("huge queries", () => {
+  const many = (text: string, bytes = 130_000) => text.repeat(Math.floor(bytes / text.length));
+  test.each([
+    ["open parentheses", many("(")],
+    ["matched parentheses", `${many("(", 65_000)}vector(1)${many(")", 65_000)}`],
+    ["parentheses around a log query", `${many("(", 65_000)}{a="b"}${many(")", 65_000)}`],
+    ["parentheses in a label filter", `{a="b"} | ${many("(")}`],
+    ["parentheses in a range", `rate(${many("(")}`],
+    ["nested aggregations", many("sum(")],
+    ["a chain of plus", `vector(1)${many("+vector(1)")}`],
+    ["a chain of powers", `vector(1)${many("^vector(1)")}`],
+    ["folded literals", `1${many("+1")}`],
+    ["a list of filters", `{a="b"} | x=1${many(",x=1")}`],
+    ["a chain of or", `{a="b"} | x=1${many(" or x=1")}`],
+    ["filters side by side", `{a="b"} |${many(" x=1")}`],
+    ["or operands", `{a="b"} |= "x"${many(' or "x"')}`],
+    ["line filters", `{a="b"} ${many('|= "x"')}`],
+    ["stages", `{a="b"} ${many("| json")}`],
+    ["matchers", `{a="b"${many(',a="b"')}}`],
+    ["minus signs", many("-")],
+    ["digits", many("1")],
+    ["spaces", many(" ")],
+    ["function names", many("sum ")],
+    ["a comment", `#${many("x")}`],
+    ["an open string", `"${many("\\\\")}`],
+    ["an escaped string", `{a="${many("\\x41")}"}`],
+    ["a pattern of parentheses", `{a="b"} | a=~"${many("(")}"`],
+    ["a pattern of groups", `{a="b"} | a=~"${many("(a)", 20_000)}"`],
+    ["pattern captures", `{a="b"} | pattern "${many("<a> ")}"`],
+    ["numbers with a long tail", `{a="b"} | x > 1${many("m")}`],
+    ["a JSON path", `{a="b"} | json x="${many("a.")}a"`],
+  ])("%s", (_, query) => {
+    const begun = performance.now();
+    const expr = parseOrRefuse(query);
+    if (expr !== null) {
+      formatQuery(expr);
+      runOrRefuse(expr, query.slice(0, 100));
+    }
+    // 100 ms on a free machine for most; several tests share this one, and regex compilation has its own cost.
+    expect(performance.now() - begun).toBeLessThan(1500);
+  });
+});

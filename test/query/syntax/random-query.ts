@@ -1,0 +1,200 @@
+/** A seeded source of LogQL: valid queries of every construct, and broken ones. */
+export interface RandomQuery {
+  query(): string;
+  log(): string;
+  mutated(): string;
+  noise(): string;
+  below(n: number): number;
+  chance(p: number): boolean;
+  pick<T>(list: readonly T[]): T;
+}
+
+const NAMES = [
+  "a",
+  "b",
+  "app",
+  "status",
+  "level",
+  "rate",
+  "sum",
+  "ip",
+  "bytes",
+  "_x1",
+  "__error__",
+  "trace_id",
+  "duration",
+];
+const STRINGS = [
+  '"x"',
+  '"a b"',
+  "`c\\d`",
+  '"\\"q\\""',
+  '"é"',
+  '"\\x41"',
+  '"1.2.3.4"',
+  '"10.0.0.0/8"',
+  '""',
+  '".+"',
+  '"a|b"',
+  '"\\n"',
+];
+const REGEXES = ['"a.*"', '".+"', '"x|y"', "`\\d+`", '"(?i)b"', '"[a-c]+"'];
+const DURATIONS = ["5m", "1h30m", "1.5h", "100us", "2d", "0s", "-3s", "1w2d", "90s", "15ms", "3µs"];
+const SIZES = ["1KB", "2MiB", "10B", "1.5GB", "3K", "4Gi", "1PB"];
+const NUMBERS = ["0", "1", "2.5", ".5", "1e3", "100", "0x1p3", "-4", "+7"];
+const RANGES = ["[5m]", "[1h30m]", "[1d]", "[0s]", "[15s]", "[1y2w]"];
+const TOKENS = [
+  ..."{}()[]|,=!<>~+-*/%^#\"`'.@;\\\n \t\0",
+  ..."|= != |~ !~ |> !> =~ == >= <= or and unless by without on ignoring group_left group_right bool offset unwrap".split(
+    " ",
+  ),
+  ..."json logfmt regexp pattern unpack line_format label_format decolorize drop keep --strict --keep-empty ip( sum( rate( topk(5,".split(
+    " ",
+  ),
+  ...'vector(1) label_replace( quantile_over_time(0.9, count_over_time( by(a) 5m [5m] [5 1kb 1KB 0x10 0b1 1e 08 1_0 é 😀 \udcff "\\'.split(
+    " ",
+  ),
+  '"\\d"',
+  '{a="b"}',
+  '"(((("',
+  '"(?P<n>a)"',
+];
+
+export function makeRandomQuery(seed: number): RandomQuery {
+  let state = seed >>> 0;
+  const next = () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+  const chance = (p: number) => next() < p;
+  const below = (n: number) => Math.floor(next() * n);
+  const pick = <T>(list: readonly T[]): T => list[below(list.length)];
+  const list = (max: number, one: () => string, joint: () => string = () => ", ") => {
+    let out = one();
+    for (let n = below(max); n > 0; n--) out += joint() + one();
+    return out;
+  };
+  const name = () => pick(NAMES);
+  const matcher = () =>
+    chance(0.6) ? `${name()}${pick(["=", "!="])}${pick(STRINGS)}` : `${name()} ${pick(["=~", "!~"])} ${pick(REGEXES)}`;
+  const selector = () => `{a=~".+"${chance(0.5) ? `, ${list(3, matcher)}` : ""}}`;
+  const compare = () => pick(["=", "==", "!=", ">", ">=", "<", "<="]);
+  const filterOne = (depth: number): string => {
+    const kind = next();
+    if (kind < 0.35) return matcher();
+    if (kind < 0.5) return `${name()} ${compare()} ${pick(NUMBERS)}`;
+    if (kind < 0.65) return `${name()}${compare()}${pick(DURATIONS)}`;
+    if (kind < 0.8) return `${name()}${compare()}${pick(SIZES)}`;
+    if (kind < 0.87) return `${name()}${pick(["=", "!="])}ip("10.0.0.0/8")`;
+    return depth > 2 ? matcher() : `(${filter(depth + 1)})`;
+  };
+  const filter = (depth = 0): string =>
+    list(
+      3,
+      () => filterOne(depth),
+      () => pick([" and ", " or ", ", ", " "]),
+    );
+  const operand = () => (chance(0.15) ? 'ip("1.2.3.4")' : pick(STRINGS));
+  const extraction = () => (chance(0.5) ? name() : `${name()}=${pick(['"x"', '"a.b[0]"', '"c"'])}`);
+  const stage = (): string => {
+    switch (below(12)) {
+      case 0:
+      case 1:
+        return `${pick(["|=", "!="])} ${list(2, operand, () => " or ")}`;
+      case 2:
+        return `${pick(["|~", "!~"])} ${list(
+          2,
+          () => pick(REGEXES),
+          () => " or ",
+        )}`;
+      case 3:
+        return `${pick(["|>", "!>"])} ${list(
+          2,
+          () => pick(['"a <_> b"', '"<_>x"', '""', '"x <_>"']),
+          () => " or ",
+        )}`;
+      case 4:
+        return chance(0.5) ? "| json" : `| json ${list(2, extraction)}`;
+      case 5:
+        return `| logfmt${pick(["", " --strict", " --keep-empty", " --strict --keep-empty"])}${chance(0.4) ? ` ${list(2, extraction)}` : ""}`;
+      case 6:
+        return pick(['| regexp "(?P<x>\\\\d+)"', "| pattern `<a> - <b>`", "| unpack"]);
+      case 7:
+      case 8:
+        return `| ${filter()}`;
+      case 9:
+        return `| ${pick(["drop", "keep"])} ${list(3, () => (chance(0.5) ? name() : matcher()))}`;
+      case 10:
+        return chance(0.5) ? "| decolorize" : '| line_format "{{.a}}"';
+      default:
+        return `| label_format ${list(2, () => `${name()}=${chance(0.5) ? name() : pick(STRINGS)}`)}`;
+    }
+  };
+  const pipeline = () => {
+    let out = "";
+    for (let n = below(4); n > 0; n--) out += ` ${stage()}`;
+    return out;
+  };
+  const log = () => selector() + pipeline();
+  const grouping = () => `${pick(["by", "without"])} (${chance(0.2) ? "" : list(2, name)})`;
+  const range = (unwrap: boolean) => {
+    const tail = unwrap
+      ? ` | unwrap ${pick(["x", "bytes(x)", "duration(x)", "duration_seconds(x)"])}${chance(0.3) ? ` | ${filter()}` : ""}`
+      : "";
+    const offset = chance(0.2) ? ` offset ${pick(DURATIONS)}` : "";
+    return chance(0.7)
+      ? `${log()}${tail} ${pick(RANGES)}${offset}`
+      : `${selector()}${pick(RANGES)}${offset}${pipeline()}${tail}`;
+  };
+  const metric = (depth: number): string => {
+    const kind = next();
+    if (kind < 0.3 || depth > 3)
+      return `${pick(["rate", "count_over_time", "bytes_rate", "bytes_over_time", "absent_over_time"])}(${range(false)})`;
+    if (kind < 0.42) {
+      const op = pick(["sum", "avg", "max", "first", "stddev"]);
+      return `${op}_over_time(${range(true)})${op === "sum" || chance(0.5) ? "" : ` ${grouping()}`}`;
+    }
+    if (kind < 0.47) return `quantile_over_time(0.9, ${range(true)})`;
+    if (kind < 0.62) {
+      const inner = metric(depth + 1);
+      const op = pick(["sum", "min", "count", "stdvar"]);
+      return chance(0.4)
+        ? `${op}(${inner})`
+        : chance(0.5)
+          ? `${op} ${grouping()} (${inner})`
+          : `${op}(${inner}) ${grouping()}`;
+    }
+    if (kind < 0.68) return `topk(${1 + below(9)}, ${metric(depth + 1)})`;
+    if (kind < 0.72) return `label_replace(${metric(depth + 1)}, "d", "$1", "s", "(.*)")`;
+    if (kind < 0.8) return pick(["vector(1)", "1", "2.5", "-3", "(4)"]);
+    const op = pick(["+", "-", "*", "/", "%", "^", "==", "!=", ">", "<="]);
+    const matching = chance(0.3)
+      ? ` ${pick(["on", "ignoring"])} (${list(1, name)})${chance(0.4) ? ` ${pick(["group_left", "group_right"])} (${name()})` : ""}`
+      : "";
+    return `(${metric(depth + 1)}) ${op}${chance(0.2) ? " bool" : ""}${matching} (${metric(depth + 1)})`;
+  };
+  const query = () => (chance(0.55) ? log() : metric(0));
+  const noise = () => {
+    let out = chance(0.5) ? '{a="b"} ' : "";
+    for (let n = below(14); n > 0; n--) out += pick(TOKENS) + (chance(0.5) ? " " : "");
+    return out;
+  };
+  const mutated = () => {
+    let text = query();
+    for (let n = 1 + below(3); n > 0; n--) {
+      const at = below(text.length + 1);
+      const end = Math.min(text.length, at + below(6));
+      const kind = next();
+      if (kind < 0.3) text = text.slice(0, at) + text.slice(end);
+      else if (kind < 0.6) text = text.slice(0, at) + pick(TOKENS) + text.slice(at);
+      else if (kind < 0.75) text = text.slice(0, at) + text.slice(at, end) + text.slice(at);
+      else if (kind < 0.9) text = text.slice(0, at);
+      else text = text.slice(0, at) + String.fromCharCode(below(256)) + text.slice(at + 1);
+    }
+    return text;
+  };
+  return { query, log, mutated, noise, below, chance, pick };
+}
