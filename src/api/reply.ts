@@ -24,6 +24,8 @@ export function sendText(reply: FastifyReply, status: number, text: string): Fas
 export class AnswerBudget {
   readonly bytesMax: number;
   private held = 0;
+  /** An answer had no room, and none has been read since: there is no point in making another. */
+  private isFull = false;
 
   constructor(bytesMax: number) {
     this.bytesMax = bytesMax;
@@ -35,17 +37,31 @@ export class AnswerBudget {
 
   /** Throws `answers_full` while too much is unread. To be asked before the work of a query is begun. */
   check(): void {
-    if (this.held < this.bytesMax) return;
-    throw new WeirError("answers_full", "too many answers are still being read by their clients; try again later", {
-      retriable: true,
-      context: { bytes: this.held },
-    });
+    if (this.isFull || this.held >= this.bytesMax) throw this.full();
   }
 
+  /**
+   * Counts an answer until it has been read. Throws `answers_full` when others have come in between, as the many that
+   * waited for their turn at the same time; a single answer is never too large.
+   */
   hold(reply: FastifyReply, bytes: number): void {
+    if (this.held > 0 && this.held + bytes > this.bytesMax) {
+      this.isFull = true;
+      throw this.full();
+    }
+    // A client that has left already holds nothing, and its response has told of its end.
+    if (reply.raw.destroyed) return;
     this.held += bytes;
     reply.raw.once("close", () => {
       this.held -= bytes;
+      this.isFull = false;
+    });
+  }
+
+  private full(): WeirError {
+    return new WeirError("answers_full", "too many answers are still being read by their clients; try again later", {
+      retriable: true,
+      context: { bytes: this.held },
     });
   }
 }

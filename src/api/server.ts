@@ -133,11 +133,15 @@ function measure(app: FastifyInstance, metrics: Metrics, budget: AnswerBudget): 
   metrics.gauge("weir_api_unread_answer_bytes", "Bytes of answers that clients are still reading.", [], (gauge) =>
     gauge.set(budget.bytes),
   );
-  app.addHook("onResponse", async (request, reply) => {
-    // The route, not the path: paths are without number.
-    const route = request.routeOptions.url ?? "none";
-    const code = reply.raw.writableFinished || reply.raw.headersSent ? reply.statusCode : 499;
-    requests.inc({ route, code: String(code) });
-    times.observe({ route }, reply.elapsedTime / 1000);
+  app.addHook("onRequest", async (request, reply) => {
+    const started = performance.now();
+    // The response's own end, because the framework tells of none when a client leaves.
+    reply.raw.once("close", () => {
+      // The route, not the path: paths are without number.
+      const route = request.routeOptions.url ?? "none";
+      const code = reply.raw.writableFinished ? String(reply.raw.statusCode) : "499";
+      requests.inc({ route, code });
+      times.observe({ route }, (performance.now() - started) / 1000);
+    });
   });
 }

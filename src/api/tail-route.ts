@@ -42,6 +42,7 @@ export class TailSockets {
   private readonly sockets = new WebSocketServer({ noServer: true, maxPayload: CLIENT_MESSAGE_BYTES_MAX });
   private readonly running = new Set<AbortController>();
   private readonly ended = new Set<Promise<void>>();
+  private closed = false;
 
   constructor(deps: TailDeps) {
     this.deps = deps;
@@ -53,6 +54,10 @@ export class TailSockets {
     const url = new URL(request.url ?? "/", "http://localhost");
     if (url.pathname !== "/loki/api/v1/tail") {
       refuse(socket, 404, "404 page not found");
+      return;
+    }
+    if (this.closed) {
+      refuse(socket, 503, "the server is stopping");
       return;
     }
     let params: TailParams;
@@ -71,6 +76,7 @@ export class TailSockets {
 
   /** Ends all tails: 1001, going away. */
   async close(): Promise<void> {
+    this.closed = true;
     for (const abort of this.running) abort.abort();
     await Promise.all(this.ended);
     this.sockets.close();

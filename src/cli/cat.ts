@@ -68,15 +68,14 @@ class SegmentCat {
     let heldMaxNs = 0n;
     try {
       for await (const block of blocksOf(file)) {
-        const follows = last === null || !sameStream(last, block) || joinNs(block.minSec, block.minNsec) >= heldMaxNs;
+        const follows = last === null || !sameStream(last, block) || block.timeMinNs >= heldMaxNs;
         if (follows) {
           yield held;
           held = [];
           heldMaxNs = 0n;
         }
         last = block;
-        const maxNs = joinNs(block.maxSec, block.maxNsec);
-        if (follows || maxNs > heldMaxNs) heldMaxNs = maxNs;
+        if (follows || block.timeMaxNs > heldMaxNs) heldMaxNs = block.timeMaxNs;
         const found = this.wants(block.labels) ? this.find(block) : [];
         held = follows ? found : mergeByTime(held, found);
       }

@@ -147,6 +147,8 @@ function goMessage(error: Error, pattern: string): string {
   const text = messageOf(error);
   // Go quotes the offending part even where it is empty.
   if (text.endsWith("trailing backslash at end of expression")) return `${text}: \`\``;
+  if (text.endsWith("invalid named capture: `(?P<`"))
+    return "error parsing regexp: invalid or unsupported Perl syntax: `(?P`";
   return text.startsWith("error parsing regexp: ") ? text : `error parsing regexp: ${text}`;
 }
 

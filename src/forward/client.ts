@@ -35,6 +35,9 @@ export interface ForwardEvent {
 /** Acks are tens of bytes; a server that says much more is none. */
 const ANSWER_BYTES_MAX = 64 << 10;
 
+/** How long `close` waits for the server to close its side too. */
+const CLOSE_MS = 2000;
+
 interface Waiting {
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
@@ -135,7 +138,7 @@ export class ForwardClient {
     if (this.socket.destroyed) return;
     const closed = once(this.socket, "close");
     this.socket.end();
-    const timer = setTimeout(() => this.socket.destroy(), this.ackTimeoutMs);
+    const timer = setTimeout(() => this.socket.destroy(), CLOSE_MS);
     await closed;
     clearTimeout(timer);
   }
@@ -196,7 +199,8 @@ export class ForwardClient {
       }
       if (this.answers.length > ANSWER_BYTES_MAX) throw lost(this.where, "the server's answer is no acknowledgement");
     } catch (error) {
-      this.fail(error instanceof WeirError ? error : lost(this.where, messageOf(error), error));
+      const isOurs = error instanceof WeirError && error.code.startsWith("forward_");
+      this.fail(isOurs ? error : lost(this.where, `the server's answer makes no sense: ${messageOf(error)}`, error));
     }
   }
 

@@ -1,9 +1,5 @@
-import { once } from "node:events";
-import { readFile } from "node:fs/promises";
 import type { Server, Socket } from "node:net";
-import net from "node:net";
-import tls from "node:tls";
-import { codeOf, messageOf, WeirError } from "../core/errors.ts";
+import { messageOf, WeirError } from "../core/errors.ts";
 import type { EntryDraft } from "../core/intake-entry.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
@@ -12,17 +8,17 @@ import { Delivery, type Stored } from "./delivery.ts";
 import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
 import { InflateGate } from "./inflate-gate.ts";
 import { formatListenUrl, type ListenAddress, parseListenUrl } from "./listen-url.ts";
+import { type ListenerHost, openListener } from "./listener.ts";
 import { MemoryBudget } from "./memory.ts";
 import { type ForwardMetrics, forwardMetrics } from "./metrics.ts";
 import type { ForwardOptions } from "./options.ts";
-import { clearStaleSocket, setPermissions } from "./unix-socket.ts";
 
 /** How long `close` waits for messages that are on their way to the intake log. */
 const CLOSE_MS = 3000;
+/** How long it then waits for agents to take their acks. */
+const LEAVE_MS = 1000;
 /** Least time between two log lines about refused connections. */
 const REFUSAL_LOG_MS = 60_000;
-/** Connections that the system keeps waiting while the process is busy. */
-const BACKLOG = 1024;
 
 export interface ForwardDeps {
   /** Name of the receiver: EntryDraft.source. */
@@ -69,10 +65,11 @@ function addressOf(url: string): ListenAddress {
   return address;
 }
 
-class Receiver implements ForwardServer {
+/** Knows all connections: how many there are, what they hold together, and whether they may be read. */
+class Receiver implements ForwardServer, ListenerHost {
   readonly addresses: string[] = [];
   private readonly options: ForwardOptions;
-  private readonly deps: ForwardDeps;
+  private readonly log: Logger;
   private readonly metrics: ForwardMetrics;
   private readonly memory: MemoryBudget;
   private readonly delivery: Delivery;
@@ -88,28 +85,25 @@ class Receiver implements ForwardServer {
 
   constructor(options: ForwardOptions, deps: ForwardDeps) {
     const { limits, shared_key, users, self_hostname } = options;
+    const { name, tenant, log, now = Date.now } = deps;
     this.options = options;
-    this.deps = deps;
+    this.log = log;
     this.metrics = forwardMetrics(deps.metrics);
     this.memory = new MemoryBudget(limits.memory_bytes_max);
     this.memory.onChange = () => this.applyReading();
     this.delivery = new Delivery({
       append: (draft) => deps.append(draft),
       whenWritable: () => deps.whenWritable(),
-      log: deps.log,
+      log,
       onChange: () => this.applyReading(),
     });
     this.connectionDeps = {
-      name: deps.name,
-      tenant: deps.tenant,
-      limits,
+      ...{ name, tenant, limits, log, now },
       handshake: shared_key === undefined ? null : { sharedKey: shared_key, users, hostname: self_hostname },
       delivery: this.delivery,
       memory: this.memory,
       gate: new InflateGate(this.memory),
       metrics: this.metrics,
-      log: deps.log,
-      now: deps.now ?? Date.now,
       onMessageEnd: () => this.applyReading(),
       onGone: (connection) => this.forget(connection),
     };
@@ -120,31 +114,12 @@ class Receiver implements ForwardServer {
   }
 
   async listen(address: ListenAddress): Promise<void> {
-    const server = await this.createServer(address);
-    if (address.scheme === "unix") await clearStaleSocket(address.path);
-    try {
-      const listening = once(server, "listening");
-      if (address.scheme === "unix") server.listen({ path: address.path, backlog: BACKLOG });
-      else server.listen({ host: address.host, port: address.port, backlog: BACKLOG });
-      await listening;
-      if (address.scheme === "unix") await setPermissions(address.path, this.options.unix_permissions);
-    } catch (error) {
-      throw new WeirError(
-        "listen_failed",
-        `forward: cannot listen on ${formatListenUrl(address)}: ${reasonOf(error)}`,
-        {
-          cause: error,
-          context: { code: codeOf(error) },
-        },
-      );
-    }
-    server.on("error", (error) => this.deps.log.error({ err: error }, `forward: ${messageOf(error)}`));
+    const { server, bound } = await openListener(address, this.options, this);
+    server.on("error", (error) => this.log.error({ err: error }, `forward: ${messageOf(error)}`));
     this.servers.push(server);
-    const bound = boundAddress(server, address);
     this.addresses.push(formatListenUrl(bound));
-    if (bound.scheme !== "unix" && this.options.udp_heartbeat) {
-      this.heartbeats.push(await startHeartbeat(bound.host, bound.port, this.metrics, this.deps.log));
-    }
+    if (bound.scheme === "unix" || !this.options.udp_heartbeat) return;
+    this.heartbeats.push(await startHeartbeat(bound.host, bound.port, this.metrics, this.log));
   }
 
   pause(): void {
@@ -171,67 +146,33 @@ class Receiver implements ForwardServer {
     // What the intake has not taken by now it will not: agents get no ack, and send it again elsewhere or later.
     this.delivery.close();
     // Acks that were written still have to leave, but nobody waits for a peer that doesn't read, or in a TLS handshake.
-    await within(Promise.all(all.map((connection) => connection.whenGone)), CLOSE_MS / 3);
+    await within(Promise.all(all.map((connection) => connection.whenGone)), LEAVE_MS);
     for (const socket of this.sockets) socket.destroy();
     await Promise.all(closed);
     clearInterval(this.clock);
   }
 
-  private async createServer(address: ListenAddress): Promise<Server> {
-    const accept = (socket: Socket) => this.accept(socket, address);
-    // Half open: an agent that closes its side after the last chunk still gets its ack.
-    if (address.scheme !== "tls") {
-      const server = net.createServer({ allowHalfOpen: true });
-      return server.on("connection", (socket) => {
-        if (this.admit(socket, address)) accept(socket);
-      });
-    }
-    const server = tls.createServer({ ...(await this.tlsOptions()), allowHalfOpen: true }, accept);
-    // The limit counts sockets before their handshake too: those cost the most.
-    server.on("connection", (socket: Socket) => this.admit(socket, address));
-    server.on("tlsClientError", (error, socket) => {
-      // Health checks and heartbeats connect and leave, and refused sockets never had a chance: nothing to report.
-      if (codeOf(error) === "ECONNRESET") return;
-      this.metrics.rejected.inc({ reason: "tls" });
-      this.deps.log.warn({ peer: peerOf(socket, address) }, `forward: TLS handshake failed: ${messageOf(error)}`);
-    });
-    return server;
-  }
-
-  private async tlsOptions(): Promise<tls.TlsOptions> {
-    const { tls: files, limits } = this.options;
-    if (files === undefined)
-      throw new WeirError("bad_certificate", "forward: a tls:// listener needs tls.cert_file and tls.key_file");
-    try {
-      const [cert, key, ca] = await Promise.all([
-        readFile(files.cert_file),
-        readFile(files.key_file),
-        files.client_ca_file === undefined ? undefined : readFile(files.client_ca_file),
-      ]);
-      const options = { cert, key, ...(ca === undefined ? {} : { ca, requestCert: true, rejectUnauthorized: true }) };
-      tls.createSecureContext(options); // Throws for what would otherwise fail each handshake.
-      return { ...options, handshakeTimeout: limits.message_timeout_ms };
-    } catch (error) {
-      throw new WeirError(
-        "bad_certificate",
-        `forward: cannot use the certificate ${files.cert_file} with its key: ${messageOf(error)}`,
-        {
-          cause: error,
-        },
-      );
-    }
-  }
-
-  /** Counts a new socket; false, and closed, when there are too many. */
-  private admit(socket: Socket, address: ListenAddress): boolean {
+  admit(socket: Socket, peer: string): boolean {
     this.metrics.connectionsTotal.inc();
     if (this.sockets.size >= this.options.limits.connections_max) {
-      this.refuse(socket, peerOf(socket, address));
+      this.refuse(socket, peer);
       return false;
     }
     this.sockets.add(socket);
     socket.once("close", () => this.sockets.delete(socket));
     return true;
+  }
+
+  accept(socket: Socket, peer: string): void {
+    const connection = new Connection(socket, peer, this.connectionDeps);
+    this.connections.add(connection);
+    this.metrics.connections.inc();
+    if (!this.isReading) connection.allowReading(false);
+  }
+
+  onTlsRefused(peer: string, why: string): void {
+    this.metrics.rejected.inc({ reason: "tls" });
+    this.log.warn({ peer }, `forward: TLS handshake with ${peer} failed: ${why}`);
   }
 
   private refuse(socket: Socket, peer: string): void {
@@ -241,17 +182,10 @@ class Receiver implements ForwardServer {
     if (now - this.refusalLoggedAt >= REFUSAL_LOG_MS) {
       this.refusalLoggedAt = now;
       const max = this.options.limits.connections_max;
-      this.deps.log.warn({ peer }, `forward: closed a new connection at once: limits.connections_max is ${max}`);
+      this.log.warn({ peer }, `forward: closed a new connection at once: limits.connections_max is ${max}`);
     }
     socket.on("error", () => undefined); // It is being destroyed: nothing is lost by its error.
     socket.destroy();
-  }
-
-  private accept(socket: Socket, address: ListenAddress): void {
-    const connection = new Connection(socket, peerOf(socket, address), this.connectionDeps);
-    this.connections.add(connection);
-    this.metrics.connections.inc();
-    if (!this.isReading) connection.allowReading(false);
   }
 
   private forget(connection: Connection): void {
@@ -287,31 +221,6 @@ class Receiver implements ForwardServer {
     for (const connection of this.connections) connection.checkTime(now);
     this.metrics.memory.set(this.memory.used);
     this.metrics.held.set(this.delivery.heldCount);
-  }
-}
-
-function boundAddress(server: Server, address: ListenAddress): ListenAddress {
-  const bound = server.address();
-  if (address.scheme === "unix" || bound === null || typeof bound === "string") return address;
-  return { ...address, port: bound.port };
-}
-
-function peerOf(socket: Socket, address: ListenAddress): string {
-  if (address.scheme === "unix") return address.path;
-  const host = socket.remoteAddress ?? "unknown";
-  return host.includes(":") ? `[${host}]:${socket.remotePort}` : `${host}:${socket.remotePort}`;
-}
-
-function reasonOf(error: unknown): string {
-  switch (codeOf(error)) {
-    case "EADDRINUSE":
-      return "the address is in use; stop the other process or choose another with --forward";
-    case "EACCES":
-      return "permission denied";
-    case "EADDRNOTAVAIL":
-      return "this machine has no such address";
-    default:
-      return messageOf(error);
   }
 }
 

@@ -32,7 +32,7 @@ export class PipelineMetrics {
     this.cutLabels = counter("cut_labels", "Label values cut to label_value_bytes_max, once for each set of labels.");
     this.droppedLabels = metrics.counter(
       "weir_pipeline_dropped_labels_total",
-      "Labels given up for a limit, once for each set of labels.",
+      "Labels given up for a limit, once for each look-up of a set of labels.",
       ["label"],
     );
     this.droppedMetadata = counter("dropped_metadata", "Metadata entries beyond the limits of a line.");
@@ -47,7 +47,7 @@ export class PipelineMetrics {
 
   /** Adds the counts of a pipeline to the metrics and sets them back: per slice of work, since a counter's `inc` costs as much as a record. */
   take(counts: PipelineCounts): void {
-    const { pipeline, rejectedIds } = counts;
+    const { pipeline } = counts;
     const add = (counter: Counter<"pipeline">, count: number) => {
       if (count > 0) counter.inc({ pipeline }, count);
     };
@@ -59,10 +59,15 @@ export class PipelineMetrics {
     add(this.cutLines, counts.cutLines);
     add(this.cutLabels, counts.cutLabels);
     add(this.droppedMetadata, counts.droppedMetadata);
-    for (let i = 0; i < rejectedIds.length; i++) {
-      if (rejectedIds[i] > 0) this.rejectedIds.inc({ reason: REJECT_REASONS[i] }, rejectedIds[i]);
-    }
     counts.clear();
+  }
+
+  /** Adds counts of rejected ids, by reason, and sets them back. */
+  takeRejected(counts: Float64Array): void {
+    for (let i = 0; i < REJECT_REASONS.length; i++) {
+      if (counts[i] > 0) this.rejectedIds.inc({ reason: REJECT_REASONS[i] }, counts[i]);
+    }
+    counts.fill(0);
   }
 }
 
@@ -77,7 +82,6 @@ export class PipelineCounts {
   cutLines = 0;
   cutLabels = 0;
   droppedMetadata = 0;
-  readonly rejectedIds: Float64Array = new Float64Array(REJECT_REASONS.length);
 
   constructor(pipeline: string) {
     this.pipeline = pipeline;
@@ -92,6 +96,5 @@ export class PipelineCounts {
     this.cutLines = 0;
     this.cutLabels = 0;
     this.droppedMetadata = 0;
-    this.rejectedIds.fill(0);
   }
 }

@@ -61,10 +61,9 @@ function unquote(quoted: string, text: string, at: number): string {
   }
 }
 
-function badPath(text: string, at: number, reason: string): WeirError {
-  return new WeirError("bad_path", `path ${JSON.stringify(text)}: ${reason}, at character ${at + 1}`, {
-    context: { path: text, at },
-  });
+function badPath(text: string, at: number, what: string): WeirError {
+  const reason = `${what}, at character ${at + 1}`;
+  return new WeirError("bad_path", `path ${JSON.stringify(text)}: ${reason}`, { context: { path: text, at, reason } });
 }
 
 /** A path as an option: text that `parsePath` takes. */
@@ -72,6 +71,8 @@ export const pathText = z.string().check((input) => {
   try {
     parsePath(input.value);
   } catch (error) {
-    input.issues.push({ code: "custom", input: input.value, message: messageOf(error) });
+    // The value itself is named by whoever reports the issue.
+    const reason = error instanceof WeirError ? error.context.reason : messageOf(error);
+    input.issues.push({ code: "custom", input: input.value, message: `want a path: ${String(reason)}` });
   }
 });

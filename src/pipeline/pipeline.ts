@@ -4,7 +4,7 @@ import type { PipelineBuilder, RunStep } from "./builder.ts";
 import type { RecordContext } from "./context.ts";
 import { Emitter } from "./emitter.ts";
 import { jsonTree, render, valueText } from "./json.ts";
-import { LevelFinder } from "./level-finder.ts";
+import { fieldRank, LevelFinder } from "./level-finder.ts";
 import type { PipelineCounts } from "./metrics.ts";
 import type { Limits } from "./options.ts";
 import { StreamContexts } from "./stream-context.ts";
@@ -39,6 +39,7 @@ export class Pipeline {
     this.emitter = new Emitter(builder, contexts, sinks);
     // `$level` may be asked for without a level step.
     const level = builder.level ?? new LevelFinder(null, builder.layers.length);
+    if (builder.level === null) builder.plan.levelRankOf = fieldRank;
     this.findLevel = (record) => level.find(record);
     deps.record.reserve(builder.plan.rootCount);
   }

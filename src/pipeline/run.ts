@@ -53,6 +53,7 @@ export class PipelineRun {
       this.fail(error);
     }
     if (pipeline !== null) deps.metrics.take(pipeline.counts);
+    deps.metrics.takeRejected(deps.record.ids.rejected);
     // Nothing of the entry's memory is kept.
     if (this.isDone) cursor.bytes = NO_BYTES;
     return !this.isDone;

@@ -133,6 +133,7 @@ export class StreamContexts {
 
   /** The record's context, its stream open and marked as seen at `nowMs`. */
   resolve(record: RecordContext, nowMs: number): StreamContext {
+    if (++this.seen === WINDOW) this.demote();
     const { valueReads, values } = this;
     for (let i = 0; i < valueReads.length; i++) values[i] = valueReads[i](record);
     let context = this.last;
@@ -141,10 +142,8 @@ export class StreamContexts {
       this.last = context;
     }
     const { stream } = context;
-    if (!stream.state.isActive || (stream.isReduced && stream.epoch !== this.deps.streams.epoch))
-      this.admit(context, nowMs);
+    if (!stream.state.isActive || nowMs >= stream.retryMs) this.admit(context, nowMs);
     context.stream.state.seenMs = nowMs;
-    if (++this.seen === WINDOW) this.demote();
     return context;
   }
 

@@ -5,10 +5,8 @@ import type { Limits } from "./options.ts";
 export interface ActiveStream {
   readonly labels: Labels;
   readonly canonical: string;
-  /** It has fewer labels than it should: to be looked up again once `StreamTable.epoch` has changed. */
-  readonly isReduced: boolean;
-  /** `StreamTable.epoch` when it was looked up. */
-  readonly epoch: number;
+  /** Milliseconds since 1970 at which to look it up again, because it has fewer labels than it should; else Infinity. */
+  readonly retryMs: number;
   readonly state: StreamState;
 }
 
@@ -39,12 +37,14 @@ export class StreamTable {
   private readonly limits: Limits;
   private readonly onDropped: (label: string) => void;
   private readonly tenants = new Map<string, Tenant>();
-  /** Changes when there is room again. */
-  epoch = 0;
 
   constructor(limits: Limits, onDropped: (label: string) => void) {
     this.limits = limits;
     this.onDropped = onDropped;
+  }
+
+  private get sweepMs(): number {
+    return Math.min(SWEEP_MS, this.limits.stream_idle_ms);
   }
 
   /** Active streams of each tenant. */
@@ -64,7 +64,7 @@ export class StreamTable {
     const canonical = canonicalLabels(labels);
     if (streams.size >= max && !streams.has(canonical)) this.forgetIdle(tenant, nowMs);
     const state = open(streams, canonical, max, nowMs);
-    if (state !== null) return { labels, canonical, isReduced: false, epoch: this.epoch, state };
+    if (state !== null) return { labels, canonical, retryMs: Number.POSITIVE_INFINITY, state };
     return this.reduced(streams, labels, source, nowMs);
   }
 
@@ -74,8 +74,7 @@ export class StreamTable {
     const found = (state: StreamState, kept: Labels, canonical: string): ActiveStream => ({
       labels: kept,
       canonical,
-      isReduced: true,
-      epoch: this.epoch,
+      retryMs: nowMs + this.sweepMs,
       state,
     });
     for (const name of leastImportantFirst(Object.keys(labels), this.limits.drop_order)) {
@@ -94,15 +93,13 @@ export class StreamTable {
   }
 
   private forgetIdle(tenant: Tenant, nowMs: number): void {
-    if (nowMs - tenant.sweptMs < Math.min(SWEEP_MS, this.limits.stream_idle_ms)) return;
+    if (nowMs - tenant.sweptMs < this.sweepMs) return;
     tenant.sweptMs = nowMs;
-    const before = tenant.streams.size;
     for (const [canonical, state] of tenant.streams) {
       if (nowMs - state.seenMs <= this.limits.stream_idle_ms) continue;
       state.isActive = false;
       tenant.streams.delete(canonical);
     }
-    if (tenant.streams.size < before) this.epoch++;
   }
 }
 

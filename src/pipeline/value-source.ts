@@ -85,7 +85,7 @@ function sourceOf({ root, segments }: Path, scope: Scope): ValueSource {
     case "resource":
       return fixed(groupRead([RESOURCE, ATTRIBUTES, ...keys]));
     case "scope":
-      return fixed(first([groupRead([SCOPE, ...keys]), groupRead([SCOPE, ATTRIBUTES, ...keys])]));
+      return fixed(scopeRead(keys));
     case "line":
       return changing(({ lineBytes, lineStart, lineEnd }) => lineBytes.toString("utf8", lineStart, lineEnd));
     case "level":
@@ -104,7 +104,7 @@ function fieldSource(segments: readonly string[], { names, layers, plan }: Scope
   const keys = segments.map((segment) => Buffer.from(segment));
   if (segments[0] === "resource" && segments.length > 1)
     reads.unshift(groupRead([RESOURCE, ATTRIBUTES, ...keys.slice(1)]));
-  if (segments[0] === "scope" && segments.length > 1) reads.unshift(groupRead(keys));
+  if (segments[0] === "scope" && segments.length > 1) reads.unshift(scopeRead(keys.slice(1)));
   // The latest parser's word counts most.
   const parsed = layers
     .flatMap((since, layer) => names.resolve(segments, since).map((place) => layerRead(place, layer)))
@@ -134,6 +134,11 @@ function layerRead(place: readonly string[], layer: number): Read {
     const fields = parsed[layer];
     return fields === null || fields === undefined ? "" : parsedText(fields, place);
   };
+}
+
+/** Name and version of a scope, and its attributes. */
+function scopeRead(keys: readonly Buffer[]): Read {
+  return first([groupRead([SCOPE, ...keys]), groupRead([SCOPE, ATTRIBUTES, ...keys])]);
 }
 
 function groupRead(keys: readonly Buffer[]): Read {

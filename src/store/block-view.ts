@@ -6,44 +6,29 @@ import type { Labels } from "../core/labels.ts";
 import { ID_ABSENT, ID_BYTES, ID_ELSEWHERE, ID_NAMES } from "../core/line.ts";
 import { joinNs } from "../core/time.ts";
 import {
-  BLOCK_FIXED_BYTES,
-  FLAG_NEWLINES,
-  FLAG_OVERFLOW,
-  MAX_NSEC_AT,
-  MAX_SEC_AT,
-  MIN_NSEC_AT,
-  MIN_SEC_AT,
-  OVERFLOW_BYTES,
-  ROWS_AT,
   SECTION_COLUMN,
-  SECTION_FILTER,
-  SECTION_HEADER_BYTES,
   SECTION_ID,
   SECTION_LENGTHS,
-  SECTION_OVERFLOW,
   SECTION_SHARED,
   SECTION_STREAM,
   SECTION_TIMES,
-  TEXT_AT,
 } from "./block-format.ts";
+import {
+  type BlockHeader,
+  decodeSection,
+  findSection,
+  idPresence,
+  readBlockHeader,
+  type Section,
+} from "./block-header.ts";
 import { corrupt, NOWHERE, type Place } from "./errors.ts";
 import { decodeIds, ID_TEXT_BYTES, type IdColumn, idTail, idText } from "./id-column.ts";
 import { type IdPresence, mayHoldId } from "./id-filter.ts";
-import { type Member, readMember, TRAILER_BYTES } from "./member.ts";
-import { type CodedValues, decodeValues, readString } from "./text-column.ts";
+import { linesByLength, linesByNewline, rowAt } from "./line-starts.ts";
+import { TRAILER_BYTES } from "./member.ts";
+import { type CodedTexts, type CodedValues, decodeValues, readString } from "./text-column.ts";
 import { decodeTimes, type Times } from "./times.ts";
 import type { BlockView } from "./view.ts";
-
-const LF = 0x0a;
-/** Lines shorter than this on average are told apart faster by a loop over bytes than by a native search a line. */
-const SHORT_LINE_BYTES = 48;
-
-interface Section {
-  readonly type: number;
-  readonly bytes: Buffer;
-  readonly at: number;
-  readonly end: number;
-}
 
 /**
  * Reads the block that begins at bytes[0]. Only its header has to be there and is checked at once; columns and text are
@@ -54,65 +39,60 @@ export function parseBlock(bytes: Buffer, place: Place = NOWHERE): StoredBlock {
   return new StoredBlock(bytes, place);
 }
 
+interface StreamSection {
+  readonly tenant: string;
+  readonly canonical: string;
+  readonly labels: Labels;
+}
+
+interface SharedSets {
+  readonly codes: Uint32Array;
+  readonly sets: readonly [string, string][][];
+}
+
 /** A block that was read. Needs nothing but its bytes, so it can be made in any thread. */
 export class StoredBlock implements BlockView {
-  readonly rows: number;
-  readonly textBytes: number;
-  readonly hasNewlines: boolean;
   readonly sorted = true;
-  readonly minSec: number;
-  readonly minNsec: number;
-  readonly maxSec: number;
-  readonly maxNsec: number;
-  /** Bytes of the whole block, continuation members included. */
-  readonly length: number;
   private readonly bytes: Buffer;
   private readonly place: Place;
-  private readonly main: Member;
-  private readonly sections: Section[] = [];
-  private streamCache: { tenant: string; canonical: string; labels: Labels } | null = null;
+  private readonly header: BlockHeader;
+  private streamCache: StreamSection | null = null;
   private timesCache: Times | null = null;
   private textCache: Buffer | null = null;
   private startsCache: Uint32Array | null = null;
   private idsCache: IdColumn[] | null = null;
-  private columnsCache: { name: string; values: CodedValues; bytes: Buffer }[] | null = null;
-  private sharedCache: { codes: Uint32Array; sets: [string, string][][] } | null | undefined;
+  private columnsCache: CodedTexts[] | null = null;
+  private sharedCache: SharedSets | null | undefined;
 
   constructor(bytes: Buffer, place: Place) {
     this.bytes = bytes;
     this.place = place;
-    const front: Member[] = [];
-    let member = readMember(bytes, 0, place, "block_corrupt");
-    while (member.kind === "WX") {
-      front.push(member);
-      member = readMember(bytes, member.start + member.length, place, "block_corrupt");
-    }
-    if (member.kind !== "WB") throw this.bad("member's id", member.kind, "WB", member.start);
-    this.main = member;
-    this.length = member.start + member.length;
-    const { dataStart: at, dataEnd, flags } = member;
-    if (dataEnd - at < BLOCK_FIXED_BYTES) throw this.bad("block header's data", dataEnd - at, BLOCK_FIXED_BYTES, at);
-    if (flags > (FLAG_NEWLINES | FLAG_OVERFLOW)) throw this.bad("flags", flags, "bits 0 and 1", member.start + 17);
-    this.hasNewlines = (flags & FLAG_NEWLINES) !== 0;
-    this.textBytes = bytes.readUInt32LE(at + TEXT_AT);
-    this.rows = bytes.readUInt32LE(at + ROWS_AT);
-    this.minSec = this.seconds(at + MIN_SEC_AT);
-    this.minNsec = bytes.readUInt32LE(at + MIN_NSEC_AT);
-    this.maxSec = this.seconds(at + MAX_SEC_AT);
-    this.maxNsec = bytes.readUInt32LE(at + MAX_NSEC_AT);
-    // Each line has its LF, so rows are bounded by what was written; nothing is allocated on a lie.
-    if (this.rows < 1 || this.rows > this.textBytes)
-      throw this.bad("rows", this.rows, `1 to ${this.textBytes}`, at + ROWS_AT);
-    this.findSections(bytes, at + BLOCK_FIXED_BYTES, dataEnd);
-    this.findOverflow(front, (flags & FLAG_OVERFLOW) !== 0);
+    this.header = readBlockHeader(bytes, place);
+  }
+
+  get rows(): number {
+    return this.header.rows;
+  }
+
+  get textBytes(): number {
+    return this.header.textBytes;
+  }
+
+  get hasNewlines(): boolean {
+    return this.header.hasNewlines;
+  }
+
+  /** Bytes of the whole block, continuation members included. */
+  get length(): number {
+    return this.header.length;
   }
 
   get timeMinNs(): bigint {
-    return joinNs(this.minSec, this.minNsec);
+    return joinNs(this.header.minSec, this.header.minNsec);
   }
 
   get timeMaxNs(): bigint {
-    return joinNs(this.maxSec, this.maxNsec);
+    return joinNs(this.header.maxSec, this.header.maxNsec);
   }
 
   get tenant(): string {
@@ -147,10 +127,7 @@ export class StoredBlock implements BlockView {
 
   /** Which ids the block may hold. */
   get ids(): IdPresence {
-    const filter = this.section(SECTION_FILTER);
-    let slots = 0;
-    for (const { type, bytes, at, end } of this.sections) if (type === SECTION_ID && at < end) slots |= 1 << bytes[at];
-    return { slots, filter: filter === null ? null : filter.bytes.subarray(filter.at, filter.end) };
+    return idPresence(this.header);
   }
 
   metadata(row: number): [string, string][] {
@@ -160,10 +137,12 @@ export class StoredBlock implements BlockView {
       if (text !== null) out.push([ID_NAMES[column.slot], text]);
     }
     const shared = this.shared();
-    if (shared !== null && shared.codes[row] > 0) out.push(...shared.sets[shared.codes[row] - 1]);
-    for (const { name, values, bytes } of this.columns()) {
-      const code = values.codes[row];
-      if (code > 0) out.push([name, bytes.toString("utf8", values.starts[code - 1], values.ends[code - 1])]);
+    if (shared !== null && shared.codes[row] > 0) {
+      for (const [name, value] of shared.sets[shared.codes[row] - 1]) out.push([name, value]);
+    }
+    for (const column of this.columns()) {
+      const code = column.codes[row];
+      if (code > 0) out.push([column.name, textOf(column, code - 1)]);
     }
     return out;
   }
@@ -224,78 +203,27 @@ export class StoredBlock implements BlockView {
     return corrupt("block_corrupt", what, got, want, this.place, at);
   }
 
-  private seconds(at: number): number {
-    return Number(this.bytes.readBigInt64LE(at));
-  }
-
-  private findSections(bytes: Buffer, at: number, end: number): void {
-    while (at < end) {
-      const dataAt = at + SECTION_HEADER_BYTES;
-      const dataEnd = dataAt <= end ? dataAt + bytes.readUInt32LE(at + 1) : end + 1;
-      if (dataEnd > end) throw this.bad("section's end", dataEnd, `at most ${end}`, at);
-      this.sections.push({ type: bytes[at], bytes, at: dataAt, end: dataEnd });
-      at = dataEnd;
-    }
-  }
-
-  private findOverflow(front: readonly Member[], wanted: boolean): void {
-    const note = this.section(SECTION_OVERFLOW);
-    if (!wanted) {
-      if (front.length > 0) throw this.bad("members in front of the block", front.length, 0, 0);
-      return;
-    }
-    if (note === null || note.end - note.at < OVERFLOW_BYTES) throw this.bad("overflow section", "none", "one", 0);
-    const count = note.bytes.readUInt32LE(note.at);
-    if (count !== front.length) throw this.bad("members in front of the block", front.length, count, 0);
-    const data = Buffer.concat(front.map(({ dataStart, dataEnd }) => this.bytes.subarray(dataStart, dataEnd)));
-    const length = note.bytes.readUInt32LE(note.at + 4);
-    if (length !== data.length) throw this.bad("bytes of overflow sections", data.length, length, 0);
-    const check = note.bytes.readUInt32LE(note.at + 8);
-    if (crc32(data) !== check) throw this.bad("check of overflow sections", crc32(data), check, 0);
-    this.findSections(data, 0, data.length);
-  }
-
-  private section(type: number): Section | null {
-    return this.sections.find((section) => section.type === type) ?? null;
-  }
-
   private needed(type: number, name: string): Section {
-    const section = this.section(type);
-    if (section === null) throw this.bad(`${name} section`, "none", "one", this.main.start);
+    const section = findSection(this.header, type);
+    if (section === null) throw this.bad(`${name} section`, "none", "one", 0);
     return section;
   }
 
-  /** Runs a decoder of `section`; a varint that is cut is corruption of this block. */
-  private decoding<T>(section: Section, decode: (place: Place) => T): T {
-    const place = section.bytes === this.bytes ? this.place : { key: `${this.place.key} (overflow)`, offset: 0 };
-    try {
-      return decode(place);
-    } catch (error) {
-      if (codeOf(error) !== "bad_varint") throw error;
-      throw corrupt("block_corrupt", "section's data", messageOf(error), "a varint", place, section.at);
-    }
-  }
-
-  private stream(): { tenant: string; canonical: string; labels: Labels } {
-    if (this.streamCache !== null) return this.streamCache;
-    const section = this.needed(SECTION_STREAM, "stream");
-    const { bytes, at, end } = section;
-    this.streamCache = this.decoding(section, () => {
+  private stream(): StreamSection {
+    this.streamCache ??= decodeSection(this.needed(SECTION_STREAM, "stream"), ({ bytes, at, end, place }) => {
       const reader = new VarintReader(bytes, at, end);
       const tenant = readString(reader);
       const canonical = bytes.toString("utf8", reader.at, end);
-      return { tenant, canonical, labels: parseLabels(canonical, this.place, "block_corrupt") };
+      return { tenant, canonical, labels: parseLabels(canonical, place, "block_corrupt") };
     });
     return this.streamCache;
   }
 
   private times(): Times {
     if (this.timesCache !== null) return this.timesCache;
+    const { rows, minSec, minNsec, maxSec, maxNsec } = this.header;
     const section = this.needed(SECTION_TIMES, "times");
-    const { rows, minSec, minNsec, maxSec, maxNsec } = this;
-    const times = this.decoding(section, (place) =>
-      decodeTimes(section.bytes, section.at, section.end, rows, minSec, minNsec, place),
-    );
+    const times = decodeTimes(section.bytes, section.at, section.end, rows, minSec, minNsec, section.place);
     if (times.sec[rows - 1] !== maxSec || times.nsec[rows - 1] !== maxNsec) {
       throw this.bad("last time's second", times.sec[rows - 1], maxSec, section.at);
     }
@@ -304,89 +232,91 @@ export class StoredBlock implements BlockView {
   }
 
   private inflate(): Buffer {
-    const { bytes, main, textBytes } = this;
-    if (bytes.length < this.length) throw this.bad("block, cut", bytes.length, this.length, bytes.length);
-    const trailer = this.length - TRAILER_BYTES;
+    const { bytes } = this;
+    const { textBytes, length, deflateAt } = this.header;
+    if (bytes.length < length) throw this.bad("block, cut", bytes.length, length, bytes.length);
+    const trailer = length - TRAILER_BYTES;
     if (bytes.readUInt32LE(trailer + 4) !== textBytes) {
       throw this.bad("length in gzip's trailer", bytes.readUInt32LE(trailer + 4), textBytes, trailer + 4);
     }
     let text: Buffer;
     try {
-      text = inflate(bytes.subarray(main.dataEnd, trailer), textBytes);
+      text = inflate(bytes.subarray(deflateAt, trailer), textBytes);
     } catch (error) {
       if (codeOf(error) !== "bad_deflate") throw error;
-      throw this.bad("text", messageOf(error), `${textBytes} bytes of deflate data`, main.dataEnd);
+      throw this.bad("text", messageOf(error), `${textBytes} bytes of deflate data`, deflateAt);
     }
     const check = bytes.readUInt32LE(trailer);
     const computed = crc32(text);
-    if (computed !== check) throw this.bad("check of the text", computed, check, main.dataEnd);
+    if (computed !== check) throw this.bad("check of the text", computed, check, deflateAt);
     return text;
   }
 
   private findLines(): Uint32Array {
-    const starts = new Uint32Array(this.rows + 1);
-    const found = this.hasNewlines ? this.linesByLength(starts) : linesByNewline(this.text, starts, this.rows);
-    if (found !== this.textBytes) throw this.bad("end of the last line", found, this.textBytes, this.main.dataEnd);
+    const { rows, textBytes, hasNewlines, deflateAt } = this.header;
+    const starts = new Uint32Array(rows + 1);
+    const found = hasNewlines
+      ? decodeSection(this.needed(SECTION_LENGTHS, "line lengths"), ({ bytes, at, end }) =>
+          linesByLength(new VarintReader(bytes, at, end), this.text, starts),
+        )
+      : linesByNewline(this.text, starts);
+    if (found !== textBytes) throw this.bad("end of the last line", found, textBytes, deflateAt);
     return starts;
   }
 
-  private linesByLength(starts: Uint32Array): number {
-    const section = this.needed(SECTION_LENGTHS, "line lengths");
-    const { text, rows } = this;
-    return this.decoding(section, () => {
-      const reader = new VarintReader(section.bytes, section.at, section.end);
-      let at = 0;
-      for (let row = 0; row < rows; row++) {
-        at += reader.next() + 1;
-        if (text[at - 1] !== LF) return -1;
-        starts[row + 1] = at;
-      }
-      return at;
-    });
+  private sectionsOf(type: number): readonly Section[] {
+    return this.header.sections.filter((section) => section.type === type);
   }
 
   private idColumns(): IdColumn[] {
-    this.idsCache ??= this.sections
-      .filter(({ type }) => type === SECTION_ID)
-      .map((section) =>
-        this.decoding(section, (place) => decodeIds(section.bytes, section.at, section.end, this.rows, place)),
-      );
+    this.idsCache ??= this.sectionsOf(SECTION_ID).map((section) =>
+      decodeSection(section, ({ bytes, at, end, place }) => decodeIds(bytes, at, end, this.rows, place)),
+    );
     return this.idsCache;
   }
 
-  private columns(): { name: string; values: CodedValues; bytes: Buffer }[] {
-    this.columnsCache ??= this.sections
-      .filter(({ type }) => type === SECTION_COLUMN)
-      .map((section) =>
-        this.decoding(section, (place) => {
-          const reader = new VarintReader(section.bytes, section.at, section.end);
-          const name = readString(reader);
-          const values = decodeValues(section.bytes, reader.at, section.end, this.rows, place);
-          return { name, values, bytes: section.bytes };
-        }),
-      );
+  private columns(): CodedTexts[] {
+    this.columnsCache ??= this.sectionsOf(SECTION_COLUMN).map((section) =>
+      decodeSection(section, ({ bytes, at, end, place }) => {
+        const reader = new VarintReader(bytes, at, end);
+        const name = readString(reader);
+        const values = decodeValues(bytes, reader.at, end, this.rows, place);
+        return { ...values, name, bytes, texts: new Array<string | undefined>(values.starts.length).fill(undefined) };
+      }),
+    );
     return this.columnsCache;
   }
 
-  private shared(): { codes: Uint32Array; sets: [string, string][][] } | null {
+  private shared(): SharedSets | null {
     if (this.sharedCache !== undefined) return this.sharedCache;
-    const section = this.section(SECTION_SHARED);
+    const section = findSection(this.header, SECTION_SHARED);
     this.sharedCache =
       section === null
         ? null
-        : this.decoding(section, (place) => {
-            const { starts, ends, codes } = decodeValues(section.bytes, section.at, section.end, this.rows, place);
-            const sets = Array.from(starts, (start, v) => readPairs(new VarintReader(section.bytes, start, ends[v])));
-            return { codes, sets };
-          });
+        : decodeSection(section, ({ bytes, at, end, place }) =>
+            readSets(decodeValues(bytes, at, end, this.rows, place), bytes),
+          );
     return this.sharedCache;
   }
 }
 
-function readPairs(reader: VarintReader): [string, string][] {
-  const out: [string, string][] = [];
-  for (let left = reader.next(); left > 0; left--) out.push([readString(reader), readString(reader)]);
-  return out;
+/** A value's text, decoded at the first use: most columns have few values in many rows. */
+function textOf({ texts, bytes, starts, ends }: CodedTexts, place: number): string {
+  const known = texts[place];
+  if (known !== undefined) return known;
+  const text = bytes.toString("utf8", starts[place], ends[place]);
+  texts[place] = text;
+  return text;
+}
+
+function readSets({ starts, ends, codes }: CodedValues, bytes: Buffer): SharedSets {
+  const sets = Array.from(starts, (start, i) => {
+    const reader = new VarintReader(bytes, start, ends[i]);
+    const pairs: [string, string][] = [];
+    for (let left = reader.next(); left > 0; left--) pairs.push([readString(reader), readString(reader)]);
+    return pairs;
+  });
+  return { codes, sets };
 }
 
 /** Labels of their canonical text. */
@@ -400,34 +330,4 @@ export function parseLabels(canonical: string, place: Place, code: "block_corrup
   if (typeof value !== "object" || value === null) throw corrupt(code, "labels", canonical, "a JSON object", place);
   // Written by `canonicalLabels`, under a check that held.
   return value as Labels;
-}
-
-/** Fills in the line starts of text without newlines in lines; gives where the last line ends, or -1 when lines are missing. */
-function linesByNewline(text: Buffer, starts: Uint32Array, rows: number): number {
-  if (text.length < rows * SHORT_LINE_BYTES) {
-    let row = 0;
-    for (let at = 0; at < text.length; at++) {
-      if (text[at] === LF && row < rows) starts[++row] = at + 1;
-    }
-    return row === rows ? starts[rows] : -1;
-  }
-  let at = 0;
-  for (let row = 1; row <= rows; row++) {
-    at = text.indexOf(LF, at) + 1;
-    if (at === 0) return -1;
-    starts[row] = at;
-  }
-  return at;
-}
-
-/** The row whose line holds byte `at`, which is not before row `from`'s line. */
-function rowAt(starts: Uint32Array, from: number, rows: number, at: number): number {
-  let low = from;
-  let high = rows - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >>> 1;
-    if (starts[middle] <= at) low = middle;
-    else high = middle - 1;
-  }
-  return low;
 }

@@ -101,11 +101,18 @@ export function codesBytesMax(values: number, count: number, blockRows: number):
 
 /** Values and codes of a block that was read. */
 export interface CodedValues {
-  /** Value v is bytes[ends[v], ends[v + 1]) of what was read, less the length in front of it: see `starts`. */
+  /** Value v is bytes[starts[v], ends[v]) of what was read. */
   readonly starts: Uint32Array;
   readonly ends: Uint32Array;
   /** For each row 0 for none, or 1 + the place of its value. */
   readonly codes: Uint32Array;
+}
+
+/** A column of text: where its values stand, and those that were decoded already. */
+export interface CodedTexts extends CodedValues {
+  readonly name: string;
+  readonly bytes: Buffer;
+  readonly texts: (string | undefined)[];
 }
 
 /** Reads values and codes that take all of bytes[at, end). Throws `block_corrupt`. */

@@ -77,15 +77,25 @@ export function decodeTimes(
   sec[0] = s;
   nsec[0] = n;
   for (let i = 1; i < rows; i++) {
-    let delta = 0;
-    let scale = 1;
     const start = at;
-    let byte = 0x80;
-    // Seven bytes make at most 2^49, which leaves every step below exact.
-    while (byte >= 0x80 && at - start < 7 && at < end) {
+    let byte = at < end ? bytes[at++] : 0x80;
+    let delta = byte & 0x7f;
+    // Five bytes hold any nanoseconds up to half a minute. The first four are 28 bits, which stay a small integer.
+    if (byte >= 0x80 && at < end) {
       byte = bytes[at++];
-      delta += (byte & 0x7f) * scale;
-      scale *= 0x80;
+      delta |= (byte & 0x7f) << 7;
+      if (byte >= 0x80 && at < end) {
+        byte = bytes[at++];
+        delta |= (byte & 0x7f) << 14;
+        if (byte >= 0x80 && at < end) {
+          byte = bytes[at++];
+          delta |= (byte & 0x7f) << 21;
+          if (byte >= 0x80 && at < end) {
+            byte = bytes[at++];
+            delta += (byte & 0x7f) * 0x1000_0000;
+          }
+        }
+      }
     }
     if (byte >= 0x80) {
       const wide = readWide(bytes, start, end);

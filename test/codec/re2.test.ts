@@ -152,6 +152,12 @@ describe("literals", () => {
   });
 });
 
+/** Processor time of this process in milliseconds: the machine may be busy with other things. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 describe("time", () => {
   const long = "a".repeat(65_536);
   test.each([
@@ -171,12 +177,12 @@ describe("time", () => {
   ])("$pattern stays linear", ({ pattern, text }) => {
     const regex = compileRegex(pattern);
     regex.test("warm up");
-    const begun = performance.now();
+    const begun = cpuMs();
     regex.test(text);
-    const testMs = performance.now() - begun;
+    const testMs = cpuMs() - begun;
     regex.captures(text.slice(0, 8192));
-    const ms = performance.now() - begun;
-    // 100 ms on a free machine; several tests share this one.
+    const ms = cpuMs() - begun;
+    // Some 5 to 100 ms each; a quadratic engine would take seconds, an exponential one for ever.
     expect(testMs).toBeLessThan(300);
     expect(ms).toBeLessThan(600);
   });
@@ -184,9 +190,9 @@ describe("time", () => {
   test("short texts of the same patterns stay fast on either engine", () => {
     for (const pattern of ["\\d+x", "a*a*b", ".*.*=x", "(?P<a>\\w+) (?P<b>.*) (?P<c>\\w+)"]) {
       const regex = compileRegex(pattern);
-      const begun = performance.now();
+      const begun = cpuMs();
       for (let n = 0; n < 2000; n += 10) regex.test("1".repeat(n));
-      expect(performance.now() - begun).toBeLessThan(1500);
+      expect(cpuMs() - begun).toBeLessThan(1500);
     }
   });
 });
@@ -226,5 +232,5 @@ describe("V8 agrees with re2js", () => {
     // A test in which nothing took V8's way, or nothing matched, would prove nothing.
     expect(fast).toBeGreaterThan(PATTERNS / 4);
     expect(matched).toBeGreaterThan(PATTERNS / 2);
-  });
+  }, 120_000);
 });

@@ -6,7 +6,7 @@ export type FileCall = keyof FileOps;
 /** `code` fails the call with that system error; `short` lets a write or a read stop after so many bytes. */
 export type FileFault = { readonly code: string } | { readonly short: number };
 
-/** Decides about a call: `n` counts the calls of all kinds, `path` is empty where the call has a descriptor. */
+/** Decides about a call: `n` counts the calls of all kinds, `path` is the file's, also where the call has a descriptor. */
 export type FilePlan = (call: { op: FileCall; n: number; path: string }) => FileFault | undefined;
 
 export function systemError(code: string): Error {
@@ -20,6 +20,7 @@ export class FaultyFiles implements FileOps {
   /** Names of the calls so far, for tests that look at what is done. */
   readonly done: FileCall[] = [];
   private readonly inner: FileOps;
+  private readonly paths = new Map<number, string>();
 
   constructor(inner: FileOps = nodeFiles, plan: FilePlan = () => undefined) {
     this.inner = inner;
@@ -28,14 +29,16 @@ export class FaultyFiles implements FileOps {
 
   async open(path: string, flags: string): Promise<number> {
     this.check("open", path);
-    return this.inner.open(path, flags);
+    const fd = await this.inner.open(path, flags);
+    this.paths.set(fd, path);
+    return fd;
   }
 
   async close(fd: number): Promise<void> {
     // A close that reports an error has closed the descriptor all the same.
     let failure: unknown;
     try {
-      this.check("close");
+      this.check("close", this.paths.get(fd));
     } catch (error) {
       failure = error;
     }
@@ -44,29 +47,29 @@ export class FaultyFiles implements FileOps {
   }
 
   async writev(fd: number, buffers: readonly Uint8Array[], position: number): Promise<number> {
-    const short = this.check("writev");
+    const short = this.check("writev", this.paths.get(fd));
     if (short === undefined) return this.inner.writev(fd, buffers, position);
     const bytes = Buffer.concat(buffers);
     return this.inner.writev(fd, [bytes.subarray(0, Math.min(bytes.length, Math.max(1, short)))], position);
   }
 
   async read(fd: number, into: Uint8Array, position: number): Promise<number> {
-    const short = this.check("read");
+    const short = this.check("read", this.paths.get(fd));
     return this.inner.read(fd, short === undefined ? into : into.subarray(0, Math.max(1, short)), position);
   }
 
   async truncate(fd: number, length: number): Promise<void> {
-    this.check("truncate");
+    this.check("truncate", this.paths.get(fd));
     return this.inner.truncate(fd, length);
   }
 
   async datasync(fd: number): Promise<void> {
-    this.check("datasync");
+    this.check("datasync", this.paths.get(fd));
     return this.inner.datasync(fd);
   }
 
   async size(fd: number): Promise<number> {
-    this.check("size");
+    this.check("size", this.paths.get(fd));
     return this.inner.size(fd);
   }
 

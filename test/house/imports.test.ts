@@ -63,7 +63,6 @@ const VENDORS: Record<string, { readonly where: readonly string[]; readonly why:
   re2js: { where: ["src/codec/"], why: "regular expressions in linear time" },
   fzstd: { where: ["src/codec/"], why: "zstd, which Node 20 lacks" },
   "zlib-sync": { where: ["src/codec/"], why: "the faster inflate, where it could be built" },
-  "lru-cache": { where: ["src/store/"], why: "bounded caches" },
 };
 
 interface Import {

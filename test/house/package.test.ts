@@ -23,7 +23,11 @@ const lock = z
   .object({
     packages: z.record(
       z.string(),
-      z.object({ hasInstallScript: z.boolean().optional(), version: z.string().optional() }),
+      z.object({
+        hasInstallScript: z.boolean().optional(),
+        version: z.string().optional(),
+        optionalDependencies: texts.optional(),
+      }),
     ),
   })
   .parse(JSON.parse(read("package-lock.json")));
@@ -58,6 +62,24 @@ describe("package.json", () => {
       .map(([path]) => path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length));
     expect(withScript).toContain("zlib-sync");
     expect(withScript.filter((name) => manifest.allowScripts[name] === undefined)).toEqual([]);
+  });
+
+  test("the lock file has an entry for every optional package, for any platform, or `npm ci` refuses it", () => {
+    const entries = Object.entries(lock.packages);
+    const wanted = entries.flatMap(([path, { optionalDependencies = {} }]) =>
+      Object.keys(optionalDependencies).map((name) => ({ path, name })),
+    );
+    expect(wanted.length).toBeGreaterThan(10);
+    // As Node looks it up: in the package's own folder, or in one above it.
+    const missing = wanted.filter(({ path, name }) => {
+      const folders = path
+        .split("/node_modules/")
+        .map((_, i, all) => all.slice(0, all.length - i).join("/node_modules/"));
+      return ![...folders.map((folder) => `${folder}/node_modules/${name}`), `node_modules/${name}`].some(
+        (place) => lock.packages[place] !== undefined,
+      );
+    });
+    expect(missing).toEqual([]);
   });
 
   test("what needs a compiler is optional", () => {

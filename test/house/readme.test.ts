@@ -79,7 +79,7 @@ describe("README.md", () => {
 
     for (const { command } of shown) actual.push({ command, output: await outputOf(command) });
     if (process.env.UPDATE_README === "1") update(actual);
-  }, 60_000);
+  }, 180_000);
 
   afterAll(async () => {
     if (server.exitCode === null && server.kill("SIGKILL")) await exit;
@@ -162,6 +162,23 @@ describe("README.md", () => {
 
   test("the server ended with exit code 0", () => {
     expect(server.exitCode).toBe(0);
+  });
+
+  test("the examples of docs/operations.md read the segments without Weir", async () => {
+    const section = /## Reading segments without Weir\n([\s\S]*?)\n## /.exec(read("docs/operations.md"))?.[1] ?? "";
+    const code = (language: string) =>
+      new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, "m").exec(section)?.[1] ?? "";
+    const lines = read("deploy/fluent-bit/sample.log").trimEnd().split("\n");
+    const refused = lines.filter((line) => line.includes("connection refused"));
+    expect(refused.length).toBeGreaterThan(5);
+
+    const [zcat = "", zgrep = ""] = code("sh").trimEnd().split("\n");
+    const run = (file: string, args: string[]) => promisify(execFile)(file, args, { cwd: folder });
+    expect((await run("bash", ["-c", zcat])).stdout.trimEnd().split("\n")).toEqual(refused);
+    expect((await run("bash", ["-c", zgrep])).stdout.trim()).toBe(
+      String(lines.filter((line) => line.includes("ERROR")).length),
+    );
+    expect((await run("python3", ["-c", code("python")])).stdout.trimEnd().split("\n")).toEqual(refused);
   });
 
   test("the metrics that it has are those of docs/operations.md", () => {

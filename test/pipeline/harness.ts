@@ -54,7 +54,8 @@ export class CollectSink implements LineSink {
       const hex = Buffer.from(line.ids.subarray(slot * 16, slot * 16 + (ID_BYTES[slot] ?? 0))).toString("hex");
       const text = name === "request_id" ? hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5") : hex;
       add(name, text);
-      if (at >= 0 && bytes.toString("latin1", at, at + text.length) !== text) throw new Error(`${name} is not at ${at}`);
+      if (at >= 0 && bytes.toString("latin1", at, at + text.length) !== text)
+        throw new Error(`${name} is not at ${at}`);
     }
     this.got.push({
       tenant: handle.tenant,
@@ -119,7 +120,12 @@ export function entryOf(payload: Buffer, source = "in", tenant = "fake"): Intake
 }
 
 /** An event's bytes: EventTime 1700000000.000000007, its metadata, and its record, which may be bytes already. */
-export function eventBytes(record: Encodable | Buffer, metadata: Encodable = {}, sec = 1_700_000_000, nsec = 7): Buffer {
+export function eventBytes(
+  record: Encodable | Buffer,
+  metadata: Encodable = {},
+  sec = 1_700_000_000,
+  nsec = 7,
+): Buffer {
   const time = Buffer.alloc(10);
   time[0] = 0xd7;
   time.writeUInt32BE(sec, 2);
@@ -141,7 +147,15 @@ export function runEntry(pipelines: Pipelines, entry: IntakeEntry, slice = 1000)
 /** What becomes of these records, each a map or an array of map and event metadata. */
 export function pass(setup: Setup, records: readonly (Encodable | Buffer)[], tag = "app.web"): Got[] {
   const { pipelines, sink } = setUp(setup);
-  runEntry(pipelines, entryOf(packed(records.map((record) => eventBytes(record)), tag)));
+  runEntry(
+    pipelines,
+    entryOf(
+      packed(
+        records.map((record) => eventBytes(record)),
+        tag,
+      ),
+    ),
+  );
   return sink.got;
 }
 

@@ -62,58 +62,139 @@ describe("ids in free text", () => {
     { name: "JSON, span first", line: `{"span_id":"${S}","trace_id":"${T}"}`, want: [["trace_id", T, S]] },
     { name: "JSON with spaces", line: `{ "traceID" : "${T}" , "spanID" : "${S}" }`, want: [["trace_id", T, S]] },
     { name: "ECS", line: `{"trace.id":"${T}","span.id":"${S}"}`, want: [["trace_id", T, S]] },
-    { name: "Python's OpenTelemetry logging", line: `{"otelTraceID": "${T}", "otelSpanID": "${S}"}`, want: [["trace_id", T, S]] },
+    {
+      name: "Python's OpenTelemetry logging",
+      line: `{"otelTraceID": "${T}", "otelSpanID": "${S}"}`,
+      want: [["trace_id", T, S]],
+    },
     { name: "upper case", line: `TRACE-ID=${T.toUpperCase()}`, want: [["trace_id", T, ""]] },
     { name: "64 bits", line: `trace_id=${S}`, want: [["trace_id", PADDED, ""]] },
     { name: "B3 labels", line: `X-B3-TraceId: ${T}, X-B3-SpanId: ${S}`, want: [["trace_id", T, S]] },
     { name: "a URL parameter", line: `GET /x?traceid=${T}&a=1`, want: [["trace_id", T, ""]] },
-    { name: "X-Ray", line: "traceId=1-5759e988-bd862e3fe1be46a994272793 x", want: [["trace_id", "5759e988bd862e3fe1be46a994272793", ""]] },
-    { name: "SkyWalking's dotted id is not cut at its dot", line: "trace_id=a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550009", want: [["trace_id", "a4ec6fc886ab4bb4cf12975a1052aee6", ""]] },
-    { name: "two traces, the span of the first after it", line: `trace_id=${T} span_id=${S} link trace_id=${T2} span_id=1111111111111111`, want: [["trace_id", T, S], ["trace_id", T2, ""]] },
-    { name: "a span after the second trace is not the first one's", line: `span_id=${S} trace_id=${T} link trace_id=${T2} span_id=1111111111111111`, want: [["trace_id", T, S], ["trace_id", T2, ""]] },
+    {
+      name: "X-Ray",
+      line: "traceId=1-5759e988-bd862e3fe1be46a994272793 x",
+      want: [["trace_id", "5759e988bd862e3fe1be46a994272793", ""]],
+    },
+    {
+      name: "SkyWalking's dotted id is not cut at its dot",
+      line: "trace_id=a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550009",
+      want: [["trace_id", "a4ec6fc886ab4bb4cf12975a1052aee6", ""]],
+    },
+    {
+      name: "two traces, the span of the first after it",
+      line: `trace_id=${T} span_id=${S} link trace_id=${T2} span_id=1111111111111111`,
+      want: [
+        ["trace_id", T, S],
+        ["trace_id", T2, ""],
+      ],
+    },
+    {
+      name: "a span after the second trace is not the first one's",
+      line: `span_id=${S} trace_id=${T} link trace_id=${T2} span_id=1111111111111111`,
+      want: [
+        ["trace_id", T, S],
+        ["trace_id", T2, ""],
+      ],
+    },
     { name: "a word before the label", line: `mytrace_id=${T}`, want: [] },
     { name: "digits go on", line: `trace_id=${T}a`, want: [] },
     { name: "letters go on", line: `trace_id=${T}z`, want: [] },
     { name: "a checksum", line: "md5=d41d8cd98f00b204e9800998ecf8427e", want: [] },
     { name: "a bare id", line: `${T} ${S}`, want: [] },
     { name: "zeros", line: `trace_id=${"0".repeat(32)}`, want: [] },
-    { name: "Datadog", line: "dd.trace_id=1234567890123456789 dd.span_id=987654321", want: [["dd.trace_id", "0000000000000000112210f47de98115", "000000003ade68b1"]] },
-    { name: "Datadog in JSON", line: '{"dd.trace_id":"1234567890123456789","dd.span_id":"987654321"}', want: [["dd.trace_id", "0000000000000000112210f47de98115", "000000003ade68b1"]] },
-    { name: "Datadog with 128 bits", line: `[dd.trace_id=${T} dd.span_id=5]`, want: [["dd.trace_id", T, "0000000000000005"]] },
-    { name: "Datadog, few digits, upper case", line: "DD.TRACE_ID: 7", want: [["dd.trace_id", "00000000000000000000000000000007", ""]] },
+    {
+      name: "Datadog",
+      line: "dd.trace_id=1234567890123456789 dd.span_id=987654321",
+      want: [["dd.trace_id", "0000000000000000112210f47de98115", "000000003ade68b1"]],
+    },
+    {
+      name: "Datadog in JSON",
+      line: '{"dd.trace_id":"1234567890123456789","dd.span_id":"987654321"}',
+      want: [["dd.trace_id", "0000000000000000112210f47de98115", "000000003ade68b1"]],
+    },
+    {
+      name: "Datadog with 128 bits",
+      line: `[dd.trace_id=${T} dd.span_id=5]`,
+      want: [["dd.trace_id", T, "0000000000000005"]],
+    },
+    {
+      name: "Datadog, few digits, upper case",
+      line: "DD.TRACE_ID: 7",
+      want: [["dd.trace_id", "00000000000000000000000000000007", ""]],
+    },
     { name: "Datadog above 64 bits", line: "dd.trace_id=18446744073709551616", want: [] },
     { name: "Datadog without a trace", line: "dd.trace_id=0 dd.span_id=0", want: [] },
-    { name: "TID", line: "[TID: a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550009] x", want: [["tid", "a4ec6fc886ab4bb4cf12975a1052aee6", ""]] },
+    {
+      name: "TID",
+      line: "[TID: a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550009] x",
+      want: [["tid", "a4ec6fc886ab4bb4cf12975a1052aee6", ""]],
+    },
     { name: "TID, UUID", line: `TID:${UUID}`, want: [["tid", T, ""]] },
     { name: "TID, no trace", line: "[TID: N/A] x", want: [] },
     { name: "TID of a load balancer", line: `TID_${T}`, want: [] },
     { name: "a word that ends in TID", line: `XTID: ${T}`, want: [] },
-    { name: "SW_CTX", line: "SW_CTX: [shop,pod-1,a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550009,a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550008,2] x", want: [["sw_ctx", "a4ec6fc886ab4bb4cf12975a1052aee6", "68fef89296f9e552"]] },
+    {
+      name: "SW_CTX",
+      line: "SW_CTX: [shop,pod-1,a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550009,a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550008,2] x",
+      want: [["sw_ctx", "a4ec6fc886ab4bb4cf12975a1052aee6", "68fef89296f9e552"]],
+    },
     { name: "SW_CTX without a span", line: `SW_CTX:[shop,pod-1,${UUID},N/A,-1]`, want: [["sw_ctx", T, ""]] },
     { name: "SW_CTX, no trace", line: "SW_CTX: [shop,pod-1,N/A,N/A,-1]", want: [] },
-    { name: "Sleuth", line: "INFO [bar,6bfd228dc00d216b,6bfd228dc00d216b,false] x", want: [["sleuth", "00000000000000006bfd228dc00d216b", "6bfd228dc00d216b"]] },
+    {
+      name: "Sleuth",
+      line: "INFO [bar,6bfd228dc00d216b,6bfd228dc00d216b,false] x",
+      want: [["sleuth", "00000000000000006bfd228dc00d216b", "6bfd228dc00d216b"]],
+    },
     { name: "Sleuth with 128 bits, no export flag", line: `[bar,${T},${S}]`, want: [["sleuth", T, S]] },
-    { name: "Spring Boot 3", line: "[myapp] [803B448A0489F84084905D3093480352-3425F23BB2432450] c.e.X", want: [["spring", "803b448a0489f84084905d3093480352", "3425f23bb2432450"]] },
+    {
+      name: "Spring Boot 3",
+      line: "[myapp] [803B448A0489F84084905D3093480352-3425F23BB2432450] c.e.X",
+      want: [["spring", "803b448a0489f84084905d3093480352", "3425f23bb2432450"]],
+    },
     { name: "a traceparent", line: `traceparent: 00-${T}-${S}-01`, want: [["traceparent", T, "", S]] },
     { name: "a traceparent of a later version", line: `x 01-${T}-${S}-00-extra y`, want: [["traceparent", T, "", S]] },
     { name: "a traceparent with something after it", line: `00-${T}-${S}-01-extra`, want: [] },
     { name: "version ff", line: `ff-${T}-${S}-01`, want: [] },
     { name: "a traceparent with zeros", line: `00-${"0".repeat(32)}-${S}-01`, want: [] },
     { name: "a traceparent with a zero span", line: `00-${T}-${"0".repeat(16)}-01`, want: [] },
-    { name: "leftmost first", line: `[a,${T2},${S}] trace_id=${T}`, want: [["sleuth", T2, S], ["trace_id", T, ""]] },
+    {
+      name: "leftmost first",
+      line: `[a,${T2},${S}] trace_id=${T}`,
+      want: [
+        ["sleuth", T2, S],
+        ["trace_id", T, ""],
+      ],
+    },
     { name: "bytes that are no text", line: `\xff\xfe trace_id=${T}\xe9`, want: [["trace_id", T, ""]] },
     { name: "nothing", line: "", want: [] },
   ])("$name", ({ line, want }) => {
-    expect(find(line).ids.map(({ source, trace, span, parent }) => (parent === "" ? [source, trace, span] : [source, trace, span, parent]))).toEqual(want);
+    expect(
+      find(line).ids.map(({ source, trace, span, parent }) =>
+        parent === "" ? [source, trace, span] : [source, trace, span, parent],
+      ),
+    ).toEqual(want);
   });
 });
 
 describe("request ids in free text", () => {
   const R = "84961386-6d84-929d-98bd-c5aee93b5c88";
   test.each([
-    { name: "Istio", line: `[2020-11-25T21:26:18.409Z] "GET /status/418 HTTP/1.1" 418 - via_upstream - "-" 0 135 4 4 "-" "curl/7.73.0-DEV" "${R}" "httpbin:8000" "10.44.1.27:80" outbound|8000||httpbin.foo.svc.cluster.local 10.44.1.23:37652 10.0.45.184:8000 10.44.1.23:46520 - default`, want: R },
-    { name: "Envoy", line: `[2016-04-15T20:17:00.310Z] "POST /api/v1/locations HTTP/2" 204 - 154 0 226 100 "10.0.35.28" "nsq2http" "${R}" "locations" "tcp://10.0.2.1:80"`, want: R },
-    { name: "a user agent that is a UUID", line: `[2016-04-15T20:17:00.310Z] "GET / HTTP/2" 204 - 154 0 226 100 "-" "11111111-6d84-929d-98bd-c5aee93b5c88" "${R}" "locations" "tcp://10.0.2.1:80"`, want: R },
+    {
+      name: "Istio",
+      line: `[2020-11-25T21:26:18.409Z] "GET /status/418 HTTP/1.1" 418 - via_upstream - "-" 0 135 4 4 "-" "curl/7.73.0-DEV" "${R}" "httpbin:8000" "10.44.1.27:80" outbound|8000||httpbin.foo.svc.cluster.local 10.44.1.23:37652 10.0.45.184:8000 10.44.1.23:46520 - default`,
+      want: R,
+    },
+    {
+      name: "Envoy",
+      line: `[2016-04-15T20:17:00.310Z] "POST /api/v1/locations HTTP/2" 204 - 154 0 226 100 "10.0.35.28" "nsq2http" "${R}" "locations" "tcp://10.0.2.1:80"`,
+      want: R,
+    },
+    {
+      name: "a user agent that is a UUID",
+      line: `[2016-04-15T20:17:00.310Z] "GET / HTTP/2" 204 - 154 0 226 100 "-" "11111111-6d84-929d-98bd-c5aee93b5c88" "${R}" "locations" "tcp://10.0.2.1:80"`,
+      want: R,
+    },
     { name: "JSON", line: `{"request_id":"${R}","a":1}`, want: R },
     { name: "a header", line: `x-request-id: ${R}`, want: R },
     { name: "upper case stays as it was written", line: `requestId=${R.toUpperCase()}`, want: R.toUpperCase() },
@@ -134,7 +215,10 @@ describe("request ids in free text", () => {
 const LABEL = String.raw`(?:^|[\t-\r \[{(,;"'?&])`;
 const SEP = String.raw`["']?[\t-\r ]*[=:][\t-\r ]*["']?`;
 const RULES = {
-  label: new RegExp(`${LABEL}(?:(?:otel)?trace[_.-]?id|x-b3-traceid)${SEP}([0-9a-f]{32}(?:\\.\\d+\\.\\d+)?|[0-9a-f]{16}|1-[0-9a-f]{8}-[0-9a-f]{24})(?![0-9a-z])`, "gi"),
+  label: new RegExp(
+    `${LABEL}(?:(?:otel)?trace[_.-]?id|x-b3-traceid)${SEP}([0-9a-f]{32}\\.\\d+\\.\\d+|(?:[0-9a-f]{32}|[0-9a-f]{16}|1-[0-9a-f]{8}-[0-9a-f]{24})(?![0-9a-z]))`,
+    "gi",
+  ),
   span: new RegExp(`${LABEL}(?:(?:otel)?span[_.-]?id|x-b3-spanid)${SEP}([0-9a-f]{16})(?![0-9a-z])`, "gi"),
   dd: /(?:^|[\t-\r [{(,;"'])dd\.trace_id["']?[\t-\r ]*[=:][\t-\r ]*["']?([0-9a-f]{32}|\d{1,20})(?![0-9a-z])/gi,
   ddSpan: /(?:^|[\t-\r [{(,;"'])dd\.span_id["']?[\t-\r ]*[=:][\t-\r ]*["']?(\d{1,20})(?![0-9a-z])/gi,
@@ -169,11 +253,19 @@ function slow(line: string): Found[] {
   for (const m of matches(RULES.label, line)) {
     const id = (m[1] ?? "").toLowerCase();
     const xray = /^1-(.{8})-(.{24})$/.exec(id);
-    const trace = xray !== null ? `${xray[1]}${xray[2]}` : id.includes(".") ? (skyWalkingBytes(id)?.toString("hex") ?? "") : id.padStart(32, "0");
+    const trace =
+      xray !== null
+        ? `${xray[1]}${xray[2]}`
+        : id.includes(".")
+          ? (skyWalkingBytes(id)?.toString("hex") ?? "")
+          : id.padStart(32, "0");
     labelled.push({ at: m.index + m[0].length - id.length, trace, end: m.index + m[0].length });
   }
   labelled.sort((a, b) => a.at - b.at);
-  const spans = matches(RULES.span, line).map((m) => ({ at: m.index + m[0].length - 16, id: (m[1] ?? "").toLowerCase() }));
+  const spans = matches(RULES.span, line).map((m) => ({
+    at: m.index + m[0].length - 16,
+    id: (m[1] ?? "").toLowerCase(),
+  }));
   const first = labelled.findIndex(({ trace }) => !isZero(trace));
   for (const [i, { at, trace }] of labelled.entries()) {
     if (i !== first) {
@@ -211,7 +303,8 @@ function slow(line: string): Found[] {
   for (const m of matches(RULES.sleuth, line)) {
     add("sleuth", m.index + 1 + (m[1] ?? "").length + 1, (m[2] ?? "").padStart(32, "0"), m[3]);
   }
-  for (const m of matches(RULES.spring, line)) add("spring", m.index + 1, (m[1] ?? "").toLowerCase(), (m[2] ?? "").toLowerCase());
+  for (const m of matches(RULES.spring, line))
+    add("spring", m.index + 1, (m[1] ?? "").toLowerCase(), (m[2] ?? "").toLowerCase());
   for (const m of matches(RULES.traceparent, line)) {
     const [whole, version = "", trace = "", parent = ""] = m;
     if (version === "ff" || (version === "00" && whole.length !== 55) || isZero(parent)) continue;
@@ -222,11 +315,75 @@ function slow(line: string): Found[] {
 
 describe("the finder and the rules as regular expressions agree", () => {
   const PIECES = [
-    T, T2, S, UUID, T.toUpperCase(), "0".repeat(32), "0".repeat(16), "1-5759e988-bd862e3fe1be46a994272793", "a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550009",
-    "1234567890123456789", "18446744073709551616", "7", "00", "01", "ff", "f", "g", "-", "--", ",", "[", "]", "{", '"', "'", "=", ":", " ", "  ", "\t", "\n", ".", "_",
-    "trace_id", "traceid", "TraceId", "trace.id", "trace-id", "x-b3-traceid", "X-B3-SpanId", "span_id", "spanId", "otelTraceID", "otelSpanID", "dd.trace_id", "dd.span_id", "DD.Trace_ID",
-    "TID", "TID:", "SW_CTX", "SW_CTX:", "request_id", "true", "false", ",true]", "a", "N/A", "-1", "2", "\xe9",
-    `trace_id=${T}`, `"span_id":"${S}"`, `00-${T}-${S}-01`, `[app,${T},${S}`, `[${T}-${S}]`, `TID: ${UUID}`, "SW_CTX: [a,b,", `,${S}]`, `${T},`,
+    T,
+    T2,
+    S,
+    UUID,
+    T.toUpperCase(),
+    "0".repeat(32),
+    "0".repeat(16),
+    "1-5759e988-bd862e3fe1be46a994272793",
+    "a4ec6fc8ccab4bb4b682064698cc97e6.74.16218381104550009",
+    "1234567890123456789",
+    "18446744073709551616",
+    "7",
+    "00",
+    "01",
+    "ff",
+    "f",
+    "g",
+    "-",
+    "--",
+    ",",
+    "[",
+    "]",
+    "{",
+    '"',
+    "'",
+    "=",
+    ":",
+    " ",
+    "  ",
+    "\t",
+    "\n",
+    ".",
+    "_",
+    "trace_id",
+    "traceid",
+    "TraceId",
+    "trace.id",
+    "trace-id",
+    "x-b3-traceid",
+    "X-B3-SpanId",
+    "span_id",
+    "spanId",
+    "otelTraceID",
+    "otelSpanID",
+    "dd.trace_id",
+    "dd.span_id",
+    "DD.Trace_ID",
+    "TID",
+    "TID:",
+    "SW_CTX",
+    "SW_CTX:",
+    "request_id",
+    "true",
+    "false",
+    ",true]",
+    "a",
+    "N/A",
+    "-1",
+    "2",
+    "\xe9",
+    `trace_id=${T}`,
+    `"span_id":"${S}"`,
+    `00-${T}-${S}-01`,
+    `[app,${T},${S}`,
+    `[${T}-${S}]`,
+    `TID: ${UUID}`,
+    "SW_CTX: [a,b,",
+    `,${S}]`,
+    `${T},`,
   ];
 
   test.each([1, 2, 3])("on lines made of the rules' own pieces (seed %i)", (seed) => {
@@ -246,14 +403,27 @@ describe("the finder and the rules as regular expressions agree", () => {
   test.each([4, 5])("on well-formed ids with one character changed (seed %i)", (seed) => {
     const { below, pick } = randomFrom(seed);
     const whole = [
-      `a trace_id=${T} span_id=${S} b`, `{"traceId":"${T}","spanId":"${S}"}`, `[TID: ${UUID}] x`, `TID:a4ec6fc8ccab4bb4b682064698cc97e6.74.1621838`, `[bar,${T},${S},false]`, `[${T}-${S}]`,
-      `x 00-${T}-${S}-01 y`, `SW_CTX: [shop,pod,${UUID},a4ec6fc8ccab4bb4b682064698cc97e6.74.16,2]`, "dd.trace_id=1234567890123456789 dd.span_id=98765", "traceid: 1-5759e988-bd862e3fe1be46a994272793",
+      `a trace_id=${T} span_id=${S} b`,
+      `{"traceId":"${T}","spanId":"${S}"}`,
+      `[TID: ${UUID}] x`,
+      `TID:a4ec6fc8ccab4bb4b682064698cc97e6.74.1621838`,
+      `[bar,${T},${S},false]`,
+      `[${T}-${S}]`,
+      `x 00-${T}-${S}-01 y`,
+      `SW_CTX: [shop,pod,${UUID},a4ec6fc8ccab4bb4b682064698cc97e6.74.16,2]`,
+      "dd.trace_id=1234567890123456789 dd.span_id=98765",
+      "traceid: 1-5759e988-bd862e3fe1be46a994272793",
     ];
     const CHARS = [..." \t-_.,:;=[]{}\"'0aAfFgz1\n"];
     for (let n = 0; n < 15_000; n++) {
       const text = pick(whole);
       const at = below(text.length + 1);
-      const line = [text.slice(0, at) + text.slice(at + 1), text.slice(0, at) + pick(CHARS) + text.slice(at), text.slice(0, at) + pick(CHARS) + text.slice(at + 1)][below(3)] ?? "";
+      const line =
+        [
+          text.slice(0, at) + text.slice(at + 1),
+          text.slice(0, at) + pick(CHARS) + text.slice(at),
+          text.slice(0, at) + pick(CHARS) + text.slice(at + 1),
+        ][below(3)] ?? "";
       expect({ line, ids: find(line, false).ids }).toEqual({ line, ids: slow(line) });
     }
   });

@@ -1,4 +1,5 @@
 import zlib from "node:zlib";
+import { expect } from "vitest";
 import { canonicalLabels, type Labels } from "../../src/core/labels.ts";
 import {
   ID_ABSENT,
@@ -249,4 +250,9 @@ export class TestStore {
   async segmentBytes(): Promise<Buffer[]> {
     return Promise.all(this.catalog.segments().map(({ key }) => this.objects.get(key)));
   }
+}
+
+/** `toEqual` for many rows: vitest compares deeply only when something differs, which is what takes its time. */
+export function expectRows(got: readonly Row[], want: readonly Row[], hint = ""): void {
+  expect(JSON.stringify(got) === JSON.stringify(want) ? want : got, hint).toEqual(want);
 }

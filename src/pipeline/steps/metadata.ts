@@ -9,6 +9,6 @@ export default defineStep({
   name: "metadata",
   summary:
     "Keeps values with the line as structured metadata, where they may be as many as they like: pod, user, order. Written like `labels`.",
-  options: namedSources,
-  compile: (options, builder) => addSources(builder.metadata, options, RESERVED, builder),
+  options: namedSources(RESERVED),
+  compile: (options, builder) => addSources(builder.metadata, options, builder),
 });

@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { WeirError } from "../../core/errors.ts";
 import type { NamedSource, PipelineBuilder } from "../builder.ts";
 import { pathText } from "../path.ts";
 import { labelName } from "../text.ts";
@@ -7,26 +6,28 @@ import { constant, firstOf } from "../value-source.ts";
 
 const value = z.strictObject({ value: z.string().min(1).describe("The value itself.") });
 
-/** Names with where their values come from: a path, the first of several paths, or `{value: …}`. */
-export const namedSources = z.record(z.string().min(1), z.union([pathText, z.array(pathText).min(1), value]));
+/** Names with where their values come from: a path, the first of several paths, or `{value: …}`. `reserved`: names that may not be. */
+export function namedSources(reserved: ReadonlySet<string>) {
+  return z.record(z.string().min(1), z.union([pathText, z.array(pathText).min(1), value])).check((input) => {
+    for (const given of Object.keys(input.value)) {
+      const name = labelName(given, given.length + 1);
+      const message =
+        name === ""
+          ? "want a name that is not blank"
+          : reserved.has(name)
+            ? "Weir itself gives metadata this name: choose another, or see the steps trace and level"
+            : "";
+      if (message !== "") input.issues.push({ code: "custom", input: given, path: [given], message });
+    }
+  });
+}
+
+export type NamedSources = z.output<ReturnType<typeof namedSources>>;
 
 /** Adds what a step says to `list`, in the place of what an earlier step said of the same name. */
-export function addSources(
-  list: NamedSource[],
-  options: z.output<typeof namedSources>,
-  reserved: ReadonlySet<string>,
-  builder: PipelineBuilder,
-): void {
+export function addSources(list: NamedSource[], options: NamedSources, builder: PipelineBuilder): void {
   for (const [given, from] of Object.entries(options)) {
     const name = labelName(given, builder.limits.label_name_bytes_max);
-    if (name === "")
-      throw new WeirError("bad_pipeline", `the name ${JSON.stringify(given)} has no letter or digit in it`);
-    if (reserved.has(name)) {
-      throw new WeirError(
-        "bad_pipeline",
-        `the name ${name} is what Weir calls its own finding: choose another, or see the steps trace and level`,
-      );
-    }
     const source =
       typeof from === "object" && !Array.isArray(from)
         ? constant(from.value)

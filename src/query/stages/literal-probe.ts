@@ -52,7 +52,7 @@ export class LiteralProbe {
     const at = this.window.indexOf(this.needle, start - this.windowFrom);
     this.gapFrom = start;
     if (at === -1) {
-      this.gapTo = this.windowTo;
+      this.gapTo = this.windowTo - this.needle.length + 1;
       return false;
     }
     this.hit = this.windowFrom + at;

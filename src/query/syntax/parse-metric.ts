@@ -1,26 +1,25 @@
 import { compileRegex } from "../../codec/re2.ts";
 import { messageOf } from "../../core/errors.ts";
+import { rangeProblem, vectorProblem } from "./aggregation-rules.ts";
 import {
   BINARY_OPS,
   type BinaryOp,
   type Expr,
   type Grouping,
   isLog,
-  type LabelFilter,
   type LogExpr,
-  type LogRange,
   type MetricExpr,
   RANGE_OPS,
   type RangeOp,
   type Stage,
-  type Unwrap,
   VECTOR_OPS,
   type VectorMatching,
   type VectorOp,
 } from "./ast.ts";
 import type { Cursor } from "./cursor.ts";
 import { applyOperator, isSetOperator } from "./fold.ts";
-import { atStage, numberOf, parseLabelFilter, parseNumber, parseSelectorTokens, parseStage } from "./parse-stages.ts";
+import { parseLogRange } from "./parse-range.ts";
+import { atStage, numberOf, parseNumber, parseSelectorTokens, parseStage } from "./parse-stages.ts";
 
 const RANGE_BY_TOKEN = new Map<string, RangeOp>(RANGE_OPS.map((op) => [op.toUpperCase(), op]));
 const VECTOR_BY_TOKEN = new Map<string, VectorOp>(VECTOR_OPS.map((op) => [op.toUpperCase(), op]));
@@ -234,7 +233,7 @@ export class ExprParser {
       cursor.expect(",");
       if (!cursor.is("{") && !cursor.is("(")) throw cursor.unexpected(["{", "("]);
     } else if (!cursor.is("{") && !cursor.is("(")) throw cursor.unexpected(["NUMBER", "{", "("]);
-    const range = this.logRange();
+    const range = parseLogRange(cursor);
     cursor.expect(")");
     const grouping = this.grouping();
     const quantile = parameter !== null && op === "quantile_over_time" ? numberOf(parameter) : null;
@@ -242,104 +241,6 @@ export class ExprParser {
     const problem = rangeProblem(op, parameter, range, grouping);
     if (problem !== null) this.problems.set(expr, problem);
     return expr;
-  }
-
-  /**
-   * A log query with its range: the range stands after the selector or after the pipeline, and selector and pipeline
-   * (or the whole) may be in parentheses.
-   */
-  private logRange(): LogRange {
-    const { cursor } = this;
-    if (cursor.is("{")) return this.bareRange();
-    if (!cursor.is("(")) throw cursor.unexpected(["{", "("]);
-    return cursor.nested(() => {
-      cursor.next();
-      if (cursor.is("(")) {
-        const inner = this.logRange();
-        cursor.expect(")");
-        return inner;
-      }
-      if (!cursor.is("{")) throw cursor.unexpected(["{", "("]);
-      const matchers = parseSelectorTokens(cursor);
-      if (cursor.is("RANGE")) {
-        const inner = this.rangeAfterSelector(matchers);
-        cursor.expect(")");
-        return inner;
-      }
-      const { stages, unwrap } = this.pipeline();
-      if (cursor.is("RANGE") && (stages.length > 0 || unwrap !== null)) {
-        const inner = this.rangeAfterPipeline(matchers, stages, unwrap);
-        cursor.expect(")");
-        return inner;
-      }
-      if (!cursor.is(")")) throw cursor.unexpected();
-      cursor.next();
-      const rangeNs = cursor.expect("RANGE").value;
-      const offsetNs = this.offset();
-      // `({a="b"})[5m] | unwrap x` is in the grammar, with other stages it is not.
-      const late = unwrap === null && stages.length === 0 && cursor.is("|") ? this.unwrapOnly() : unwrap;
-      return { log: { type: "log", matchers, stages }, unwrap: late, rangeNs, offsetNs };
-    });
-  }
-
-  private bareRange(): LogRange {
-    const matchers = parseSelectorTokens(this.cursor);
-    if (this.cursor.is("RANGE")) return this.rangeAfterSelector(matchers);
-    const { stages, unwrap } = this.pipeline();
-    if (!this.cursor.is("RANGE")) throw this.cursor.unexpected();
-    return this.rangeAfterPipeline(matchers, stages, unwrap);
-  }
-
-  private rangeAfterSelector(matchers: LogExpr["matchers"]): LogRange {
-    const rangeNs = this.cursor.next().value;
-    const offsetNs = this.offset();
-    const { stages, unwrap } = this.pipeline();
-    return { log: { type: "log", matchers, stages }, unwrap, rangeNs, offsetNs };
-  }
-
-  private rangeAfterPipeline(matchers: LogExpr["matchers"], stages: Stage[], unwrap: Unwrap | null): LogRange {
-    const rangeNs = this.cursor.next().value;
-    return { log: { type: "log", matchers, stages }, unwrap, rangeNs, offsetNs: this.offset() };
-  }
-
-  private offset(): number {
-    return this.cursor.take("offset") ? this.cursor.expect("DURATION").value : 0;
-  }
-
-  private pipeline(): { stages: Stage[]; unwrap: Unwrap | null } {
-    const stages: Stage[] = [];
-    while (atStage(this.cursor)) {
-      const stage = parseStage(this.cursor, true);
-      if (stage === "unwrap") return { stages, unwrap: this.unwrap() };
-      stages.push(stage);
-    }
-    return { stages, unwrap: null };
-  }
-
-  private unwrapOnly(): Unwrap {
-    this.cursor.next();
-    this.cursor.expect("unwrap");
-    return this.unwrap();
-  }
-
-  /** After `| unwrap`. Only label filters may follow. */
-  private unwrap(): Unwrap {
-    const { cursor } = this;
-    const token = cursor.peek();
-    const conversion = CONVERSIONS.get(token.type);
-    let label: string;
-    if (conversion !== undefined) {
-      cursor.next();
-      cursor.expect("(");
-      label = cursor.identifier();
-      cursor.expect(")");
-    } else {
-      if (token.type !== "IDENTIFIER") throw cursor.unexpected(["IDENTIFIER", ...CONVERSIONS.keys()]);
-      label = cursor.identifier();
-    }
-    const filters: LabelFilter[] = [];
-    while (cursor.take("|")) filters.push(parseLabelFilter(cursor));
-    return { label, conversion: conversion ?? "", filters };
   }
 
   private labelReplace(): MetricExpr {
@@ -363,56 +264,6 @@ export class ExprParser {
     }
     return expr;
   }
-}
-
-const CONVERSIONS = new Map<string, Exclude<Unwrap["conversion"], "">>([
-  ["BYTES_CONV", "bytes"],
-  ["DURATION_CONV", "duration"],
-  ["DURATION_SECONDS_CONV", "duration_seconds"],
-]);
-
-function vectorProblem(op: VectorOp, parameter: string | null, grouping: Grouping | null): string | null {
-  if (op !== "topk" && op !== "bottomk" && op !== "approx_topk") {
-    return parameter === null ? null : `unsupported parameter for operation ${op}(${parameter},`;
-  }
-  if (parameter === null) return `parameter required for operation ${op}`;
-  if (!/^\d+$/.test(parameter)) return `invalid parameter ${op}(${parameter},`;
-  if (Number(parameter) <= 0) return `invalid parameter (must be greater than 0) ${op}(${parameter}`;
-  return op === "approx_topk" && grouping !== null ? `grouping not allowed for ${op} aggregation` : null;
-}
-
-const MAY_GROUP: ReadonlySet<RangeOp> = new Set<RangeOp>([
-  "avg_over_time",
-  "min_over_time",
-  "max_over_time",
-  "stddev_over_time",
-  "stdvar_over_time",
-  "quantile_over_time",
-  "first_over_time",
-  "last_over_time",
-]);
-const MAY_LACK_UNWRAP: ReadonlySet<RangeOp> = new Set<RangeOp>([
-  "count_over_time",
-  "rate",
-  "bytes_over_time",
-  "bytes_rate",
-  "absent_over_time",
-]);
-const NEVER_UNWRAP: ReadonlySet<RangeOp> = new Set<RangeOp>(["count_over_time", "bytes_over_time", "bytes_rate"]);
-
-function rangeProblem(
-  op: RangeOp,
-  parameter: string | null,
-  range: LogRange,
-  grouping: Grouping | null,
-): string | null {
-  if (parameter !== null && op !== "quantile_over_time") {
-    return `parameter ${parameter} not supported for operation ${op}`;
-  }
-  if (parameter === null && op === "quantile_over_time") return `parameter required for operation ${op}`;
-  if (grouping !== null && !MAY_GROUP.has(op)) return `grouping not allowed for ${op} aggregation`;
-  if (range.unwrap !== null) return NEVER_UNWRAP.has(op) ? `invalid aggregation ${op} with unwrap` : null;
-  return MAY_LACK_UNWRAP.has(op) ? null : `invalid aggregation ${op} without unwrap`;
 }
 
 /** Go's %f. */

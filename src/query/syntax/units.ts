@@ -1,3 +1,5 @@
+import { quote } from "./strings.ts";
+
 /*
  * Numbers, durations and sizes as Go reads and writes them. Readers give null (or an error text where Loki shows one)
  * for what doesn't fit. Durations are nanoseconds in a double: exact to 104 days, and beyond that to well below a microsecond.
@@ -26,7 +28,7 @@ const PROM_UNITS = ["y", "w", "d", "h", "m", "s", "ms"];
 export function parsePromDuration(text: string): { ns: number } | { error: string } {
   if (text === "0") return { ns: 0 };
   if (text === "") return { error: "empty duration string" };
-  const invalid = { error: `not a valid duration string: ${goQuote(text)}` };
+  const invalid = { error: `not a valid duration string: ${quote(text)}` };
   const part = /(\d+)([^\d]+)/y;
   let ns = 0;
   let last = -1;
@@ -34,7 +36,7 @@ export function parsePromDuration(text: string): { ns: number } | { error: strin
     const m = part.exec(text);
     if (m === null) return invalid;
     const unit = PROM_UNITS.indexOf(m[2]!);
-    if (unit === -1) return { error: `unknown unit ${goQuote(m[2]!)} in duration ${goQuote(text)}` };
+    if (unit === -1) return { error: `unknown unit ${quote(m[2]!)} in duration ${quote(text)}` };
     if (unit <= last) return invalid;
     last = unit;
     ns += Number(m[1]) * NS[m[2]!]!;
@@ -65,12 +67,26 @@ export function parseGoDuration(text: string): number | null {
 
 /** The words of Go's time.ParseDuration for a text that it refuses. */
 export function goDurationError(text: string): string {
-  const m = /^[-+]?(?:\d+\.?\d*|\.\d+)([^\d.]*)/.exec(text);
-  if (m === null) return `time: invalid duration ${goQuote(text)}`;
-  if (m[1] === "") return `time: missing unit in duration ${goQuote(text)}`;
-  return NS[m[1]!] === undefined || "dwy".includes(m[1]!)
-    ? `time: unknown unit ${goQuote(m[1]!)} in duration ${goQuote(text)}`
-    : `time: invalid duration ${goQuote(text)}`;
+  const part = /(?:\d+\.?\d*|\.\d+)([^\d.]*)/y;
+  part.lastIndex = /^[-+]?/.exec(text)?.[0].length ?? 0;
+  while (part.lastIndex < text.length) {
+    const m = part.exec(text);
+    if (m === null) break;
+    if (m[1] === "") return `time: missing unit in duration ${timeQuote(text)}`;
+    if (NS[m[1]] === undefined || /^[dwy]$/.test(m[1])) {
+      return `time: unknown unit ${timeQuote(m[1])} in duration ${timeQuote(text)}`;
+    }
+  }
+  return `time: invalid duration ${timeQuote(text)}`;
+}
+
+/** Go's time package has quoting of its own: bytes beyond ASCII come as `\\xNN`. */
+function timeQuote(text: string): string {
+  const bytes = Buffer.from(text, "utf8").toString("latin1");
+  const escaped = bytes
+    .replace(/["\\]/g, "\\$&")
+    .replace(/[^ -~]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return `"${escaped}"`;
 }
 
 const DECIMAL = /^[+-]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?$/;
@@ -101,7 +117,7 @@ export function parseGoFloat(text: string): number | null {
 /** The words of Go's strconv.ParseFloat for a text that `parseGoFloat` refused. */
 export function goFloatError(text: string): string {
   const what = DECIMAL.test(text) && !text.includes("_") ? "value out of range" : "invalid syntax";
-  return `strconv.ParseFloat: parsing ${goQuote(text)}: ${what}`;
+  return `strconv.ParseFloat: parsing ${quote(text)}: ${what}`;
 }
 
 const SIZE_FACTOR: ReadonlyMap<string, number> = new Map(
@@ -170,8 +186,4 @@ export function formatPromDuration(ns: number): string {
     ms -= count * size;
   }
   return out;
-}
-
-function goQuote(text: string): string {
-  return JSON.stringify(text);
 }

@@ -14,7 +14,7 @@ describe(`against plain, slow versions (QUERY_SEED=${seed})`, () => {
   test("a literal is found in lines in any order as by looking at each line alone", () => {
     const random = makeRandomQuery(seed);
     const entry = new Entry();
-    for (let round = 0; round < 150; round++) {
+    for (let round = 0; round < 100; round++) {
       const alphabet = random.pick(["ab", "abcd", "a\u00e9x"]);
       const letters = () => random.pick([...alphabet]);
       const make = (max: number) => Array.from({ length: random.below(max) }, letters).join("");
@@ -32,9 +32,9 @@ describe(`against plain, slow versions (QUERY_SEED=${seed})`, () => {
           const row = order === "up" ? i : order === "down" ? lines.length - 1 - i : random.below(lines.length);
           entry.openLine(starts[row], starts[row] + lines[row].length, row);
           const found = probes.map((probe) => probe.isIn(entry));
-          expect(found, `round ${round}, ${order}, row ${row}`).toEqual(
-            needles.map((needle) => lines[row].includes(needle)),
-          );
+          const want = needles.map((needle) => lines[row].includes(needle));
+          if (String(found) !== String(want))
+            throw new Error(`round ${round}, ${order}, row ${row}: ${found}, not ${want}`);
         }
       }
     }
@@ -95,7 +95,7 @@ describe(`against plain, slow versions (QUERY_SEED=${seed})`, () => {
         noNullPrototype: true,
       }),
     })).object;
-    fc.assert(
+    void fc.assert(
       fc.property(fc.array(value, { minLength: 1, maxLength: 5 }), fc.boolean(), (values, pretty) => {
         const lines = values.map((one) => JSON.stringify(one, null, pretty ? 2 : 0));
         const results = runQuery('{job="w"} | json', lines, { stream: {} });
@@ -123,7 +123,7 @@ describe(`against plain, slow versions (QUERY_SEED=${seed})`, () => {
         .tuple(key, fc.constantFrom("=", "=1=2", '="', '"'))
         .map(([k, tail]) => ({ k: "", v: "", text: `${k}${tail} ` })),
     );
-    fc.assert(
+    void fc.assert(
       fc.property(fc.array(fc.array(pair, { maxLength: 8 }), { minLength: 1, maxLength: 4 }), (pairs) => {
         // An opening quote without an end would take in what follows.
         const safe = pairs.map((line) =>
@@ -187,7 +187,7 @@ describe(`of whole pipelines (QUERY_SEED=${seed})`, () => {
 
   test("nothing of one line, block or stream is left for the next", () => {
     let kept = 0;
-    eachQuery(1200, (query, random) => {
+    eachQuery(600, (query, random) => {
       const shared = compileLogText(query);
       for (let n = 0; n < 4; n++) {
         const lines = Array.from({ length: 4 }, () => randomLine(random));
@@ -198,7 +198,7 @@ describe(`of whole pipelines (QUERY_SEED=${seed})`, () => {
         kept += alone.length;
       }
     });
-    expect(kept).toBeGreaterThan(1500);
+    expect(kept).toBeGreaterThan(700);
   });
 
   test("the flat labels are the three classes together", () => {
@@ -259,11 +259,11 @@ describe(`of whole pipelines (QUERY_SEED=${seed})`, () => {
   });
 });
 
-test("a million different keys do not fill the memory", () => {
+test("150,000 different keys do not fill the memory", () => {
   const compiled = compileLogText('{job="w"} | json | want="1"');
   const { entry } = compiled;
   let kept = 0;
-  for (let block = 0; block < 300; block++) {
+  for (let block = 0; block < 150; block++) {
     const lines = Array.from({ length: 50 }, (_, i) =>
       Buffer.from(`{${Array.from({ length: 20 }, (_, k) => `"k${block}_${i}_${k}":1`).join(",")},"want":"${i % 2}"}`),
     );
@@ -278,6 +278,6 @@ test("a million different keys do not fill the memory", () => {
       if (kept % 500 === 0) expect(entry.labels()).toMatchObject({ job: "w", want: "1" });
     }
   }
-  expect(kept).toBe(300 * 25);
+  expect(kept).toBe(150 * 25);
   expect(entry.nameCount).toBeLessThan(60_000);
 });

@@ -20,6 +20,12 @@ function parseOrRefuse(query: string): Expr | null {
   }
 }
 
+/** Processor time of this process in milliseconds: the machine may be busy with other things. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 const LINES = ['{"a":1,"x":"y","status":500}', "a=1 status=200 d=5s x=10.0.0.1", "plain a - b 1.2.3.4", ""];
 
 function runOrRefuse(expr: Expr, query: string): void {
@@ -54,22 +60,22 @@ describe(`random queries (QUERY_SEED=${seed})`, () => {
     let parsed = 0;
     for (let i = 0; i < 100_000; i++) {
       const query = random.chance(0.7) ? random.mutated() : random.noise();
-      const begun = performance.now();
+      const begun = cpuMs();
       const expr = parseOrRefuse(query);
       if (expr !== null) {
         parsed++;
         if (i % 10 === 0) runOrRefuse(expr, query);
       }
-      if (performance.now() - begun <= 100) continue;
-      // Once more, since other tests share the processor.
-      const again = performance.now();
+      if (cpuMs() - begun <= 100) continue;
+      // Once more: a garbage collection may have fallen into it.
+      const again = cpuMs();
       const second = parseOrRefuse(query);
       if (second !== null) runOrRefuse(second, query);
-      if (performance.now() - again > 100) slow.push(query);
+      if (cpuMs() - again > 100) slow.push(query);
     }
     expect(slow).toEqual([]);
     expect(parsed).toBeGreaterThan(5000);
-  });
+  }, 120_000);
 });
 
 describe("huge queries", () => {
@@ -104,13 +110,13 @@ describe("huge queries", () => {
     ["numbers with a long tail", `{a="b"} | x > 1${many("m")}`],
     ["a JSON path", `{a="b"} | json x="${many("a.")}a"`],
   ])("%s", (_, query) => {
-    const begun = performance.now();
+    const begun = cpuMs();
     const expr = parseOrRefuse(query);
     if (expr !== null) {
       formatQuery(expr);
       runOrRefuse(expr, query.slice(0, 100));
     }
-    // 100 ms on a free machine for most; several tests share this one, and regex compilation has its own cost.
-    expect(performance.now() - begun).toBeLessThan(1500);
+    // Most take a few milliseconds; 18,000 stages or a regex of 6,000 groups some hundred.
+    expect(cpuMs() - begun).toBeLessThan(1500);
   });
 });

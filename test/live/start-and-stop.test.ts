@@ -1,0 +1,118 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Agent } from "./agent.ts";
+import { Program, QUICKSTART } from "./program.ts";
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(path.join(os.tmpdir(), "weir-start-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const data = () => path.join(folder, "data");
+
+describe("weir run", () => {
+  test("says where it listens, where data goes, and what to try first", async () => {
+    const program = await Program.run(QUICKSTART, data());
+    try {
+      expect(program.stdout).toContain(`tcp://127.0.0.1:${program.forward.port}`);
+      expect(program.stdout).toContain(program.http);
+      expect(program.stdout).toContain(data());
+      expect(program.stdout).toContain("npx weir send");
+      expect(await (await fetch(`${program.http}/ready`)).text()).toBe("ready\n");
+    } finally {
+      expect(await program.kill("SIGTERM")).toBe(0);
+    }
+  });
+
+  /** Ends with a code that is not 0, and one clear line. */
+  async function refusal(args: readonly string[], env: Record<string, string> = {}): Promise<string> {
+    const program = new Program(["run", ...args], env);
+    expect(await program.exit()).toBe(1);
+    const lines = program.stderr.trim().split("\n");
+    expect(lines, program.stderr).toHaveLength(1);
+    return lines[0];
+  }
+
+  const onFreePorts = () => [
+    "--data",
+    data(),
+    "--http",
+    "127.0.0.1:0",
+    "--forward",
+    "127.0.0.1:0",
+    "--log-level",
+    "error",
+  ];
+
+  test.each(["--http", "--forward"])("says which address is in use: %s", async (flag) => {
+    const taken = net.createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => taken.once("listening", resolve));
+    const { port } = taken.address() as net.AddressInfo;
+    try {
+      expect(await refusal([QUICKSTART, ...onFreePorts(), flag, `127.0.0.1:${port}`])).toMatch(
+        new RegExp(`^weir: .*127\\.0\\.0\\.1:${port}.*in use`),
+      );
+    } finally {
+      taken.close();
+    }
+  });
+
+  test("says which folder it can't write", async () => {
+    writeFileSync(data(), "a file where the folder should be");
+    expect(await refusal([QUICKSTART, ...onFreePorts()])).toContain(data());
+  });
+
+  test("says that another process has the folder", async () => {
+    const first = await Program.run(QUICKSTART, data());
+    try {
+      expect(await refusal([QUICKSTART, ...onFreePorts()])).toContain(path.join(data(), "intake"));
+    } finally {
+      await first.kill("SIGTERM");
+    }
+  });
+
+  test("says what is wrong in the YAML, and where", async () => {
+    const file = path.join(folder, "bad.yaml");
+    writeFileSync(file, "receivers: { f: { type: forward } }\npipelines: { a: { steps: [parze] } }\n");
+    expect(await refusal([file, ...onFreePorts()])).toMatch(
+      /bad\.yaml:2:27 {2}pipelines\.a\.steps\[0\]: unknown step "parze"/,
+    );
+  });
+
+  test("takes settings from flags before the environment, and from that before the file", async () => {
+    const file = path.join(folder, "p.yaml");
+    writeFileSync(
+      file,
+      'receivers: { f: { type: forward } }\npipelines: { a: {} }\nhttp: { listen: "127.0.0.1:1" }\nlog_level: fatal\n',
+    );
+    const program = new Program(["run", file, "--forward", "127.0.0.1:0"], {
+      WEIR_DATA: data(),
+      WEIR_HTTP: "127.0.0.1:0",
+      WEIR_FORWARD: "127.0.0.1:1",
+    });
+    while (!program.stdout.includes("queries") && !program.ended) await sleep(10);
+    expect(program.stderr).toBe("");
+    expect(await program.kill("SIGTERM")).toBe(0);
+  });
+
+  test("exits at once at the second signal, and has lost nothing at the next start", { timeout: 60_000 }, async () => {
+    const program = await Program.run(QUICKSTART, data());
+    const agent = new Agent("agent", "twice", () => program.forward);
+    agent.start();
+    await sleep(500);
+    program.child.kill("SIGTERM");
+    program.child.kill("SIGINT");
+    const code = await program.exit();
+    // Either the first had finished by then, or the second cut it short.
+    expect([0, 130, 143]).toContain(code);
+    const again = await Program.run(QUICKSTART, data(), ["--forward", `127.0.0.1:${program.forward.port}`]);
+    await agent.finish();
+    expect((await again.lines('{tag="twice"}')).toSorted()).toEqual(agent.acknowledged.toSorted());
+    expect(await again.kill("SIGINT")).toBe(0);
+  });
+});
