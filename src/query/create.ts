@@ -261,13 +261,15 @@ class LocalEngine implements Engine {
     const started = performance.now();
     let outcome = "failed";
     try {
-      const result = await this.admission.run(either, async () => {
+      const running = this.admission.run(either, async () => {
         const stats = new QueryStats();
         stats.queueMs = performance.now() - started;
         const answer = await work({ snapshot: this.deps.snapshot(accept), stats, warnings: [], signal: either });
         stats.execMs = performance.now() - started - stats.queueMs;
         return answer;
       });
+      // Not left to the work alone: what it waits for (a far store) may not come back in time.
+      const result = await Promise.race([running, aborted(either)]);
       outcome = "answered";
       return result;
     } catch (error) {
@@ -380,6 +382,15 @@ function wantedId({ low8, exact16 }: TraceIdCandidate): WantedId {
 
 function idText({ low8, exact16 }: TraceIdCandidate): string {
   return exact16?.toString("hex") ?? low8.toString("hex").padStart(32, "0");
+}
+
+/** Rejects when `signal` is aborted. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const fail = () => reject(new WeirError("query_aborted", "the query was aborted"));
+    if (signal.aborted) fail();
+    else signal.addEventListener("abort", fail, { once: true });
+  });
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -4,7 +4,7 @@ import { Slices } from "./slices.ts";
 
 /** Blocks of one segment that an order number has room for. A segment of 64 MiB text has some hundreds. */
 const BLOCKS_A_SEGMENT = 2 ** 22;
-/** Segment indexes that are read at one time: enough to hide a far store's latency, few enough to stop early. */
+/** Segment indexes that are read at one time at most. */
 const INDEXES_AT_ONCE = 16;
 
 /** One block that a query has to look at. Exactly one of `segment`, `pending` and `open` is set. */
@@ -54,6 +54,8 @@ export class BlockPlan {
   private readonly ahead: { info: SegmentInfo; rank: number }[];
   /** Opened blocks, sorted with the best last. */
   private ready: PlannedBlock[];
+  /** Segments to open at one time even if the first may do: more as the query goes on, to hide a far store's latency. */
+  private prefetch = 1;
   private readonly wanted = new Map<string, boolean>();
   private readonly slices = new Slices();
 
@@ -100,10 +102,17 @@ export class BlockPlan {
 
   private async openSegments(): Promise<void> {
     const opening: { info: SegmentInfo; rank: number }[] = [];
-    while (opening.length < INDEXES_AT_ONCE && this.ahead.length > 0 && (opening.length === 0 || !this.readyIsBest())) {
-      const next = this.ahead.pop();
-      if (next !== undefined) opening.push(next);
+    for (
+      let next = this.ahead.at(-1);
+      next !== undefined && opening.length < INDEXES_AT_ONCE;
+      next = this.ahead.at(-1)
+    ) {
+      const isNeeded = opening.length === 0 || overlap(opening[0].info, next.info);
+      if (!isNeeded && opening.length >= this.prefetch) break;
+      opening.push(next);
+      this.ahead.pop();
     }
+    this.prefetch = Math.min(this.prefetch * 2, INDEXES_AT_ONCE);
     const opened = await Promise.all(opening.map((it) => this.openSegment(it.info, it.rank)));
     const fresh = opened.flat().sort((a, b) => this.compareBlocks(b, a));
     this.ready = mergeSorted(this.ready, fresh, (a, b) => this.compareBlocks(b, a));
@@ -208,6 +217,10 @@ export function timeSpanOf(view: BlockView): TimeSpan {
   }
   const ns = (row: number) => BigInt(sec[row]) * 1_000_000_000n + BigInt(nsec[row]);
   return { timeMinNs: ns(min), timeMaxNs: ns(max) };
+}
+
+function overlap(a: TimeSpan, b: TimeSpan): boolean {
+  return a.timeMinNs <= b.timeMaxNs && b.timeMinNs <= a.timeMaxNs;
 }
 
 function mergeSorted<T>(a: readonly T[], b: readonly T[], compare: (a: T, b: T) => number): T[] {

@@ -10,7 +10,7 @@ import { type CorruptCode, corrupt, type Place } from "./errors.ts";
  *       12     2  id            "WB" block, "WX" sections of a block that do not fit, "WI" index, "WF" footer
  *       14     2  length        u16, XLEN - 4
  *       16     1  version       1
- *       17     1  flags         of the kind; a reader refuses bits that it does not know
+ *       17     1  flags         of a "WB", zero for the others; a reader refuses bits that it does not know
  *       18     2  reserved      zero; a reader refuses anything else
  *       20     4  member        u32, bytes of the whole member, so that members are walked without inflating
  *       24     4  check         u32, CRC-32 of bytes 0 to 23 and of the data
@@ -118,6 +118,9 @@ export function readMember(bytes: Buffer, at: number, place: Place, code: Corrup
   }
   if (bytes.readUInt16LE(at + 18) !== 0) {
     throw corrupt(code, "reserved bytes", bytes.readUInt16LE(at + 18), 0, place, at + 18);
+  }
+  if (kind !== "WB" && bytes[at + 17] !== 0) {
+    throw corrupt(code, `flags of a "${kind}" member`, bytes[at + 17], 0, place, at + 17);
   }
   if (length < end - at + EMPTY_TAIL_BYTES) {
     throw corrupt(code, "member's length", length, `at least ${end - at + EMPTY_TAIL_BYTES}`, place, at + 20);

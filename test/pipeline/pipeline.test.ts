@@ -770,6 +770,15 @@ describe("routing", () => {
     ]);
   });
 
+  test("a slice of long records ends early, so that others get their turn", () => {
+    const { pipelines, sink } = setUp();
+    const run = pipelines.begin(entryOf(packed(Array.from({ length: 10 }, () => eventBytes({ log: "x".repeat(200_000) })))));
+    const counts: number[] = [];
+    while (run.step(1000)) counts.push(sink.got.length);
+    expect(counts).toEqual([3, 6, 9]);
+    expect(sink.got).toHaveLength(10);
+  });
+
   test("more tags than are remembered", () => {
     const { pipelines, sink } = setUp({ limits: { tags_max: 16 }, match: ["t.*"] });
     for (let n = 0; n < 200; n++) runEntry(pipelines, entryOf(packed([eventBytes({ log: "x" })], `t.${n % 50}`)));

@@ -389,7 +389,7 @@ describe("the finder and the rules as regular expressions agree", () => {
   test.each([1, 2, 3])("on lines made of the rules' own pieces (seed %i)", (seed) => {
     const { below, pick } = randomFrom(seed);
     let withIds = 0;
-    for (let n = 0; n < 15_000; n++) {
+    for (let n = 0; n < 8000; n++) {
       const line = Array.from({ length: 1 + below(14) }, () => pick(PIECES)).join("");
       const want = slow(line);
       // More ids than there is room for are cut by design.
@@ -415,7 +415,7 @@ describe("the finder and the rules as regular expressions agree", () => {
       "traceid: 1-5759e988-bd862e3fe1be46a994272793",
     ];
     const CHARS = [..." \t-_.,:;=[]{}\"'0aAfFgz1\n"];
-    for (let n = 0; n < 15_000; n++) {
+    for (let n = 0; n < 8000; n++) {
       const text = pick(whole);
       const at = below(text.length + 1);
       const line =
@@ -444,20 +444,11 @@ describe("hostile lines take linear time", () => {
     { name: "Datadog ids", unit: "dd.trace_id=5 " },
     { name: "mesh ids without an end", unit: `[2 "${UUID}" "x` },
   ])("$name", ({ unit }) => {
-    const time = (bytes: number) => {
-      const line = Buffer.from(unit.repeat(Math.ceil(bytes / unit.length)), "latin1");
-      const found = new Candidates();
-      let best = Number.POSITIVE_INFINITY;
-      for (let i = 0; i < 3; i++) {
-        found.clear();
-        const before = process.hrtime.bigint();
-        findInText(line, 0, line.length, found, true);
-        best = Math.min(best, Number(process.hrtime.bigint() - before));
-      }
-      return best;
-    };
-    time(1 << 17);
-    // Eight times the bytes: quadratic work would take 64 times as long.
-    expect(time(1 << 20)).toBeLessThan(30 * Math.max(time(1 << 17), 300_000));
+    const line = Buffer.from(unit.repeat(Math.ceil((1 << 20) / unit.length)), "latin1");
+    const before = process.cpuUsage();
+    findInText(line, 0, line.length, new Candidates(), true);
+    const { user, system } = process.cpuUsage(before);
+    // Microseconds of processor time: some 10,000 as it is, 20,000,000 and more if ids or labels looked at the whole line.
+    expect(user + system).toBeLessThan(3_000_000);
   });
 });

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
@@ -43,6 +44,13 @@ describe("catalog entry", () => {
     expect(decodeEntry("catalog/3/00000000000000000120.json", bytes)).toEqual(e);
     const json: unknown = JSON.parse(bytes.toString());
     expect(json).toMatchObject({ version: 1, partition: 3, first: 120, next: 180 });
+  });
+
+  test("the one in docs/format.md is one", () => {
+    const page = readFileSync(new URL("../../docs/format.md", import.meta.url), "utf8");
+    const json = /```json\n(.*)\n```/.exec(page)?.[1] ?? "";
+    const read = decodeEntry("catalog/0/00000000000000000120.json", Buffer.from(json));
+    expect(encodeEntry(read).toString()).toBe(`${json}\n`);
   });
 
   test("any change or cut is refused by name", () => {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { Labels } from "../../../src/core/labels.ts";
 import { BlockPlan, type PlannedBlock, type PlanRequest } from "../../../src/query/plan.ts";
 import type { BlockInfo, SegmentIndex, SegmentInfo } from "../../../src/store/view.ts";
 
@@ -94,7 +95,7 @@ describe("a plan", () => {
         async (made, backward, start, length) => {
           const startNs = BigInt(start);
           const endNs = startNs + BigInt(length);
-          const wantsStream = (canonical: string) => canonical.includes("a");
+          const wantsStream = (_canonical: string, { app }: Labels) => app === "a";
           const { plan } = planOf(made, { backward, startNs, endNs, wantsStream });
           const blocks = await all(plan);
           const wanted = made.flatMap(({ index }) =>

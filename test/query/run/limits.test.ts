@@ -1,0 +1,208 @@
+import { afterEach, describe, expect, test } from "vitest";
+import { ALL_TIMES, entriesOf, makeStore, SECOND, type StoreSetup, T0, type TestStore, textsOf } from "./harness.ts";
+
+const stores: TestStore[] = [];
+afterEach(async () => {
+  for (const store of stores.splice(0)) await store.close();
+});
+
+async function open(setup: StoreSetup = {}): Promise<TestStore> {
+  const store = await makeStore(setup);
+  stores.push(store);
+  return store;
+}
+
+const A = { app: "a" };
+const QUERY = { query: '{app="a"}', ...ALL_TIMES, limit: 100, backward: true } as const;
+const FILTER = { ...QUERY, query: '{app="a"} |= "line"' };
+
+/** Lines `line 0` to `line <count - 1>`, a second apart, each in a segment of its own. */
+async function segments(store: TestStore, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    store.append({ labels: A, ns: T0 + BigInt(i) * SECOND, text: `line ${i}` });
+    await store.flush();
+  }
+}
+
+describe("limits", () => {
+  test("end a query that takes too long, whatever it waits for", async () => {
+    const store = await open({ query: { query_timeout: "50ms" } });
+    await segments(store, 1);
+    store.reader.index = () => new Promise(() => undefined);
+    await expect(store.engine.queryRange(QUERY)).rejects.toMatchObject({
+      code: "query_timeout",
+      message: expect.stringMatching(/^request timed out, decrease the duration of the request/),
+    });
+    await expect(store.engine.series({ ...ALL_TIMES, selectors: [] })).rejects.toMatchObject({ code: "query_timeout" });
+  });
+
+  test("end a query whose client has left", async () => {
+    const store = await open();
+    await segments(store, 1);
+    const left = AbortSignal.abort();
+    await expect(store.engine.queryRange({ ...QUERY, signal: left })).rejects.toMatchObject({
+      code: "query_cancelled",
+    });
+    const leaving = new AbortController();
+    store.reader.index = () => new Promise(() => leaving.abort());
+    await expect(store.engine.queryRange({ ...QUERY, signal: leaving.signal })).rejects.toMatchObject({
+      code: "query_cancelled",
+      message: "the request was cancelled by the client",
+    });
+  });
+
+  test("refuse queries beyond those that run and wait, and let the waiting ones run then", async () => {
+    const store = await open({ query: { max_concurrent_queries: 1, max_waiting_queries: 1 } });
+    await segments(store, 1);
+    const index = store.reader.index.bind(store.reader);
+    let go: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    store.reader.index = async (info) => {
+      await gate;
+      return index(info);
+    };
+    const running = store.engine.queryRange(QUERY);
+    const waiting = store.engine.queryRange(QUERY);
+    await expect(store.engine.queryRange(QUERY)).rejects.toMatchObject({ code: "query_busy", retriable: true });
+    go();
+    expect(textsOf(await running)).toEqual(["line 0"]);
+    const second = await waiting;
+    expect(textsOf(second)).toEqual(["line 0"]);
+    expect(second.stats.queueMs).toBeGreaterThan(0);
+    expect(textsOf(await store.engine.queryRange(QUERY))).toEqual(["line 0"]);
+  });
+
+  test("bound the bytes read", async () => {
+    const store = await open({ query: { max_query_bytes_read: 2000 } });
+    for (let i = 0; i < 1000; i++) store.append({ labels: A, ns: T0 + BigInt(i), text: `line ${i} ${"x".repeat(50)}` });
+    await store.flush();
+    await expect(store.engine.queryRange({ ...FILTER, query: '{app="a"} |= "none"' })).rejects.toMatchObject({
+      code: "query_bytes_limit",
+      message: expect.stringMatching(
+        /^the query would read too many bytes \(query: \d+B, limit: 2000B\); consider adding more specific stream selectors or reduce the time range of the query$/,
+      ),
+    });
+  });
+
+  test("bound the bytes of an answer", async () => {
+    const store = await open({ query: { max_result_bytes: 1000 } });
+    for (let i = 0; i < 100; i++) store.append({ labels: A, ns: T0 + BigInt(i), text: "x".repeat(100) });
+    await expect(store.engine.queryRange(QUERY)).rejects.toMatchObject({ code: "query_result_size" });
+    expect((await store.engine.queryRange({ ...QUERY, limit: 10 })).entries.size).toBe(10);
+  });
+});
+
+describe("what can't be read", () => {
+  /** Changes one byte of a segment, `at` from its beginning or, below 0, from its end. */
+  async function damage(store: TestStore, segment: number, at: number): Promise<string> {
+    const { key } = store.catalog.segments()[segment];
+    const bytes = await store.objects.get(key);
+    bytes[at < 0 ? bytes.length + at : at] ^= 0xff;
+    await store.objects.put(key, [bytes]);
+    return key;
+  }
+
+  test.each([
+    { name: "with a filter", request: FILTER },
+    { name: "without one, when headers alone say which lines are wanted", request: QUERY },
+  ])("costs a block whose text is broken its own lines only, $name", async ({ request }) => {
+    const store = await open();
+    await segments(store, 5);
+    const { offset, length } = (await store.reader.index(store.catalog.segments()[3])).blocks[0];
+    // The CRC of the text, which only inflating compares.
+    const key = await damage(store, 3, offset + length - 8);
+    const result = await store.engine.queryRange({ ...request, limit: 3 });
+    expect(textsOf(result)).toEqual(["line 4", "line 2", "line 1"]);
+    expect(result.warnings).toEqual([expect.stringMatching(`^1 lines are missing, .*${key}`)]);
+  });
+
+  test("costs a segment whose index is broken its own lines only", async () => {
+    const store = await open();
+    await segments(store, 3);
+    const key = await damage(store, 1, -60);
+    const result = await store.engine.queryRange(FILTER);
+    expect(textsOf(result)).toEqual(["line 2", "line 0"]);
+    expect(result.warnings).toEqual([expect.stringMatching(`^up to 1 lines are missing, .*${key}`)]);
+    expect(await store.engine.labels({ ...ALL_TIMES, selectors: [] })).toEqual(["app"]);
+  });
+
+  test("costs a segment that is gone its own lines only", async () => {
+    const store = await open();
+    await segments(store, 3);
+    await store.engine.queryRange(FILTER); // Its index is in memory now.
+    await store.objects.delete(store.catalog.segments()[0].key);
+    const result = await store.engine.queryRange(FILTER);
+    expect(textsOf(result)).toEqual(["line 2", "line 1"]);
+    expect(result.warnings.length).toBe(1);
+  });
+});
+
+test("a tenant sees nothing of another one's", async () => {
+  const store = await open();
+  for (const tenant of ["one", "two"]) {
+    store.append({
+      labels: { app: "a", who: tenant },
+      ns: T0,
+      text: `flushed ${tenant}`,
+      tenant,
+      trace: "ab".repeat(16),
+    });
+  }
+  await store.flush();
+  for (const tenant of ["one", "two"]) {
+    store.append({
+      labels: { app: "a", who: tenant },
+      ns: T0 + 1n,
+      text: `open ${tenant}`,
+      tenant,
+      trace: "ab".repeat(16),
+    });
+  }
+  for (const tenant of ["one", "two"]) {
+    const wanted = [`open ${tenant}`, `flushed ${tenant}`];
+    expect(textsOf(await store.engine.queryRange({ ...QUERY, tenant }))).toEqual(wanted);
+    expect(textsOf(await store.engine.trace({ id: "ab".repeat(16), limit: 10, tenant }))).toEqual(
+      [...wanted].reverse(),
+    );
+    expect(await store.engine.labelValues("who", { ...ALL_TIMES, selectors: [], tenant })).toEqual([tenant]);
+  }
+  expect(textsOf(await store.engine.queryRange(QUERY))).toEqual([]);
+});
+
+test("while lines come in and segments are written, each line is there exactly once", async () => {
+  const store = await open({ store: { block_bytes: 4096 } });
+  let count = 0;
+  let flushing = false;
+  const flushes: Promise<void>[] = [];
+  for (let round = 0; round < 60; round++) {
+    for (let i = 0; i < 50; i++) {
+      const n = count++;
+      store.append({
+        labels: { app: "a", shard: `${n % 3}` },
+        ns: T0 + BigInt(n),
+        text: `line ${n} ${"y".repeat(n % 90)}`,
+      });
+    }
+    if (!flushing && round % 3 === 0) {
+      flushing = true;
+      flushes.push(
+        store.flush().finally(() => {
+          flushing = false;
+        }),
+      );
+    }
+    const expected = count;
+    const request = round % 2 === 0 ? FILTER : QUERY;
+    const asked = store.engine.queryRange({ ...request, limit: 5000, backward: round % 4 < 2 });
+    // More while the query runs: they come too late for it.
+    for (let i = 0; i < 10; i++)
+      store.append({ labels: A, ns: T0 - BigInt(count), text: `late line ${count}`, metadata: { late: "yes" } });
+    const entries = entriesOf(await asked).filter(({ text }) => !text.startsWith("late"));
+    const numbers = entries.map(({ ns }) => Number(ns - T0));
+    if (round % 4 < 2) numbers.reverse();
+    expect(numbers).toEqual(Array.from({ length: expected }, (_, n) => n));
+  }
+  await Promise.all(flushes);
+});
