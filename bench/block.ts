@@ -58,16 +58,20 @@ function makeSample(random: Random, size: number): { sample: Sample; canonical: 
   let at = 0;
   let count = 0;
   let ms = 1_714_554_000_000;
+  let below = 0;
   while (at < size) {
     const s = random.below(sources.length);
     const pod = random.pick(pods[s]);
     for (let n = 0; n < LINES_A_CHUNK && at < size; n++) {
-      ms += random.below(3);
+      const step = random.below(3);
+      // Nanoseconds count up within a millisecond, so that each chunk is in order, as agents send them.
+      below = step === 0 ? below + random.below(1000) : random.below(500_000);
+      ms += step;
       const text = makeLine(random, sources[s], ms, random.hex(4));
       stream[count] = s;
       start[count] = at;
       sec[count] = Math.floor(ms / 1000);
-      nsec[count] = (ms % 1000) * 1e6 + random.below(1_000_000);
+      nsec[count] = (ms % 1000) * 1e6 + below;
       for (const [slot, pattern] of PATTERNS) {
         const found = pattern.exec(text);
         if (found === null) continue;

@@ -4,6 +4,8 @@ import type { SentReport } from "./sender.ts";
 import { BenchServer } from "./server.ts";
 
 const ROUNDS = 7;
+/** The longest time for which the server's event loop took no events, as `monitorEventLoopDelay` has it. */
+const LOOP_DELAY = "nodejs_eventloop_lag_max_seconds";
 
 interface Timed {
   readonly name: string;
@@ -34,6 +36,8 @@ export async function benchQuery(data: string, sent: SentReport): Promise<void> 
   for (const { name, paths } of cases) {
     const times: number[] = [];
     let bytes = 0;
+    // Reading the metric starts its measurement anew.
+    await server.metric(LOOP_DELAY);
     for (let i = 0; i <= ROUNDS; i++) {
       const started = performance.now();
       const answer = await fetch(`http://${server.http}${paths[i % paths.length]}`);
@@ -42,9 +46,10 @@ export async function benchQuery(data: string, sent: SentReport): Promise<void> 
       bytes = text.length;
       if (i > 0) times.push(performance.now() - started);
     }
+    const delay = (await server.metric(LOOP_DELAY)) * 1000;
     row(
       name,
-      `${median(times).toFixed(1)} ms (${Math.min(...times).toFixed(1)}, ${Math.max(...times).toFixed(1)}), answer ${bytes} bytes`,
+      `${median(times).toFixed(1)} ms (${Math.min(...times).toFixed(1)}, ${Math.max(...times).toFixed(1)}), answer ${bytes} bytes, event loop held ${delay.toFixed(1)} ms at most`,
     );
   }
   await server.stop();

@@ -196,9 +196,11 @@ export class EventCursor {
     }
     const value = readInteger(bytes, at) ?? readFloat(bytes, at);
     if (value === null) throw this.bad("time", `time: got ${kind}, want an EventTime or seconds`, at);
-    // Comparing this way round also refuses NaN. A time in milliseconds, which some senders mistake for it, is too large.
+    // Comparing this way round also refuses NaN. A time in milliseconds, which some loggers send when told to, is too
+    // large; it is not guessed to be one, as other receivers take it for seconds too.
     if (!(value >= 0 && value < SECONDS_END)) {
-      throw this.bad("time", `time: got ${value}, want seconds since 1970, below ${SECONDS_END}`, at);
+      const hint = value >= 1e11 ? " (milliseconds? set the sender to seconds or EventTime)" : "";
+      throw this.bad("time", `time: got ${value}${hint}, want seconds since 1970, below ${SECONDS_END}`, at);
     }
     this.sec = Math.floor(Number(value));
     this.nsec = Math.min(Math.round((Number(value) - this.sec) * 1e9), 999_999_999);

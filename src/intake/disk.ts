@@ -12,6 +12,7 @@ import { ENTRY_BYTES_MAX, entryBytes } from "./log-format.ts";
 import { type DiskIntakeOptions, diskIntakeOptions } from "./options.ts";
 import { PartitionLog } from "./partition-log.ts";
 import { recoverPartition } from "./recover.ts";
+import { Repeats } from "./repeats.ts";
 import { readSeen, writeSeen } from "./seen-file.ts";
 import { digestOf, SeenKeys } from "./seen-keys.ts";
 import { realTimers, type Timers } from "./timers.ts";
@@ -37,7 +38,6 @@ export interface DiskIntakeDeps {
   readonly timers?: Timers;
 }
 
-const REPEAT = { offset: null } as const;
 const PARTITIONS_MAX = 1024;
 
 /**
@@ -75,8 +75,7 @@ class DiskIntake implements IntakeLog {
   private readonly logs: PartitionLog[] = [];
   private readonly reading = new Set<number>();
   private readonly seen: SeenKeys;
-  /** Keys of appends under way; their promises say whether the entry became durable. */
-  private readonly pending = new Map<string, Promise<boolean>>();
+  private readonly repeats: Repeats;
   /** Room that the largest append needs which was refused for the size limit; 0 when none was. */
   private wantedBytes = 0;
   private isClosed = false;
@@ -90,6 +89,7 @@ class DiskIntake implements IntakeLog {
     this.deps = deps;
     this.lock = lock;
     this.seen = new SeenKeys(options.seen_ids_max);
+    this.repeats = new Repeats(this.seen);
     this.metrics = intakeMetrics(deps.metrics);
     deps.metrics.gauge("weir_intake_bytes", "Bytes of the intake log on disk.", [], (gauge) => gauge.set(this.bytes));
     deps.metrics.gauge("weir_intake_ready", "1 while entries are accepted.", [], (gauge) =>
@@ -157,32 +157,9 @@ class DiskIntake implements IntakeLog {
   async append(partition: number, draft: EntryDraft): Promise<{ offset: number | null }> {
     if (draft.dedupeKey === undefined) return { offset: await this.store(partition, draft, null) };
     const digest = digestOf(draft.tenant, draft.dedupeKey);
-    const id = digest.toString("latin1");
-    for (;;) {
-      if (this.seen.has(digest)) return this.repeat();
-      const first = this.pending.get(id);
-      if (first === undefined) break;
-      // The same entry is on its way. Should it fail, this one is stored itself.
-      if (await first) return this.repeat();
-    }
-    const stored = this.store(partition, draft, digest);
-    this.pending.set(
-      id,
-      stored.then(
-        () => true,
-        () => false,
-      ),
-    );
-    try {
-      return { offset: await stored };
-    } finally {
-      this.pending.delete(id);
-    }
-  }
-
-  private repeat(): { offset: null } {
-    this.metrics.appends.inc({ result: "repeat" });
-    return REPEAT;
+    const offset = await this.repeats.once(digest, () => this.store(partition, draft, digest));
+    if (offset === null) this.metrics.appends.inc({ result: "repeat" });
+    return { offset };
   }
 
   private async store(partition: number, draft: EntryDraft, digest: Buffer | null): Promise<number> {

@@ -3,6 +3,7 @@ import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import { type FileOps, writeAll } from "../core/files.ts";
 import type { EntryDraft } from "../core/intake-entry.ts";
 import type { Logger } from "../core/log.ts";
+import { troubleOf } from "./disk-trouble.ts";
 import type { IntakeMetrics } from "./intake-metrics.ts";
 import { type LogFile, noteEntry } from "./log-file.ts";
 import { encodeEntryHead, encodeFileHeader, FILE_HEADER_BYTES, fileName, sealEntry } from "./log-format.ts";
@@ -341,22 +342,4 @@ export class PartitionLog {
     this.tail.clear();
     this.deps.changed();
   }
-}
-
-const CAUSES: Record<string, string> = {
-  ENOSPC: "the disk is full",
-  EDQUOT: "the disk quota is used up",
-  EROFS: "the disk is read-only",
-  EACCES: "the folder can't be written",
-  EPERM: "the folder can't be written",
-  EIO: "the disk has an I/O error",
-  EMFILE: "the process has no file descriptors left",
-  ENFILE: "the system has no file descriptors left",
-};
-
-function troubleOf(error: unknown, folder: string): string {
-  const cause = CAUSES[codeOf(error)];
-  return cause === undefined
-    ? `the intake log can't write to ${folder}: ${messageOf(error)}`
-    : `the intake log can't write to ${folder}: ${cause} (${codeOf(error)})`;
 }

@@ -7,7 +7,7 @@ import { jsonTree, render, valueText } from "./json.ts";
 import { fieldRank, LevelFinder } from "./level-finder.ts";
 import type { PipelineCounts } from "./metrics.ts";
 import type { Limits } from "./options.ts";
-import { StreamContexts } from "./stream-context.ts";
+import { StreamContexts } from "./stream-contexts.ts";
 import type { StreamTable } from "./streams.ts";
 
 /** A compiled pipeline: what it does to each record. */

@@ -104,7 +104,7 @@ export class BestEntries {
     detail: string,
     line: Uint8Array | null,
   ): void {
-    const kept: Kept = { sec, nsec, block, row, group, detail, line: line === null ? NO_BYTES : new Uint8Array(line) };
+    const kept: Kept = { sec, nsec, block, row, group, detail, line: line === null ? NO_BYTES : Buffer.from(line) };
     this.bytes += kept.line.length;
     if (this.heap.length < this.limit) {
       this.heap.push(kept);

@@ -16,6 +16,12 @@ export interface JudgedLine {
   readonly line: Uint8Array;
 }
 
+type Metadata = ReturnType<BlockView["metadata"]>;
+type LabelTexts = Pick<JudgedLine, "group" | "detail">;
+
+/** Sets of metadata whose texts are remembered: lines with ids have one each, which is of no use to the next. */
+const TEXTS_MAX = 256;
+
 /** Runs a log query on rows of blocks. One for each scan: it is no use to two at a time. */
 export class LineQuery {
   /** The search for literals that every line of the result has; null where there is none. */
@@ -28,12 +34,19 @@ export class LineQuery {
   private lineStarts: Uint32Array = new Uint32Array(0);
   private lastLabels: Labels | null = null;
   private lastGroup = "";
+  /** Whether the labels that come out are those that the block has. */
+  private readonly keepsLabels: boolean;
+  /** Texts of labels by the metadata that they were made from, for one block. */
+  private readonly texts = new Map<string, LabelTexts>();
+  private pairsRow = -1;
+  private pairs: Metadata = [];
 
   /** `query` is LogQL, or "" for every line. Throws QueryError. */
   constructor(query: string, categorize: boolean) {
     this.compiled = query === "" ? null : compileLogText(query);
     this.entry = this.compiled?.entry ?? new Entry();
     this.categorize = categorize;
+    this.keepsLabels = this.compiled === null || !this.compiled.needsLabels;
     const literals = this.compiled?.prefilter?.requiredLiterals ?? [];
     const search = new LiteralSearch(literals);
     this.search = search.isUseful ? search : null;
@@ -48,14 +61,45 @@ export class LineQuery {
     if (view !== this.view) this.open(view);
     entry.openLine(this.lineStarts[row], this.lineStarts[row + 1] - 1, row);
     if (compiled !== null && !compiled.process(searched)) return null;
-    if (!this.categorize) return { group: this.groupOf(entry.labels()), detail: "", line: entry.line };
-    const { stream, structuredMetadata, parsed } = entry.labelClasses();
-    return { group: this.groupOf(stream), detail: detailOf(structuredMetadata, parsed), line: entry.line };
+    const { group, detail } = this.keepsLabels && entry.error === "" ? this.knownTexts(row) : this.makeTexts();
+    return { group, detail, line: entry.line };
+  }
+
+  /** The row's metadata, read once however often it is asked for. Where the entry gets it from. */
+  metadata(row: number): Metadata {
+    if (row !== this.pairsRow) {
+      this.pairs = this.view?.metadata(row) ?? [];
+      this.pairsRow = row;
+    }
+    return this.pairs;
+  }
+
+  /**
+   * Lines of a block share few sets of metadata (pod, node, level) unless they carry ids, and to look for a set's text costs
+   * a tenth of making it. Node 20, 1000 lines: 12 ms instead of 35.
+   */
+  private knownTexts(row: number): LabelTexts {
+    let key = "";
+    for (const [name, value] of this.metadata(row)) key += `${name}\0${value}\0`;
+    let texts = this.texts.get(key);
+    if (texts === undefined) {
+      texts = this.makeTexts();
+      if (this.texts.size >= TEXTS_MAX) this.texts.clear();
+      this.texts.set(key, texts);
+    }
+    return texts;
+  }
+
+  private makeTexts(): LabelTexts {
+    if (!this.categorize) return { group: this.groupOf(this.entry.labels()), detail: "" };
+    const { stream, structuredMetadata, parsed } = this.entry.labelClasses();
+    return { group: this.groupOf(stream), detail: detailOf(structuredMetadata, parsed) };
   }
 
   /** Forgets the block that was looked at last, whose bytes may be used for another. */
   close(): void {
     this.view = null;
+    this.pairsRow = -1;
     this.entry.openBlock(Buffer.alloc(0), {}, NO_METADATA_SOURCE);
   }
 
@@ -63,7 +107,9 @@ export class LineQuery {
     this.view = view;
     this.text = view.text;
     this.lineStarts = view.lineStarts;
-    this.entry.openBlock(this.text, view.labels, view);
+    this.pairsRow = -1;
+    this.texts.clear();
+    this.entry.openBlock(this.text, view.labels, this);
   }
 
   /** Most lines of a block have the very same stream labels: one text for them all. */

@@ -2,6 +2,7 @@ import { messageOf, WeirError } from "../core/errors.ts";
 import { joinNs } from "../core/time.ts";
 import { MergedEntries } from "./merge.ts";
 import type { BlockPlan, PlannedBlock } from "./plan.ts";
+import { RowBound } from "./row-bound.ts";
 import { BlockScanner } from "./scan.ts";
 import {
   addStats,
@@ -94,12 +95,15 @@ export class LogPass {
   private async scan(plan: BlockPlan): Promise<void> {
     const { signal, stats } = this.deps;
     const growth = new BatchGrowth(this.job.mode === "times");
+    // Only where every line is wanted do blocks say what they will bring.
+    const bound = this.job.mode === "times" ? new RowBound(this.job) : null;
     let batch: PlannedBlock[] = [];
     for (;;) {
       const block = await plan.next();
       if (this.failure !== null || signal.aborted) return;
       // Blocks come best first, so the first that can't help is the end.
-      if (block === null || !this.canHelp(block)) break;
+      if (block === null || !this.canHelp(block) || bound?.canHelp(block) === false) break;
+      bound?.add(block);
       stats.plannedBlocks++;
       if (block.open !== null) {
         await this.scanOpen(block);

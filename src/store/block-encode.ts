@@ -22,6 +22,7 @@ import {
   SECTION_TIMES,
   TEXT_AT,
 } from "./block-format.ts";
+import { ByteCopier } from "./byte-copier.ts";
 import { encodeIds } from "./id-column.ts";
 import { FILTERED_SLOTS, IdFilterBuilder, type IdPresence } from "./id-filter.ts";
 import { beginMember, emptyMembers, MEMBER_DATA_MAX, MEMBER_HEADER_BYTES, sealMember } from "./member.ts";
@@ -50,6 +51,7 @@ const SCRATCH_SLACK = 4096;
 let scratch = Buffer.allocUnsafeSlow(MEMBER_DATA_MAX + SCRATCH_SLACK);
 let identity = new Uint32Array(0);
 const filterBuilder = new IdFilterBuilder();
+const copier = new ByteCopier();
 
 /** What a stream takes in each of its blocks' headers. */
 export function encodeStream({ tenant, canonical }: StreamHandle): Buffer {
@@ -222,10 +224,18 @@ function littleEndian(word: number): number {
   return ((word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0;
 }
 
-function reordered(block: OpenBlock, order: Uint32Array): Buffer {
-  const out = Buffer.allocUnsafeSlow(block.textBytes);
+function reordered({ text, textBytes, starts, rows }: OpenBlock, order: Uint32Array): Buffer {
+  const out = Buffer.allocUnsafeSlow(textBytes);
+  const view = new DataView(out.buffer);
   let at = 0;
-  for (const row of order) at += block.text.copy(out, at, block.starts[row], block.starts[row + 1]);
+  for (let i = 0; i < rows; ) {
+    // Lines that agents sent in order stay together, and are copied together.
+    const first = order[i];
+    let after = first + 1;
+    while (++i < rows && order[i] === after) after++;
+    copier.copy(text, starts[first], starts[after], out, view, at);
+    at += starts[after] - starts[first];
+  }
   return out;
 }
 

@@ -2,10 +2,11 @@ import { createHash, randomBytes } from "node:crypto";
 import { codeOf, WeirError } from "../core/errors.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import { type CatalogEntry, encodeEntry, entryKey } from "./catalog-entry.ts";
+import type { IntakeRange } from "./footer.ts";
 import { describeSegment } from "./reader.ts";
 import { type RetryDeps, retry } from "./retry.ts";
 import type { CompressedBlock } from "./sealed-block.ts";
-import { buildSegment, type IntakeRange } from "./segment.ts";
+import { buildSegment } from "./segment.ts";
 import type { SegmentInfo } from "./view.ts";
 
 export const SEGMENTS_PREFIX = "segments/";

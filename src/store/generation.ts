@@ -1,6 +1,6 @@
+import type { IntakeRange } from "./footer.ts";
 import type { OpenBlock } from "./open-block.ts";
 import { type CompressedBlock, type OpenStream, SealedBlock } from "./sealed-block.ts";
-import type { IntakeRange } from "./segment.ts";
 import type { SegmentInfo } from "./view.ts";
 
 /** The lines between two flushes: what becomes one catalog entry. */

@@ -80,6 +80,7 @@ export function encodeIds(
   out[at++] = flags;
   let inLine = 0;
   const kinds = kindsOf(flags);
+  const [absent, inLineKind, raw] = [ABSENT, IN_LINE, RAW].map((kind) => kinds.indexOf(kind));
   for (let i = 0; i < rows; i++) {
     const row = order === null ? i : order[i];
     const offset = ids.at[row];
@@ -87,7 +88,7 @@ export function encodeIds(
       const length = starts[row + 1] - starts[row] - 1;
       offsetScratch[inLine++] = (fromEnd ? length - offset : offset) - least;
     }
-    kindScratch[i] = kinds.indexOf(offset >= 0 ? IN_LINE : offset === ID_ABSENT ? ABSENT : RAW);
+    kindScratch[i] = offset >= 0 ? inLineKind : offset === ID_ABSENT ? absent : raw;
   }
   at = pack(kindScratch, rows, bitsFor(kinds.length - 1), out, at);
   if ((flags & SOME_IN_LINE) !== 0) {

@@ -8,9 +8,12 @@ import { OpenColumn } from "./open-column.ts";
 import { SPARSE_ROW_BYTES } from "./text-column.ts";
 import { SHORT_DELTA_BYTES, SHORT_DELTA_SEC, TIME_BYTES_MAX } from "./times.ts";
 
-/** Text of a block's first buffer: a stream that says little costs little. It doubles from there. */
+/** Text of a block's first buffer: a stream that says little costs little. */
 const FIRST_TEXT_BYTES = 4096;
 const FIRST_ROWS = 16;
+/** Four steps from the first buffer to a full one. Rows double once there are many: nobody knows how many there will be. */
+const GROWTH = 4;
+const FEW_ROWS = 256;
 /** Bytes of a line's length as a varint: below 2^21 in any block with more than one row. */
 const LENGTH_BYTES = 3;
 const CODE_BYTES = 3;
@@ -221,8 +224,8 @@ export class OpenBlock {
 
   private growText(needed: number): void {
     const { textMax } = this.pool;
-    let size = Math.max(FIRST_TEXT_BYTES, this.text.length * 2);
-    while (size < needed) size *= 2;
+    let size = Math.max(FIRST_TEXT_BYTES, this.text.length * GROWTH);
+    while (size < needed) size *= GROWTH;
     const text =
       needed > textMax
         ? Buffer.allocUnsafeSlow(needed)
@@ -236,11 +239,12 @@ export class OpenBlock {
   }
 
   private growRows(): void {
-    const capacity = this.capacity * 2;
+    const capacity = this.capacity * (this.capacity < FEW_ROWS ? GROWTH : 2);
+    const added = capacity - this.capacity;
     this.sec = copyOf(new Float64Array(capacity), this.sec);
     this.nsec = copyOf(new Uint32Array(capacity), this.nsec);
     this.starts = copyOf(new Uint32Array(capacity + 1), this.starts);
-    this.memoryBytes += this.capacity * 16;
+    this.memoryBytes += added * 16;
     for (let slot = 0; slot < ID_SLOTS; slot++) {
       const ids = this.ids[slot];
       if (ids === null) continue;
@@ -249,11 +253,11 @@ export class OpenBlock {
         at: copyOf(new Int32Array(capacity), ids.at),
         words: copyOf(new Uint32Array((capacity * ID_BYTES[slot]) / 4), ids.words),
       };
-      this.memoryBytes += this.capacity * (4 + ID_BYTES[slot]);
+      this.memoryBytes += added * (4 + ID_BYTES[slot]);
     }
     if (this.sharedCodes !== null) {
       this.sharedCodes = copyOf(new Uint32Array(capacity), this.sharedCodes);
-      this.memoryBytes += this.capacity * 4;
+      this.memoryBytes += added * 4;
     }
     this.capacity = capacity;
   }

@@ -3,7 +3,8 @@ import { joinNs } from "../core/time.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import { parseBlock, type StoredBlock } from "./block-view.ts";
 import { corrupt } from "./errors.ts";
-import { type Footer, parseFooter, parseIndex, type StoredIndex } from "./segment.ts";
+import { type Footer, parseFooter } from "./footer.ts";
+import { parseIndex, type StoredIndex } from "./segment.ts";
 import type { BlockInfo, SegmentInfo } from "./view.ts";
 
 /** One read of a segment's end gets footer and, for nearly all segments, the whole index. */

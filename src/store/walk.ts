@@ -2,8 +2,8 @@ import { type FileHandle, open } from "node:fs/promises";
 import type { WeirError } from "../core/errors.ts";
 import { parseBlock, type StoredBlock } from "./block-view.ts";
 import { corrupt, type Place } from "./errors.ts";
+import { type Footer, parseFooter } from "./footer.ts";
 import { type Member, readMember } from "./member.ts";
-import { type Footer, parseFooter } from "./segment.ts";
 
 /** Bytes that a member's header takes at most. */
 const HEADER_BYTES_MAX = 12 + 65_535;

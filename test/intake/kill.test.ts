@@ -27,7 +27,9 @@ const CHILD = `
 `;
 
 describe.skipIf(!isBuilt)("kill -9 (needs npm run build)", () => {
-  test("in 20 rounds, every entry that was answered is there, with its offset, once and in order", { timeout: 120_000 }, async () => {
+  test("in 20 rounds, every entry that was answered is there, with its offset, once and in order", {
+    timeout: 120_000,
+  }, async () => {
     const seed = seedOf("SEED");
     const random = seeded(seed);
     const dir = await newFolder();

@@ -402,22 +402,14 @@ describe("files", () => {
 
   test("the size limit frees itself though all entries are in the file that is being written", async () => {
     const dir = await newFolder();
-    const log = await openLog({ dir, options: { ...options, size_max_bytes: 1 << 20 } });
-    const large = "y".repeat(240_000);
-    let stored = 0;
-    while (log.status().ready) {
-      await log.append(0, draft(large)).then(
-        () => stored++,
-        () => undefined,
-      );
-    }
-    await log.append(0, draft("small")).then(
-      () => stored++,
-      () => undefined,
-    );
-    await log.commit(0, stored);
-    expect(log.status().ready).toBe(true);
-    for (let i = 0; i < 4; i++) await log.append(0, draft(large));
+    const log = await openLog({ dir, options: { ...NO_TAIL, size_max_bytes: 1 << 20 } });
+    await log.append(0, draft("y".repeat(200_000)));
+    expect(logFiles(dir)).toHaveLength(1);
+    const large = draft("z".repeat(900_000));
+    await expect(log.append(0, large)).rejects.toMatchObject({ code: "intake_full" });
+    await log.commit(0, 1);
+    expect(log.status()).toMatchObject({ ready: true, bytes: 0 });
+    expect(await log.append(0, large)).toEqual({ offset: 1 });
     await log.close();
   });
 });

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
-import { FluentClient } from "@fluent-org/logger";
+import { FluentClient, FluentSocketEvent } from "@fluent-org/logger";
 import fluentLogger from "fluent-logger";
 import { afterEach, describe, expect, test } from "vitest";
 import { eventsOf } from "../forward/events.ts";
@@ -38,7 +38,8 @@ async function expectAll(receiver: Receiver, tag: string, acked: boolean): Promi
   for (const { time_ns } of got) {
     expect(Math.abs(Number(BigInt(time_ns) / 1_000_000n) - Date.now())).toBeLessThan(60_000);
   }
-  expect(receiver.recorder.stored.every(({ dedupeKey }) => (dedupeKey !== undefined) === acked)).toBe(true);
+  // Some send chunk ids also when nobody waits for the ack.
+  if (acked) expect(receiver.recorder.stored.every(({ dedupeKey }) => dedupeKey !== undefined)).toBe(true);
   expect(receiver.lines.warnings).toEqual([]);
 }
 
@@ -71,11 +72,11 @@ describe("@fluent-org/logger", () => {
   test("a wrong key does not get in", async () => {
     const receiver = await startReceiver(KEY);
     const client = new FluentClient("live", {
-      socket: { host: "127.0.0.1", port: receiver.port, timeout: 1000, disableReconnect: true },
+      socket: { host: "127.0.0.1", port: receiver.port, disableReconnect: true },
       security: { clientHostname: "agent.example", sharedKey: "wrong", username: "agent", password: "secret" },
-      onSocketError: () => undefined,
     });
-    client.emit("node", { message: "x", n: 0 }).catch(() => undefined); // It has nowhere to go.
+    client.socketOn(FluentSocketEvent.ERROR, () => undefined); // It hears of the refusal, which the receiver has logged by then.
+    client.connect().catch(() => undefined);
     await eventually("the refusal", () => receiver.lines.warnings.length > 0);
     expect(receiver.lines.warnings[0].fields.reason).toBe("handshake");
     expect(receiver.recorder.calls).toBe(0);
@@ -97,7 +98,6 @@ describe("fluent-logger", () => {
       port: receiver.port,
       eventMode,
       timeout: 10,
-      milliseconds: true,
       flushInterval: 20,
       requireAckResponse: ack,
       ackResponseTimeout: 10_000,
@@ -116,7 +116,7 @@ describe("fluent-logger", () => {
     );
     await Promise.all(sent);
     await expectAll(receiver, "live.node", ack);
-    await new Promise<void>((resolve) => sender.end("node", { message: "the end", n: COUNT }, resolve));
+    await new Promise<void>((resolve) => sender.end("node", { message: "the end", n: COUNT }, () => resolve()));
   });
 });
 
@@ -131,14 +131,19 @@ interface Outside {
 const OUTSIDE: readonly Outside[] = [
   { client: "python", variable: "WEIR_TEST_PYTHON_CLIENT", acked: false, options: {} },
   { client: "python-nanoseconds", variable: "WEIR_TEST_PYTHON_CLIENT", acked: false, options: {} },
-  { client: "fluent-logger-golang", variable: "WEIR_TEST_GO_CLIENT", acked: true, options: {} },
+  { client: "fluent-logger-golang", variable: "WEIR_TEST_GO_LOGGER", acked: true, options: {} },
   { client: "fluent-forward-go", variable: "WEIR_TEST_GO_CLIENT", acked: true, options: {} },
-  { client: "fluent-forward-go-key", variable: "WEIR_TEST_GO_CLIENT", acked: true, options: KEY },
+  {
+    client: "fluent-forward-go-key",
+    variable: "WEIR_TEST_GO_CLIENT",
+    acked: true,
+    options: { shared_key: "live key" },
+  },
   { client: "fluency", variable: "WEIR_TEST_JAVA_CLIENT", acked: true, options: {} },
 ];
 
 describe("in other languages", () => {
-  test.each(OUTSIDE)("$client", { timeout: 60_000 }, async ({ client, variable, acked, options }, context) => {
+  test.for(OUTSIDE)("$client", { timeout: 60_000 }, async ({ client, variable, acked, options }, context) => {
     const command = process.env[variable];
     if (command === undefined || command === "") {
       context.skip(`${variable} is not set: see test/live/clients/prepare.sh`);

@@ -772,7 +772,9 @@ describe("routing", () => {
 
   test("a slice of long records ends early, so that others get their turn", () => {
     const { pipelines, sink } = setUp();
-    const run = pipelines.begin(entryOf(packed(Array.from({ length: 10 }, () => eventBytes({ log: "x".repeat(200_000) })))));
+    const run = pipelines.begin(
+      entryOf(packed(Array.from({ length: 10 }, () => eventBytes({ log: "x".repeat(200_000) })))),
+    );
     const counts: number[] = [];
     while (run.step(1000)) counts.push(sink.got.length);
     expect(counts).toEqual([3, 6, 9]);

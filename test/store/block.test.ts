@@ -81,7 +81,7 @@ describe("block", () => {
     },
     {
       name: "an id that is said to stand beyond the line's end",
-      lines: [testLine("short", { ids: [{ id: Buffer.alloc(16, 7), at: -1 }, null, null, null] })],
+      lines: [testLine("short", { ids: [{ id: Buffer.alloc(16, 7), at: 100 }, null, null, null] })],
     },
     {
       name: "500 names, each in one line",

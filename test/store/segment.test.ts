@@ -5,7 +5,7 @@ import path from "node:path";
 import zlib from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { MemoryStore } from "../../src/objects/memory.ts";
-import { FOOTER_BYTES } from "../../src/store/segment.ts";
+import { FOOTER_BYTES } from "../../src/store/footer.ts";
 import { walkSegment, walkSegmentFile } from "../../src/store/walk.ts";
 import { drawHabit, drawLine, Prng } from "./random-lines.ts";
 import { inOrder, type Row, rowOf, rowsOf, type TestLine, TestStore, testLine } from "./support.ts";

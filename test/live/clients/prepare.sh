@@ -34,7 +34,10 @@ python_client() {
 }
 
 go_client() {
-  (cd "$here/go" && go build -o "$folder/go-client" .) && found WEIR_TEST_GO_CLIENT "$folder/go-client"
+  # Two programs: both libraries want to be the one that knows the extension type of event times.
+  mkdir -p "$folder/go" && (cd "$here/go" && go build -o "$folder/go/" ./logger-golang ./forward-go) &&
+    found WEIR_TEST_GO_LOGGER "$folder/go/logger-golang" &&
+    found WEIR_TEST_GO_CLIENT "$folder/go/forward-go"
 }
 
 java_client() {
