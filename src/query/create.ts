@@ -10,6 +10,7 @@ import type { SegmentReader } from "../store/reader.ts";
 import type { SegmentInfo, StoreSnapshot } from "../store/view.ts";
 import { Admission } from "./admission.ts";
 import { compileLog, compileLogText, compileSelector } from "./compile.ts";
+import { Deadline } from "./deadline.ts";
 import type {
   Engine,
   LogRequest,
@@ -212,7 +213,8 @@ class LocalEngine implements Engine {
       tenant = DEFAULT_TENANT,
     } = request;
     const live = new LiveTail({ tenant, query, categorize, queueBytes: this.options.tail_queue_bytes });
-    const end = AbortSignal.any([signal, AbortSignal.timeout(parseDurationMs(this.options.tail_max_duration))]);
+    const deadline = new Deadline(parseDurationMs(this.options.tail_max_duration), signal);
+    const end = deadline.signal;
     // In one tick: what is in the snapshot is history, and all that comes after it goes through the tap.
     const snapshot = this.deps.snapshot(this.acceptOf(tenant, [query]));
     this.deps.taps.add(live.tap);
@@ -235,6 +237,7 @@ class LocalEngine implements Engine {
     } catch (error) {
       if (!end.aborted) throw error;
     } finally {
+      deadline.end();
       this.deps.taps.delete(live.tap);
     }
   }
@@ -256,37 +259,27 @@ class LocalEngine implements Engine {
     work: (run: Run) => Promise<T>,
     accept: StreamFilter,
   ): Promise<T> {
-    const timeout = AbortSignal.timeout(parseDurationMs(this.options.query_timeout));
-    const either = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+    const deadline = new Deadline(parseDurationMs(this.options.query_timeout), signal);
     const started = performance.now();
     let outcome = "failed";
     try {
-      const running = this.admission.run(either, async () => {
+      const running = this.admission.run(deadline.signal, async () => {
         const stats = new QueryStats();
         stats.queueMs = performance.now() - started;
-        const answer = await work({ snapshot: this.deps.snapshot(accept), stats, warnings: [], signal: either });
+        const snapshot = this.deps.snapshot(accept);
+        const answer = await work({ snapshot, stats, warnings: [], signal: deadline.signal });
         stats.execMs = performance.now() - started - stats.queueMs;
         return answer;
       });
-      // Not left to the work alone: what it waits for (a far store) may not come back in time.
-      const result = await Promise.race([running, aborted(either)]);
+      const result = await deadline.race(running);
       outcome = "answered";
       return result;
     } catch (error) {
-      if (signal?.aborted === true) {
-        outcome = "cancelled";
-        throw new WeirError("query_cancelled", "the request was cancelled by the client", { cause: error });
-      }
-      if (timeout.aborted) {
-        outcome = "timeout";
-        throw new WeirError(
-          "query_timeout",
-          "request timed out, decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed",
-          { cause: error },
-        );
-      }
-      throw error;
+      if (!deadline.signal.aborted) throw error;
+      outcome = deadline.isLate ? "timeout" : "cancelled";
+      throw deadline.isLate ? timedOut(error) : cancelled(error);
     } finally {
+      deadline.end();
       this.queries.inc({ kind, outcome });
       this.seconds.observe({ kind }, (performance.now() - started) / 1000);
     }
@@ -384,13 +377,16 @@ function idText({ low8, exact16 }: TraceIdCandidate): string {
   return exact16?.toString("hex") ?? low8.toString("hex").padStart(32, "0");
 }
 
-/** Rejects when `signal` is aborted. */
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    const fail = () => reject(new WeirError("query_aborted", "the query was aborted"));
-    if (signal.aborted) fail();
-    else signal.addEventListener("abort", fail, { once: true });
-  });
+function cancelled(cause: unknown): WeirError {
+  return new WeirError("query_cancelled", "the request was cancelled by the client", { cause });
+}
+
+function timedOut(cause: unknown): WeirError {
+  return new WeirError(
+    "query_timeout",
+    "request timed out, decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed",
+    { cause },
+  );
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

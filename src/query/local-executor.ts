@@ -1,6 +1,13 @@
 import type { SegmentReader } from "../store/reader.ts";
 import { BatchScan } from "./batch-scan.ts";
-import type { BatchBlock, BatchResult, ScanExecutor, ScanJob } from "./scan-job.ts";
+import {
+  type BatchBlock,
+  type BatchResult,
+  emptyStats,
+  ScanControl,
+  type ScanExecutor,
+  type ScanJob,
+} from "./scan-job.ts";
 import { Slices } from "./slices.ts";
 
 /** Scans in this thread, block after block with turns for others between: for `threads: 0` and for stores in memory. */
@@ -29,7 +36,9 @@ export class LocalExecutor implements ScanExecutor {
     await this.work;
   }
 
-  private scan(job: ScanJob, blocks: readonly BatchBlock[]): Promise<BatchResult> {
+  private async scan(job: ScanJob, blocks: readonly BatchBlock[]): Promise<BatchResult> {
+    // A batch that waited behind the end of its query.
+    if (new ScanControl(job.control, job.backward).stopped) return { entries: null, stats: emptyStats(), lost: [] };
     let scan = this.scans.get(job.id);
     if (scan === undefined) {
       scan = new BatchScan(job, (block) => this.reader.readBlock(block, block));

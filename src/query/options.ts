@@ -31,7 +31,9 @@ export const queryOptions = z.strictObject({
     .describe("Longest time range of a query, 0s for none. Loki's: 30 days and an hour, so that a month always fits."),
   query_timeout: durationText
     .default("1m")
-    .describe("How long a query may run. A minute, as in Loki: longer than anybody watches a spinner."),
+    .describe(
+      "How long a query may run, 0s for no limit. A minute, as in Loki: longer than anybody watches a spinner.",
+    ),
   max_query_bytes_read: z
     .int()
     .min(0)
