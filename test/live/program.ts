@@ -76,8 +76,18 @@ export class Program {
 
 const PAGE_SIZE = 5000;
 
+/** An acknowledged line is durable at once, and in queries when the worker has come to it: waits for that. */
+async function whenTaken(http: string): Promise<void> {
+  for (;;) {
+    const text = await (await fetch(`${http}/metrics`)).text();
+    if (/^weir_worker_lag_entries\{[^}]*\} 0$/m.test(text)) return;
+    await sleep(20);
+  }
+}
+
 /** All lines that a log query gives, oldest first, however many: pages by time. */
 export async function pagedLines(http: string, query: string): Promise<string[]> {
+  await whenTaken(http);
   const lines: string[] = [];
   const end = BigInt(Date.now() + 3_600_000) * 1_000_000n;
   let start = BigInt(Date.now() - 20 * 86_400_000) * 1_000_000n;
