@@ -1,5 +1,6 @@
 import type { LogResult, TailEntry } from "../query/engine.ts";
 import type { ResultEntry } from "../query/merge.ts";
+import { Slices } from "../query/slices.ts";
 
 /*
  * Answers as JSON text in pieces. Labels come from the scan as JSON already; lines are escaped here, with U+FFFD for
@@ -8,6 +9,8 @@ import type { ResultEntry } from "../query/merge.ts";
 
 /** Characters that a piece should have before it is given away: one write to a socket. */
 const PIECE_CHARS = 64 * 1024;
+/** Entries between two looks at the clock. */
+const SLICE_ENTRIES = 64;
 
 /** The value of a log line or of anything else: a JSON string. Bytes that are not UTF-8 become U+FFFD. */
 export function lineJson(line: Buffer): string {
@@ -22,18 +25,25 @@ const nsText = (entry: { sec: number; nsec: number }): string =>
 /** The text that Loki sorts a label set by, `{app="a", env="b"}`, near enough from its JSON: same order of names and values. */
 const sortText = (group: string): string => group.replaceAll('":"', '="');
 
-/** The result's entries by their labels: groups sorted by label text, entries in the result's order. */
-export function groupsOf(result: LogResult): [group: string, places: number[]][] {
-  const groups = new Map<string, number[]>();
-  for (let i = 0; i < result.entries.size; i++) {
-    const group = result.entries.groupText(i);
-    const places = groups.get(group);
-    if (places === undefined) groups.set(group, [i]);
-    else places.push(i);
+/** A result's entries by their labels, in the order in which an answer has them. */
+export type Groups = readonly { readonly group: string; readonly places: readonly number[] }[];
+
+/**
+ * Groups sorted by label text, each with the places of its entries, in the result's order. In slices, because thousands of entries
+ * may have as many groups.
+ */
+export async function groupsOf({ entries }: LogResult): Promise<Groups> {
+  const slices = new Slices();
+  const groups = new Map<string, { key: string; group: string; places: number[] }>();
+  for (let i = 0; i < entries.size; i++) {
+    const group = entries.groupText(i);
+    const known = groups.get(group);
+    if (known === undefined) groups.set(group, { key: sortText(group), group, places: [i] });
+    else known.places.push(i);
+    if (i % SLICE_ENTRIES === 0) await slices.turn();
   }
-  const keyed = [...groups].map(([group, places]) => ({ key: sortText(group), group, places }));
-  keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
-  return keyed.map(({ group, places }) => [group, places]);
+  await slices.turn();
+  return [...groups.values()].sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
 }
 
 function valueJson(entry: ResultEntry, categorize: boolean): string {
@@ -49,10 +59,10 @@ const warningsJson = (warnings: readonly string[]): string =>
   warnings.length === 0 ? "" : `"warnings":${JSON.stringify(warnings)},`;
 
 /** `[{"stream":…,"values":[…]},…]`. */
-function* streamsJson(result: LogResult): Generator<string> {
+function* streamsJson(result: LogResult, groups: Groups): Generator<string> {
   yield "[";
   let first = true;
-  for (const [group, places] of groupsOf(result)) {
+  for (const { group, places } of groups) {
     yield `${first ? "" : ","}{"stream":${group},"values":[`;
     first = false;
     for (let i = 0; i < places.length; i++) {
@@ -64,9 +74,9 @@ function* streamsJson(result: LogResult): Generator<string> {
 }
 
 /** A `streams` answer, ending in a newline. */
-export function* streamsAnswer(result: LogResult, flags: readonly string[]): Generator<string> {
+export function* streamsAnswer(result: LogResult, groups: Groups, flags: readonly string[]): Generator<string> {
   yield `{"status":"success",${warningsJson(result.warnings)}"data":{"resultType":"streams",${flagsJson(flags)}"result":`;
-  yield* streamsJson(result);
+  yield* streamsJson(result, groups);
   yield `,"stats":${JSON.stringify(result.stats.toLoki())}}}\n`;
 }
 
@@ -76,10 +86,10 @@ const CATEGORIZED = ["categorize-labels"] as const;
  * A trace: Loki's `streams` form (so that code which reads Loki reads this), and `lines`, the same lines over all
  * streams in the order of their times.
  */
-export function* traceAnswer(result: LogResult, traceId: string): Generator<string> {
+export function* traceAnswer(result: LogResult, groups: Groups, traceId: string): Generator<string> {
   yield `{"status":"success",${warningsJson(result.warnings)}"data":{"trace_id":${JSON.stringify(traceId)},`;
   yield `"resultType":"streams",${flagsJson(CATEGORIZED)}"result":`;
-  yield* streamsJson(result);
+  yield* streamsJson(result, groups);
   yield ',"lines":[';
   for (let i = 0; i < result.entries.size; i++) yield (i === 0 ? "" : ",") + traceLineJson(result.entries.entry(i));
   yield `],"stats":${JSON.stringify(result.stats.toLoki())}}}\n`;

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { WeirError } from "../core/errors.ts";
 import type { Engine, StreamsRequest } from "../query/engine.ts";
 import { BadRequest } from "./errors.ts";
-import { streamsAnswer } from "./json.ts";
+import { groupsOf, streamsAnswer } from "./json.ts";
 import {
   checkLength,
   checkLimit,
@@ -88,7 +88,8 @@ async function range(deps: QueryRoutesDeps, request: FastifyRequest, reply: Fast
     categorize: flags.includes(CATEGORIZE),
     signal: abortOnLeave(reply),
   });
-  return sendPieces(reply, { texts: streamsAnswer(result, flags), holds: result.entries.bytes }, budget, stallMs);
+  const texts = streamsAnswer(result, await groupsOf(result), flags);
+  return sendPieces(reply, { texts, holds: result.entries.bytes }, budget, stallMs);
 }
 
 async function instant(deps: QueryRoutesDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {

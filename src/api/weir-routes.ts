@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { Metrics } from "../core/metrics.ts";
 import { BadRequest } from "./errors.ts";
-import { traceAnswer, traceLines } from "./json.ts";
+import { groupsOf, traceAnswer, traceLines } from "./json.ts";
 import type { QueryRoutesDeps } from "./loki-routes.ts";
 import { checkLimit, limitParam, parseTime } from "./params.ts";
 import { sendJson, sendPieces, sendText } from "./reply.ts";
@@ -30,7 +30,7 @@ export function addTraceRoute(app: FastifyInstance, { engine, budget, stallMs }:
       const plain = request.headers.accept?.includes(NDJSON) === true;
       const answer = plain
         ? { texts: traceLines(result), holds: result.entries.bytes, type: NDJSON }
-        : { texts: traceAnswer(result, result.traceId), holds: result.entries.bytes };
+        : { texts: traceAnswer(result, await groupsOf(result), result.traceId), holds: result.entries.bytes };
       return sendPieces(reply, answer, budget, stallMs);
     },
   });

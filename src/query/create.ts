@@ -1,16 +1,16 @@
 import os from "node:os";
 import { messageOf, WeirError } from "../core/errors.ts";
 import { DEFAULT_TENANT, type Labels } from "../core/labels.ts";
-import { type Line, type StreamHandle, TRACE_ID } from "../core/line.ts";
+import type { Line, StreamHandle } from "../core/line.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { parseDurationMs } from "../core/time.ts";
-import { parseTraceIdQuery, type TraceIdCandidate } from "../core/trace-id.ts";
+import { parseTraceIdQuery } from "../core/trace-id.ts";
 import type { SegmentReader } from "../store/reader.ts";
 import type { SegmentInfo, StoreSnapshot } from "../store/view.ts";
 import { Admission } from "./admission.ts";
 import { compileLog, compileLogText, compileSelector } from "./compile.ts";
-import { Deadline } from "./deadline.ts";
+import { Deadline, pause } from "./deadline.ts";
 import type {
   Engine,
   LogRequest,
@@ -30,12 +30,13 @@ import { BlockPlan } from "./plan.ts";
 import { ScanPool, workerUrl } from "./pool.ts";
 import { fetchRows } from "./row-pass.ts";
 import { evaluateScalar } from "./scalar.ts";
-import { ScanControl, type ScanExecutor, type ScanJob, type WantedId } from "./scan-job.ts";
+import { ScanControl, type ScanExecutor, type ScanJob } from "./scan-job.ts";
 import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
 import { isLog } from "./syntax/ast.ts";
 import { parseLogQuery, parseQuery, parseSelector } from "./syntax/parse.ts";
 import { validateForApi } from "./syntax/validate.ts";
+import { idText, wantedId } from "./trace-ids.ts";
 
 /** All times that a line can have, in nanoseconds. */
 const TIME_MIN = -(2n ** 63n);
@@ -277,7 +278,7 @@ class LocalEngine implements Engine {
     } catch (error) {
       if (!deadline.signal.aborted) throw error;
       outcome = deadline.isLate ? "timeout" : "cancelled";
-      throw deadline.isLate ? timedOut(error) : cancelled(error);
+      throw deadline.error(error);
     } finally {
       deadline.end();
       this.queries.inc({ kind, outcome });
@@ -361,42 +362,4 @@ class LocalEngine implements Engine {
     const { max_query_bytes_read: maxBytesRead, max_result_bytes: maxResultBytes } = this.options;
     return { executor: this.executor, plan, stats, maxBytesRead, maxResultBytes, signal };
   }
-}
-
-/** A stored id of 64 bits fits one of 128 whose low half it is, since its writer knew no more. */
-function wantedId({ low8, exact16 }: TraceIdCandidate): WantedId {
-  if (exact16 === undefined) return { slot: TRACE_ID, low8: new Uint8Array(low8), texts: null };
-  return {
-    slot: TRACE_ID,
-    low8: new Uint8Array(low8),
-    texts: [exact16.toString("hex"), low8.toString("hex").padStart(32, "0")],
-  };
-}
-
-function idText({ low8, exact16 }: TraceIdCandidate): string {
-  return exact16?.toString("hex") ?? low8.toString("hex").padStart(32, "0");
-}
-
-function cancelled(cause: unknown): WeirError {
-  return new WeirError("query_cancelled", "the request was cancelled by the client", { cause });
-}
-
-function timedOut(cause: unknown): WeirError {
-  return new WeirError(
-    "query_timeout",
-    "request timed out, decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed",
-    { cause },
-  );
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

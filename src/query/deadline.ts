@@ -53,8 +53,31 @@ export class Deadline {
     }
   }
 
+  /** What to say of a query that `signal` has ended. */
+  error(cause: unknown): WeirError {
+    if (!this.late) return new WeirError("query_cancelled", "the request was cancelled by the client", { cause });
+    return new WeirError(
+      "query_timeout",
+      "request timed out, decrease the duration of the request or add more label matchers (prefer exact match over regex match) to reduce the amount of data processed",
+      { cause },
+    );
+  }
+
   end(): void {
     clearTimeout(this.timer);
     this.client?.removeEventListener("abort", this.onLeave);
   }
+}
+
+/** Waits `ms`, or until `signal` is aborted. */
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(done, ms);
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+    signal.addEventListener("abort", done, { once: true });
+  });
 }

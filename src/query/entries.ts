@@ -43,12 +43,11 @@ export function sizeOf(packed: PackedEntries): number {
   return packed.count * 36 + packed.lines.length + packed.texts.length + packed.textEnds.length * 4;
 }
 
-const decoder = new TextDecoder();
-
 /** Text `index` of `packed`. */
 export function textAt(packed: PackedEntries, index: number): string {
   const start = index === 0 ? 0 : packed.textEnds[index - 1];
-  return decoder.decode(packed.texts.subarray(start, packed.textEnds[index]));
+  const { buffer, byteOffset, length } = packed.texts;
+  return Buffer.from(buffer, byteOffset, length).toString("utf8", start, packed.textEnds[index]);
 }
 
 /** The bytes of entry `i`'s line: a view, not a copy. */

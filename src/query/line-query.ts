@@ -75,8 +75,8 @@ export class LineQuery {
   }
 
   /**
-   * Lines of a block share few sets of metadata (pod, node, level) unless they carry ids, and to look for a set's text costs
-   * a tenth of making it. Node 20, 1000 lines: 12 ms instead of 35.
+   * Lines of a block share few sets of metadata (pod, node, level) unless they carry ids, and to look for a set's text
+   * costs a tenth of making it: Node 20, a query for 1000 lines of one stream takes 18 ms of CPU instead of 40.
    */
   private knownTexts(row: number): LabelTexts {
     let key = "";

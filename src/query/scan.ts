@@ -43,9 +43,12 @@ export class BlockScanner {
     return this.control.wantsBlock(timeMinNs, timeMaxNs);
   }
 
-  /** Looks at all of a block, or at `rows` of it. Throws what reading the block throws; entries found before stay. */
-  scanBlock(view: BlockView, order: number, rows: Uint32Array | null): void {
-    this.countBlock(view);
+  /**
+   * Looks at all of a block, or at `rows` of it; not `isFirst` when others of its rows have been looked at. Throws what
+   * reading the block throws; entries found before stay.
+   */
+  scanBlock(view: BlockView, order: number, rows: Uint32Array | null, isFirst = true): void {
+    if (isFirst) this.countBlock(view);
     this.count = 0;
     if (rows !== null) this.setCandidates(rows);
     else if (this.job.ids !== null) this.setCandidates(this.rowsWithIds(view));

@@ -1,3 +1,5 @@
+import v8 from "node:v8";
+import vm from "node:vm";
 import { afterEach, describe, expect, test } from "vitest";
 import { ALL_TIMES, entriesOf, makeStore, SECOND, type StoreSetup, T0, type TestStore, textsOf } from "./harness.ts";
 
@@ -137,6 +139,24 @@ describe("what can't be read", () => {
     expect(textsOf(result)).toEqual(["line 2", "line 1"]);
     expect(result.warnings.length).toBe(1);
   });
+});
+
+test("nothing of an answer outlives it, though its time limit has not come", async () => {
+  v8.setFlagsFromString("--expose-gc");
+  const gc = vm.runInNewContext("gc") as () => void;
+  const store = await open();
+  for (let i = 0; i < 100; i++) store.append({ labels: A, ns: T0 + BigInt(i), text: `line ${i}` });
+  const client = new AbortController(); // As of a connection that stays.
+  const answers: WeakRef<object>[] = [];
+  for (let i = 0; i < 20; i++) {
+    answers.push(new WeakRef((await store.engine.queryRange({ ...FILTER, signal: client.signal })).entries));
+  }
+  await expect
+    .poll(() => {
+      gc();
+      return answers.filter((answer) => answer.deref() !== undefined).length;
+    })
+    .toBeLessThanOrEqual(1);
 });
 
 test("a tenant sees nothing of another one's", async () => {

@@ -116,8 +116,15 @@ describe("scans in threads", () => {
     );
   });
 
-  test("hold the main thread for no longer than 20 ms", async () => {
-    const scan = () => threads.engine.queryRange({ ...BASE, query: '{app=~".+"} |= "a" |~ "x[0-9]+zzqy"' });
+  test.each([
+    { name: "a scan of everything", request: { query: '{app=~".+"} |= "a" |~ "x[0-9]+zzqy"' } },
+    { name: "many lines, from open blocks too", request: { limit: 5000 } },
+    {
+      name: "many lines with labels of their own",
+      request: { query: '{app=~".+"} | pattern "<_> <a> n=<n> <b>"', limit: 5000 },
+    },
+  ])("hold the main thread for no longer than 20 ms: $name", async ({ request }) => {
+    const scan = () => threads.engine.queryRange({ query: '{app=~".+"}', ...BASE, ...request });
     await scan(); // Starts the threads.
     const worst: number[] = [];
     // The machine has other work, which delays a round now and then; a scan that holds the thread would delay all.
@@ -127,7 +134,7 @@ describe("scans in threads", () => {
       await scan();
       delay.disable();
       worst.push(delay.max / 1e6);
-      if (worst.at(-1)! < DELAY_MAX_MS) break;
+      if (delay.max / 1e6 < DELAY_MAX_MS) break;
     }
     expect(Math.min(...worst)).toBeLessThan(DELAY_MAX_MS);
   });
