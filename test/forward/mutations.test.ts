@@ -164,6 +164,12 @@ const OPTIONS = {
   rawStrings: true,
   useBigInt64: true,
   mapKeyConverter: (key: unknown) => String(key),
+  // Its own reading of short keys does not check UTF-8: from `metadat`, 0xc1 and the byte behind them it makes `metadata`.
+  keyDecoder: {
+    canBeCached: () => true,
+    decode: (bytes: Uint8Array, at: number, length: number) =>
+      Buffer.from(bytes.subarray(at, at + length)).toString("utf8"),
+  },
 };
 
 /** Reads the events of a message with another library and none of the code under test. */
