@@ -2,7 +2,7 @@ import path from "node:path";
 import type { Command } from "commander";
 import { createLogger } from "../core/log.ts";
 import { Metrics } from "../core/metrics.ts";
-import { WeirProcess } from "../roles/process.ts";
+import type { WeirProcess } from "../roles/process.ts";
 import { loadPipeline } from "./check.ts";
 import { type CliIo, runCommand } from "./io.ts";
 import { addSettings, type Deployment, readSettings } from "./settings.ts";
@@ -28,11 +28,9 @@ async function run(file: string, deployment: Deployment, io: CliIo): Promise<voi
   const metrics = new Metrics();
   metrics.collectProcess();
   const storeUrl = deployment.store ?? path.join(deployment.data, "store");
-  const weir = await WeirProcess.start(
-    config,
-    { dataDir: deployment.data, storeUrl },
-    { metrics, log, version: VERSION },
-  );
+  // Loaded here alone: the other commands need nothing of the server, and start in half the time without it.
+  const { WeirProcess: Server } = await import("../roles/process.ts");
+  const weir = await Server.start(config, { dataDir: deployment.data, storeUrl }, { metrics, log, version: VERSION });
   io.stdout.write(banner(weir, deployment, storeUrl, file));
   await untilSignal(weir, io);
 }

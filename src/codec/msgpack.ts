@@ -87,7 +87,7 @@ export function skip(bytes: Uint8Array, at: number, end: number): number {
  * Bytes of format, length and fixed payload of the formats 0xc0 to 0xdf; for those with a length, of the part before
  * the content. 0 marks the format that does not exist.
  */
-const HEAD_BYTES = Uint8Array.of(
+export const HEAD_BYTES: Uint8Array = Uint8Array.of(
   1,
   0,
   1,

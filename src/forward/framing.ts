@@ -1,5 +1,5 @@
 import { badMessage } from "../codec/forward-error.ts";
-import { itemCount, itemHead, textHead, textLength, u16, u32 } from "../codec/msgpack.ts";
+import { HEAD_BYTES, itemCount, itemHead, textHead, textLength, u16, u32 } from "../codec/msgpack.ts";
 
 /** Elements of the longest message of the protocol, PING. */
 const ELEMENTS_MAX = 6;
@@ -285,12 +285,6 @@ export class Framer {
     return head;
   }
 }
-
-/** As in msgpack.ts: bytes before the content for the formats 0xc0 to 0xdf, 0 for the one that does not exist. */
-const HEAD_BYTES = Uint8Array.of(
-  ...[1, 0, 1, 1, 2, 3, 5, 3, 4, 6, 5, 9, 2, 3, 5, 9], // c0 to cf
-  ...[2, 3, 5, 9, 3, 4, 6, 10, 18, 2, 3, 5, 3, 5, 3, 5], // d0 to df
-);
 
 function copyOf(bytes: Buffer, start: number, end: number): Buffer {
   const copy = Buffer.allocUnsafeSlow(end - start);

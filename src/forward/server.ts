@@ -3,6 +3,7 @@ import { messageOf, WeirError } from "../core/errors.ts";
 import type { EntryDraft } from "../core/intake-entry.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import { endsWithin } from "../core/wait.ts";
 import { Connection, type ConnectionDeps } from "./connection.ts";
 import { Delivery, type Stored } from "./delivery.ts";
 import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
@@ -142,11 +143,11 @@ class Receiver implements ForwardServer, ListenerHost {
     const all = [...this.connections];
     const settled = Promise.all(all.map((connection) => connection.whenSettled()));
     for (const connection of all) connection.end();
-    await within(settled, CLOSE_MS);
+    await endsWithin(settled, CLOSE_MS);
     // What the intake has not taken by now it will not: agents get no ack, and send it again elsewhere or later.
     this.delivery.close();
     // Acks that were written still have to leave, but nobody waits for a peer that doesn't read, or in a TLS handshake.
-    await within(Promise.all(all.map((connection) => connection.whenGone)), LEAVE_MS);
+    await endsWithin(Promise.all(all.map((connection) => connection.whenGone)), LEAVE_MS);
     for (const socket of this.sockets) socket.destroy();
     await Promise.all(closed);
     clearInterval(this.clock);
@@ -222,15 +223,4 @@ class Receiver implements ForwardServer, ListenerHost {
     this.metrics.memory.set(this.memory.used);
     this.metrics.held.set(this.delivery.heldCount);
   }
-}
-
-async function within(work: Promise<unknown>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([
-    work,
-    new Promise((resolve) => {
-      timer = setTimeout(resolve, ms);
-    }),
-  ]);
-  clearTimeout(timer);
 }

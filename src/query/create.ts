@@ -6,11 +6,12 @@ import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { parseDurationMs } from "../core/time.ts";
 import { parseTraceIdQuery } from "../core/trace-id.ts";
+import { sleepFor } from "../core/wait.ts";
 import type { SegmentReader } from "../store/reader.ts";
 import type { SegmentInfo, StoreSnapshot } from "../store/view.ts";
 import { Admission } from "./admission.ts";
 import { compileLog, compileLogText, compileSelector } from "./compile.ts";
-import { Deadline, pause } from "./deadline.ts";
+import { Deadline } from "./deadline.ts";
 import type {
   Engine,
   LogRequest,
@@ -233,7 +234,7 @@ class LocalEngine implements Engine {
       while (!end.aborted) {
         const { entries: fresh, dropped } = live.take(delayMs);
         if (fresh.length > 0 || dropped.length > 0) await onEntries(fresh, dropped);
-        await pause(TAIL_MS, end);
+        await sleepFor(TAIL_MS, end);
       }
     } catch (error) {
       if (!end.aborted) throw error;

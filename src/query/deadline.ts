@@ -68,16 +68,3 @@ export class Deadline {
     this.client?.removeEventListener("abort", this.onLeave);
   }
 }
-
-/** Waits `ms`, or until `signal` is aborted. */
-export async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-    signal.addEventListener("abort", done, { once: true });
-  });
-}

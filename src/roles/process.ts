@@ -11,6 +11,7 @@ import { DEFAULT_TENANT } from "../core/labels.ts";
 import type { LineSink } from "../core/line.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import { endsWithin } from "../core/wait.ts";
 import type { ForwardOptions } from "../forward/options.ts";
 import { type ForwardServer, startForward } from "../forward/server.ts";
 import { openDiskIntake } from "../intake/disk.ts";
@@ -26,6 +27,7 @@ import type { QueryOptions } from "../query/options.ts";
 import { openCatalog } from "../store/catalog.ts";
 import type { StoreOptions } from "../store/options.ts";
 import { SegmentReader } from "../store/reader.ts";
+import { takeSnapshot } from "../store/snapshot.ts";
 import { openStreamWriter, type StreamWriter } from "../store/writer.ts";
 import { Worker } from "./worker.ts";
 
@@ -140,7 +142,7 @@ export class WeirProcess {
     });
     const reader = new SegmentReader(objects, { cacheBytes: sections.store.index_cache_bytes });
     const engine = createEngine(sections.query, {
-      snapshot: (wanted) => ({ segments: catalog.segments(), ...writer.snapshot(wanted) }),
+      snapshot: (wanted) => takeSnapshot(catalog, [writer], wanted),
       taps: writer.taps,
       reader,
       objectsUrl: places.storeUrl,
@@ -197,7 +199,7 @@ export class WeirProcess {
    */
   async stop(drainMs: number = DRAIN_MS): Promise<void> {
     await Promise.all(this.receivers.map((receiver) => receiver.close()));
-    if (!(await within(this.worker.drain(), drainMs))) {
+    if (!(await endsWithin(this.worker.drain(), drainMs))) {
       this.log.warn(
         "stop: the store did not take everything in time; the rest stays in the intake log for the next start",
       );
@@ -209,21 +211,4 @@ export class WeirProcess {
     await this.intake.close();
     await this.objects.close();
   }
-}
-
-/** Whether `work` has ended, well or not, before `ms` have passed. */
-async function within(work: Promise<void>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const ended = await Promise.race([
-    // A worker that fails has said so in the log; stopping goes on.
-    work.then(
-      () => true,
-      () => true,
-    ),
-    new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), ms);
-    }),
-  ]);
-  clearTimeout(timer);
-  return ended;
 }
