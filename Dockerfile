@@ -4,7 +4,7 @@
 FROM node:22-bookworm AS build
 WORKDIR /app
 # Dependencies first: they change less often than the code, so this layer is mostly cached. Install scripts are off
-# because ours builds sources that are not there yet; zlib-sync, which inflates faster than Node's own zlib, is built alone.
+# because ours builds sources that are not there yet; zlib-sync, which WEIR_INFLATE can choose to inflate with, is built alone.
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts && npm rebuild zlib-sync
 COPY tsconfig.json tsconfig.build.json ./

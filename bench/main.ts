@@ -7,8 +7,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { benchCatalog } from "./catalog.ts";
+import { benchCompact } from "./compact.ts";
+import { benchFreshness } from "./freshness.ts";
 import { benchIngest } from "./ingest.ts";
 import { benchQuery } from "./query.ts";
+import { benchSinks } from "./sinks.ts";
 
 const { values } = parseArgs({
   options: {
@@ -24,6 +28,11 @@ try {
   );
   const sent = await benchIngest(data, Number(values.size), Number(values.seed));
   await benchQuery(data, sent);
+  await benchFreshness();
+  await benchCatalog(data, Math.max(1000, Math.min(100_000, Math.round(Number(values.size) / 10_000))));
+  await benchCompact(Number(values.size), Number(values.seed));
+  // As much as a second or so of each.
+  await benchSinks(Math.min(50_000_000, Number(values.size)), Number(values.seed));
 } finally {
   if (values.data === undefined) rmSync(data, { recursive: true, force: true });
 }

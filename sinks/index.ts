@@ -1,5 +1,18 @@
 import type { SinkSpec } from "../src/core/component.ts";
+import type { RecordSinkSpec } from "../src/core/sink.ts";
+import file from "./file.ts";
+import forward from "./forward.ts";
+import http from "./http.ts";
+import loki from "./loki.ts";
+import nothing from "./null.ts";
+import stdout from "./stdout.ts";
 import store from "./store.ts";
 
-/** Every sink by the name of its type, in the order of the reference page. */
-export const sinks = { store } satisfies Record<string, SinkSpec>;
+/** Sinks that get lines as the pipeline makes them, by the name of their type. */
+export const lineSinks = { store } satisfies Record<string, SinkSpec>;
+
+/** Sinks that send records on, each at its own pace, by the name of their type, in the order of the reference page. */
+export const recordSinks = { loki, http, forward, file, stdout, null: nothing } satisfies Record<
+  string,
+  RecordSinkSpec
+>;

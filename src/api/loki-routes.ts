@@ -1,8 +1,10 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { WeirError } from "../core/errors.ts";
-import type { Engine, StreamsRequest } from "../query/engine.ts";
+import type { Engine, MetricRequest, MetricResult, StreamsRequest } from "../query/engine.ts";
+import { detectRoutes } from "./detect-routes.ts";
 import { BadRequest } from "./errors.ts";
+import { indexRoutes } from "./index-routes.ts";
 import { groupsOf, streamsAnswer } from "./json.ts";
+import { alignToStep, instantAnswer, matrixAnswer, metricBytes } from "./metric-json.ts";
 import {
   checkLength,
   checkLimit,
@@ -15,77 +17,90 @@ import {
 } from "./params.ts";
 import { type AnswerBudget, sendJson, sendPieces, sendText } from "./reply.ts";
 import { abortOnLeave, CATEGORIZE, encodingFlags, nowNs, paramsOf } from "./request.ts";
-import { constantMatrix, sampleText, seconds } from "./samples.ts";
+import type { Tenants } from "./tenants.ts";
 
 export interface QueryRoutesDeps {
   readonly engine: Engine;
+  readonly tenants: Tenants;
   readonly budget: AnswerBudget;
   readonly stallMs: number;
 }
 
-type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>;
+export type RouteHandler = (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>;
 
 const LOG_QUERY_AS_INSTANT =
   "log queries are not supported as an instant query type, please change your query to a range query type";
 
-/** The read paths of Loki that need no lines from metric queries. Source: "Loki's HTTP contract", 5 and 6. */
-export function queryRoutes(deps: QueryRoutesDeps): Record<string, Handler> {
-  const { engine } = deps;
-  const label: Handler = async (request, reply) => {
+/** The read paths of Loki. Source: "Loki's HTTP contract", 5 and 6. */
+export function queryRoutes(deps: QueryRoutesDeps): Record<string, RouteHandler> {
+  const { engine, tenants } = deps;
+  const label: RouteHandler = async (request, reply) => {
+    const tenant = tenants.of(request.headers);
     const range = labelsRange(paramsOf(request), nowNs());
-    checkLength(range, engine.options.max_query_length);
-    return sendNames(reply, await engine.labels(streamsRequest(request, reply, range, ["query"])));
+    checkLength(range, engine.limitsOf(tenant).max_query_length);
+    return sendNames(reply, await engine.labels({ ...streamsRequest(request, reply, range, ["query"]), tenant }));
+  };
+  const values: RouteHandler = async (request, reply) => {
+    const tenant = tenants.of(request.headers);
+    const range = labelsRange(paramsOf(request), nowNs());
+    checkLength(range, engine.limitsOf(tenant).max_query_length);
+    const { name } = request.params as { name: string };
+    if (name === "") return sendText(reply, 404, "404 page not found");
+    return sendNames(
+      reply,
+      await engine.labelValues(name, { ...streamsRequest(request, reply, range, ["query"]), tenant }),
+    );
+  };
+  const series: RouteHandler = async (request, reply) => {
+    const tenant = tenants.of(request.headers);
+    const range = timeRange(paramsOf(request), nowNs());
+    if (range.endNs < range.startNs) throw new BadRequest("end timestamp must not be before or equal to start time");
+    checkLength(range, engine.limitsOf(tenant).max_query_length);
+    const wanted = { ...streamsRequest(request, reply, range, ["match", "match[]"]), tenant };
+    // `{}` matches everything and is refused like every selector that does, but by itself it means all series.
+    const all = wanted.selectors.length === 1 && /^\s*\{\s*\}\s*$/.test(wanted.selectors[0]);
+    const data = await engine.series(all ? { ...wanted, selectors: [] } : wanted);
+    return sendJson(reply, { status: "success", data });
   };
   return {
     "/loki/api/v1/query": (request, reply) => instant(deps, request, reply),
     "/loki/api/v1/query_range": (request, reply) => range(deps, request, reply),
     "/loki/api/v1/labels": label,
     "/loki/api/v1/label": label,
-    "/loki/api/v1/label/:name/values": async (request, reply) => {
-      const range = labelsRange(paramsOf(request), nowNs());
-      checkLength(range, engine.options.max_query_length);
-      const { name } = request.params as { name: string };
-      if (name === "") return sendText(reply, 404, "404 page not found");
-      return sendNames(reply, await engine.labelValues(name, streamsRequest(request, reply, range, ["query"])));
-    },
-    "/loki/api/v1/series": async (request, reply) => {
-      const range = timeRange(paramsOf(request), nowNs());
-      if (range.endNs < range.startNs) throw new BadRequest("end timestamp must not be before or equal to start time");
-      checkLength(range, engine.options.max_query_length);
-      const wanted = streamsRequest(request, reply, range, ["match", "match[]"]);
-      // `{}` matches everything and is refused like every selector that does, but by itself it means all series.
-      const all = wanted.selectors.length === 1 && /^\s*\{\s*\}\s*$/.test(wanted.selectors[0]);
-      const data = await engine.series(all ? { ...wanted, selectors: [] } : wanted);
-      return sendJson(reply, { status: "success", data });
-    },
+    "/loki/api/v1/label/:name/values": values,
+    "/loki/api/v1/series": series,
+    // The same under Loki's oldest names.
+    "/api/prom/label": label,
+    "/api/prom/label/:name/values": values,
+    "/api/prom/series": series,
   };
 }
 
 /** Registers each handler for GET and POST. */
 export function addQueryRoutes(app: FastifyInstance, deps: QueryRoutesDeps): void {
-  for (const [url, handler] of Object.entries(queryRoutes(deps))) {
+  for (const [url, handler] of Object.entries({ ...queryRoutes(deps), ...indexRoutes(deps), ...detectRoutes(deps) })) {
     app.route({ method: ["GET", "POST"], url, handler });
   }
 }
 
 async function range(deps: QueryRoutesDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { engine, budget, stallMs } = deps;
+  const { engine, tenants, budget, stallMs } = deps;
+  const tenant = tenants.of(request.headers);
   const params = rangeParams(paramsOf(request), nowNs());
   const kind = engine.kindOf(params.query);
-  checkLength(params, engine.options.max_query_length);
+  checkLength(params, engine.limitsOf(tenant).max_query_length);
   if (kind.kind === "metric") {
-    if (kind.constant === null) throw notYet(params.query);
-    return sendJson(reply, {
-      status: "success",
-      data: { resultType: "matrix", result: matrixOf(kind.constant.value, params), stats: {} },
-    });
+    const { query, startNs, endNs, stepNs } = alignToStep(params);
+    return metric(deps, request, reply, { query, startNs, endNs, stepNs }, matrixAnswer);
   }
-  checkLimit(params.limit, engine.options.max_entries_limit_per_query);
+  checkLimit(params.limit, engine.limitsOf(tenant).max_entries_limit_per_query);
   const flags = encodingFlags(request.headers["x-loki-response-encoding-flags"]);
   budget.check();
   const result = await engine.queryRange({
     ...params,
+    tenant,
     categorize: flags.includes(CATEGORIZE),
+    partial: wantsPartial(paramsOf(request)),
     signal: abortOnLeave(reply),
   });
   const texts = streamsAnswer(result, await groupsOf(result), flags);
@@ -93,26 +108,46 @@ async function range(deps: QueryRoutesDeps, request: FastifyRequest, reply: Fast
 }
 
 async function instant(deps: QueryRoutesDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  deps.tenants.of(request.headers); // Nobody is told of a bad parameter before he has said who he is.
   const params = paramsOf(request);
   limitParam(params);
   const timeNs = instantTime(params, nowNs());
   const query = params.get("query") ?? "";
   const kind = deps.engine.kindOf(query);
   if (kind.kind === "log") throw new BadRequest(LOG_QUERY_AS_INSTANT);
-  if (kind.constant === null) throw notYet(query);
-  const { value } = kind.constant;
-  const sample = [seconds(timeNs), sampleText(value ?? 0)];
-  const result = kind.constant.type === "scalar" ? sample : value === null ? [] : [{ metric: {}, value: sample }];
-  return sendJson(reply, { status: "success", data: { resultType: kind.constant.type, result, stats: {} } });
+  const times = { startNs: timeNs, endNs: timeNs, stepNs: 1n };
+  return metric(deps, request, reply, { query, ...times }, (result) => instantAnswer(result, timeNs));
 }
 
-/** A vector that a comparison left empty has no series. */
-function matrixOf(value: number | null, params: Parameters<typeof constantMatrix>[1]): unknown[] {
-  return value === null ? [] : constantMatrix(value, params);
+async function metric(
+  { engine, tenants, budget, stallMs }: QueryRoutesDeps,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  wanted: MetricRequest,
+  answer: (result: MetricResult, wanted: MetricRequest) => Generator<string>,
+): Promise<FastifyReply> {
+  // Without a selector there are no lines to hold: Grafana's health check is always answered.
+  if (wanted.query.includes("{")) budget.check();
+  const cutSeries = isDrilldown(request.headers["x-query-tags"]);
+  const result = await engine.metric({
+    ...wanted,
+    tenant: tenants.of(request.headers),
+    cutSeries,
+    partial: wantsPartial(paramsOf(request)),
+    signal: abortOnLeave(reply),
+  });
+  return sendPieces(reply, { texts: answer(result, wanted), holds: metricBytes(result) }, budget, stallMs);
 }
 
-function notYet(query: string): WeirError {
-  return new WeirError("bad_query", `metric queries over log lines are not supported yet: ${query}`);
+/** Whether a part of the answer is better than none when a limit is reached. */
+function wantsPartial(params: URLSearchParams): boolean {
+  return params.get("partial") === "true";
+}
+
+/** Grafana Logs Drilldown rather gets a part of too many series than an error. */
+function isDrilldown(tags: string | string[] | undefined): boolean {
+  const texts = typeof tags === "string" ? [tags] : (tags ?? []);
+  return texts.some((text) => /(?:^|,)\s*source=grafana-lokiexplore-app\s*(?:,|$)/i.test(text));
 }
 
 function streamsRequest(

@@ -9,6 +9,18 @@ export const httpOptions = z.strictObject({
     .describe(
       "Address and port. 3100 is Loki's, so that Grafana's and logcli's settings fit; only this machine, because there is no sign-in.",
     ),
+  auth_enabled: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether every request belongs to the tenant that its header X-Scope-OrgID names, and is refused without one, as Loki's option of this name. Weir checks no password: the proxy in front of it does, and sets the header. Off: there is one tenant, `fake`.",
+    ),
+  cors_origins: z
+    .array(z.string().regex(/^(?:\*|https?:\/\/[^/\s]+)$/, 'want an origin such as https://logs.example.com, or "*"'))
+    .default([])
+    .describe(
+      "Origins whose pages may read answers in a browser; `*` for all. None: Grafana's server asks by itself, so nobody needs it by default.",
+    ),
   connections_max: z
     .int()
     .positive()

@@ -143,12 +143,8 @@ function stepParam(params: URLSearchParams, range: TimeRange): bigint {
   return (seconds < 1n ? 1n : seconds) * NS_PER_SECOND;
 }
 
-/** All of `query_range`'s parameters, checked in Loki's order. */
-export function rangeParams(params: URLSearchParams, nowNs: bigint): RangeParams {
-  const range = timeRange(params, nowNs);
-  if (range.endNs < range.startNs) throw new BadRequest("end timestamp must not be before or equal to start time");
-  const limit = limitParam(params);
-  const backward = backwardParam(params);
+/** `step`, or its default, checked against the range. */
+export function stepOf(params: URLSearchParams, range: TimeRange): bigint {
   const stepNs = stepParam(params, range);
   if (stepNs <= 0n) {
     throw new BadRequest("zero or negative query resolution step widths are not accepted. Try a positive integer");
@@ -158,6 +154,22 @@ export function rangeParams(params: URLSearchParams, nowNs: bigint): RangeParams
       "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
     );
   }
+  return stepNs;
+}
+
+/** The first of `names` that is given: a number that counts something; 0 is the default, too. */
+export function countParam(params: URLSearchParams, names: readonly string[], fallback: number): number {
+  const text = names.map((name) => params.get(name) ?? "").find((value) => value !== "") ?? "";
+  return text === "" || text === "0" ? fallback : limitParam(new URLSearchParams({ limit: text }));
+}
+
+/** All of `query_range`'s parameters, checked in Loki's order. */
+export function rangeParams(params: URLSearchParams, nowNs: bigint): RangeParams {
+  const range = timeRange(params, nowNs);
+  if (range.endNs < range.startNs) throw new BadRequest("end timestamp must not be before or equal to start time");
+  const limit = limitParam(params);
+  const backward = backwardParam(params);
+  const stepNs = stepOf(params, range);
   const intervalText = params.get("interval") ?? "";
   const intervalNs = intervalText === "" ? 0n : secondsOrDuration(intervalText);
   if (intervalNs < 0n) throw new BadRequest("interval must be >= 0");

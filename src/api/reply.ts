@@ -6,9 +6,21 @@ import { inPieces } from "./json.ts";
 
 const JSON_TYPE = "application/json; charset=UTF-8";
 
+/**
+ * Sends a body, as gzip where the client takes that. The library's own hook would look at each answer, which costs every request
+ * some 20 µs; so it is asked only for those that are wanted smaller.
+ */
+export function deliver(reply: FastifyReply, body: string | Readable): FastifyReply {
+  const vary = reply.getHeader("vary");
+  reply.header("vary", vary === undefined ? "accept-encoding" : `${String(vary)}, accept-encoding`);
+  if (reply.request.headers["accept-encoding"]?.includes("gzip") !== true) return reply.send(body);
+  reply.compress(body);
+  return reply;
+}
+
 /** A small JSON answer; it ends in a newline, as Go's encoder leaves it. */
 export function sendJson(reply: FastifyReply, value: unknown): FastifyReply {
-  return reply.header("content-type", JSON_TYPE).send(`${JSON.stringify(value)}\n`);
+  return deliver(reply.header("content-type", JSON_TYPE), `${JSON.stringify(value)}\n`);
 }
 
 /** An error as Go's http.Error writes it. */
@@ -92,10 +104,10 @@ export function sendPieces(
     // One piece: send it whole, with its length.
     const whole = first.done === true ? "" : first.value;
     budget.hold(reply, whole.length);
-    return reply.send(whole);
+    return deliver(reply, whole);
   }
   budget.hold(reply, answer.holds);
-  return reply.send(Readable.from(paced([first.value ?? "", second.value], pieces), { objectMode: false }));
+  return deliver(reply, Readable.from(paced([first.value ?? "", second.value], pieces), { objectMode: false }));
 }
 
 async function* paced(begin: readonly string[], rest: Iterable<string>): AsyncGenerator<string> {

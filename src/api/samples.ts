@@ -1,5 +1,3 @@
-import type { RangeParams } from "./params.ts";
-
 /** Seconds since 1970 as Loki's JSON has them: a number with at most three decimals. */
 export function seconds(ns: bigint): number {
   return Number(ns / 1_000_000n) / 1000;
@@ -17,11 +15,4 @@ export function sampleText(value: number): string {
   const point = 1 + Number(exponent);
   if (point <= 0) return `${sign}0.${"0".repeat(-point)}${digits}`;
   return `${sign}${digits.padEnd(point, "0")}`;
-}
-
-/** A number at each step of a range: one series without labels. */
-export function constantMatrix(value: number, { startNs, endNs, stepNs }: RangeParams): unknown[] {
-  const values: [number, string][] = [];
-  for (let at = startNs; at <= endNs; at += stepNs) values.push([seconds(at), sampleText(value)]);
-  return [{ metric: {}, values }];
 }

@@ -1,37 +1,62 @@
 import type { AddressInfo, Server } from "node:net";
+import compress from "@fastify/compress";
 import formbody from "@fastify/formbody";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
 import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import type { PushReceiver } from "../push/receivers.ts";
 import type { Engine } from "../query/engine.ts";
+import { allowOrigins } from "./cors.ts";
+import { addDeleteRoutes, type DeleteService } from "./delete-routes.ts";
 import { errorAnswer } from "./errors.ts";
+import { addExplainRoute } from "./explain-route.ts";
+import { addInfoRoutes, type ProcessInfo } from "./info-routes.ts";
 import { addQueryRoutes } from "./loki-routes.ts";
 import { type HttpOptions, splitListen } from "./options.ts";
+import { addPushRoutes, PushGate } from "./push-routes.ts";
 import { AnswerBudget, sendText } from "./reply.ts";
 import { TailSockets } from "./tail-route.ts";
+import { Tenants } from "./tenants.ts";
+import { requestIds, watchTraffic } from "./traffic.ts";
 import { addServiceRoutes, addTraceRoute } from "./weir-routes.ts";
 
 /** Room for an escaped query of 128 KiB in an address; Go's servers take 1 MiB as well. */
 const HEADER_BYTES_MAX = 1_048_576;
 /** Longest part of a path that is a parameter: a label's name, or an id in its longest form. */
 const PATH_PARAM_CHARS_MAX = 2048;
+/** Answers below this go as they are. */
+const COMPRESS_BYTES_MIN = 1024;
+const STOPPING = { ready: false, reason: "the server is stopping" };
+/** How long bodies may go on coming after `stopPushes`. */
+const PUSH_DRAIN_MS = 2000;
 /** How long answers that are being written may go on after `close`. */
 const DRAIN_MS = 5000;
 
 export interface HttpDeps {
   readonly engine: Engine;
+  /** Takes deletion requests; without it the path is not there, as in a Loki without retention. */
+  readonly deletes?: DeleteService;
   /** Whether the process can take logs and answer, and if not, why: a sentence. */
   readonly ready: () => { readonly ready: boolean; readonly reason: string };
   readonly metrics: Metrics;
   readonly log: Logger;
   /** Version of the program, for `status/buildinfo`. */
   readonly version: string;
+  readonly info?: ProcessInfo;
+  /** Where logs are pushed to, and what their bodies may take; absent: nowhere. */
+  readonly push?: {
+    readonly receivers: readonly PushReceiver[];
+    readonly bodyBytesMax: number;
+    readonly memoryBytesMax: number;
+  };
 }
 
 export interface HttpServer {
   /** Where it listens: `127.0.0.1:3100`. */
   readonly address: string;
+  /** Refuses pushes from now on with 503; resolves when those under way are answered, or cut off because they did not end in 2 s. */
+  stopPushes(): Promise<void>;
   /** Takes no more connections, lets answers under way end within 5 s, and cuts off what is left. */
   close(): Promise<void>;
 }
@@ -42,8 +67,10 @@ export interface HttpServer {
 export async function startHttp(options: HttpOptions, deps: HttpDeps): Promise<HttpServer> {
   const { log, engine } = deps;
   const budget = new AnswerBudget(options.answers_bytes_max);
-  const app = await createApp(options, deps, budget);
-  const tails = new TailSockets({ engine, log, stallMs: options.stall_timeout_ms });
+  const gate = new PushGate(deps.push?.memoryBytesMax ?? 0);
+  const tenants = new Tenants(options.auth_enabled);
+  const app = await createApp(options, { ...deps, tenants, budget, gate });
+  const tails = new TailSockets({ engine, tenants, log, stallMs: options.stall_timeout_ms });
   app.server.on("upgrade", (request, socket, head) => tails.upgrade(request, socket, head));
   app.server.maxConnections = options.connections_max;
   const { host, port } = splitListen(options.listen);
@@ -58,6 +85,7 @@ export async function startHttp(options: HttpOptions, deps: HttpDeps): Promise<H
   }
   return {
     address: addressOf(app.server),
+    stopPushes: () => gate.shut(PUSH_DRAIN_MS),
     async close() {
       await tails.close();
       const cut = setTimeout(() => app.server.closeAllConnections(), DRAIN_MS);
@@ -72,10 +100,17 @@ function addressOf(server: Server): string {
   return family === "IPv6" ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
-async function createApp(options: HttpOptions, deps: HttpDeps, budget: AnswerBudget): Promise<FastifyInstance> {
-  const { engine, ready, metrics, version } = deps;
+interface AppDeps extends HttpDeps {
+  readonly tenants: Tenants;
+  readonly budget: AnswerBudget;
+  readonly gate: PushGate;
+}
+
+async function createApp(options: HttpOptions, deps: AppDeps): Promise<FastifyInstance> {
+  const { engine, tenants, budget, gate, ready, metrics, version } = deps;
   const app = fastify({
     logger: false,
+    genReqId: requestIds(),
     exposeHeadRoutes: false,
     bodyLimit: options.body_bytes_max,
     requestTimeout: options.request_timeout_ms,
@@ -91,26 +126,52 @@ async function createApp(options: HttpOptions, deps: HttpDeps, budget: AnswerBud
   // Bodies of other types are read (up to the limit) and ignored, as Go's ParseForm does.
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, _body, done) => done(null, undefined));
   answerErrors(app, deps);
-  measure(app, metrics, budget);
-  const query = { engine, budget, stallMs: options.stall_timeout_ms };
+  metrics.gauge(
+    "weir_api_push_body_bytes",
+    "Bytes of pushed bodies that are being received or worked on.",
+    [],
+    (gauge) => gauge.set(gate.bytes),
+  );
+  watchTraffic(app, metrics, budget, deps.log);
+  allowOrigins(app, options.cors_origins);
+  await app.register(compress, {
+    global: false, // See `deliver`.
+    encodings: ["gzip"],
+    // Smaller answers gain nothing. Level 1: answers are text, and the time of whoever waits counts more than bytes.
+    threshold: COMPRESS_BYTES_MIN,
+    zlibOptions: { level: 1 },
+    customTypes: /^(?:text\/|application\/(?:json|x-ndjson))/,
+    // Bodies of requests are the receivers' matter.
+    globalDecompression: false,
+  });
+  const query = { engine, tenants, budget, stallMs: options.stall_timeout_ms };
   addQueryRoutes(app, query);
   addTraceRoute(app, query);
-  addServiceRoutes(app, { ready, metrics, version });
+  addExplainRoute(app, query);
+  if (deps.deletes !== undefined) {
+    addDeleteRoutes(app, { deletes: deps.deletes, tenantOf: ({ headers }) => tenants.of(headers), now: Date.now });
+  }
+  if (deps.push !== undefined) addPushRoutes(app, { ...deps.push, tenants }, gate);
+  addServiceRoutes(app, { ready: () => (gate.isShut ? STOPPING : ready()), metrics, version });
+  addInfoRoutes(app, deps);
   // Without upgrade headers the request comes here; with them the server's `upgrade` event has it.
   app.get("/loki/api/v1/tail", async (_request, reply) => sendText(reply, 400, "Bad Request"));
   return app;
 }
 
 /** Loki's texts for what goes wrong: an unknown path, a wrong method, and errors of a handler. */
-function answerErrors(app: FastifyInstance, { log }: HttpDeps): void {
+function answerErrors(app: FastifyInstance, { log, push }: HttpDeps): void {
+  const pushPaths = new Set(push?.receivers.flatMap(({ path, aliases }) => [path, ...aliases]));
   app.setNotFoundHandler((request: FastifyRequest, reply: FastifyReply) => {
     const path = (request.raw.url ?? "").split("?", 1)[0] ?? "";
+    if (pushPaths.has(path)) return sendText(reply, 404, "404 page not found"); // As Loki, whatever the method.
     const methods = ["GET", "POST"].filter((method) => app.findRoute({ method, url: routeOf(path) }) !== null);
     return methods.length > 0 ? reply.code(405).send() : sendText(reply, 404, "404 page not found");
   });
   app.setErrorHandler((error: unknown, request: FastifyRequest, reply: FastifyReply) => {
     const { status, text } = errorAnswer(error);
-    if (status >= 500) log.warn({ url: request.raw.url?.slice(0, 500), status, err: error }, `http: ${text}`);
+    if (status >= 500)
+      log.warn({ id: request.id, url: request.raw.url?.slice(0, 500), status, err: error }, `http: ${text}`);
     return sendText(reply, status, text);
   });
 }
@@ -118,30 +179,8 @@ function answerErrors(app: FastifyInstance, { log }: HttpDeps): void {
 /** The route that a path belongs to, for those with a parameter. */
 function routeOf(path: string): string {
   if (/^\/loki\/api\/v1\/label\/[^/]+\/values$/.test(path)) return "/loki/api/v1/label/:name/values";
+  if (/^\/loki\/api\/v1\/detected_field\/[^/]+\/values$/.test(path)) return "/loki/api/v1/detected_field/:name/values";
+  if (/^\/api\/prom\/label\/[^/]+\/values$/.test(path)) return "/api/prom/label/:name/values";
   if (/^\/api\/v1\/traces\/[^/]+$/.test(path)) return "/api/v1/traces/:id";
   return path;
-}
-
-function measure(app: FastifyInstance, metrics: Metrics, budget: AnswerBudget): void {
-  const requests = metrics.counter("weir_api_requests_total", "HTTP requests, by route and code.", ["route", "code"]);
-  const times = metrics.histogram(
-    "weir_api_request_seconds",
-    "Time from a request to the end of its answer.",
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
-    ["route"],
-  );
-  metrics.gauge("weir_api_unread_answer_bytes", "Bytes of answers that clients are still reading.", [], (gauge) =>
-    gauge.set(budget.bytes),
-  );
-  app.addHook("onRequest", async (request, reply) => {
-    const started = performance.now();
-    // The response's own end, because the framework tells of none when a client leaves.
-    reply.raw.once("close", () => {
-      // The route, not the path: paths are without number.
-      const route = request.routeOptions.url ?? "none";
-      const code = reply.raw.writableFinished ? String(reply.raw.statusCode) : "499";
-      requests.inc({ route, code });
-      times.observe({ route }, (performance.now() - started) / 1000);
-    });
-  });
 }

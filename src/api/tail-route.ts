@@ -9,6 +9,7 @@ import { parseInt64 } from "./go.ts";
 import { tailMessage } from "./json.ts";
 import { checkLimit, limitParam, timeRange } from "./params.ts";
 import { CATEGORIZE, encodingFlags, nowNs } from "./request.ts";
+import type { Tenants } from "./tenants.ts";
 
 /*
  * WS /loki/api/v1/tail. Source: "Loki's HTTP contract", 10.
@@ -24,11 +25,13 @@ const DRAIN_CHECK_MS = 50;
 
 export interface TailDeps {
   readonly engine: Engine;
+  readonly tenants: Tenants;
   readonly log: Logger;
   readonly stallMs: number;
 }
 
 interface TailParams {
+  readonly tenant: string;
   readonly query: string;
   readonly startNs: bigint;
   readonly limit: number;
@@ -41,6 +44,8 @@ export class TailSockets {
   private readonly deps: TailDeps;
   private readonly sockets = new WebSocketServer({ noServer: true, maxPayload: CLIENT_MESSAGE_BYTES_MAX });
   private readonly running = new Set<AbortController>();
+  /** Tails of each tenant that has any. */
+  private readonly counts = new Map<string, number>();
   private readonly ended = new Set<Promise<void>>();
   private closed = false;
 
@@ -83,7 +88,8 @@ export class TailSockets {
   }
 
   private check(params: URLSearchParams, request: IncomingMessage): TailParams {
-    const { engine } = this.deps;
+    const { engine, tenants } = this.deps;
+    const tenant = tenants.of(request.headers);
     const query = params.get("query") ?? "";
     const delay = params.get("delay_for") ?? "";
     let delayS = 0n;
@@ -95,17 +101,16 @@ export class TailSockets {
     if (delayS > DELAY_MAX_S) throw new BadRequest("delay_for can't be greater than 5");
     if (delayS < 0n) throw new BadRequest("delay_for can't be negative");
     const limit = limitParam(params);
-    const { max_entries_limit_per_query: most, max_concurrent_tail_requests: tails } = engine.options;
+    const { max_entries_limit_per_query: most, max_concurrent_tail_requests: tails } = engine.limitsOf(tenant);
     checkLimit(limit, most);
     const { startNs } = timeRange(params, nowNs());
     engine.kindOf(query);
-    if (this.running.size >= tails) {
-      throw new BadRequest(
-        `max concurrent tail requests limit exceeded, count > limit (${this.running.size + 1} > ${tails})`,
-      );
+    const running = this.counts.get(tenant) ?? 0;
+    if (tails > 0 && running >= tails) {
+      throw new BadRequest(`max concurrent tail requests limit exceeded, count > limit (${running + 1} > ${tails})`);
     }
     const flags = encodingFlags(request.headers["x-loki-response-encoding-flags"]);
-    return { query, startNs, limit, delayMs: Number(delayS) * 1000, flags };
+    return { tenant, query, startNs, limit, delayMs: Number(delayS) * 1000, flags };
   }
 
   /** Never rejects: what goes wrong ends the one socket. */
@@ -117,6 +122,8 @@ export class TailSockets {
     }
     const abort = new AbortController();
     this.running.add(abort);
+    const { tenant } = params;
+    this.counts.set(tenant, (this.counts.get(tenant) ?? 0) + 1);
     client.on("close", () => abort.abort());
     client.on("error", (error) => {
       log.debug({ err: error }, "tail: socket");
@@ -140,6 +147,9 @@ export class TailSockets {
     } finally {
       clearInterval(pings);
       this.running.delete(abort);
+      const left = (this.counts.get(tenant) ?? 1) - 1;
+      if (left === 0) this.counts.delete(tenant);
+      else this.counts.set(tenant, left);
     }
   }
 

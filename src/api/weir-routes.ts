@@ -4,23 +4,25 @@ import { BadRequest } from "./errors.ts";
 import { groupsOf, traceAnswer, traceLines } from "./json.ts";
 import type { QueryRoutesDeps } from "./loki-routes.ts";
 import { checkLimit, limitParam, parseTime } from "./params.ts";
-import { sendJson, sendPieces, sendText } from "./reply.ts";
+import { deliver, sendJson, sendPieces, sendText } from "./reply.ts";
 import { abortOnLeave, paramsOf } from "./request.ts";
 
 const NDJSON = "application/x-ndjson";
 
 /** `/api/v1/traces/<id>`: all lines of a trace, in whichever form its id is written. */
-export function addTraceRoute(app: FastifyInstance, { engine, budget, stallMs }: QueryRoutesDeps): void {
+export function addTraceRoute(app: FastifyInstance, { engine, tenants, budget, stallMs }: QueryRoutesDeps): void {
   app.route({
     method: ["GET", "POST"],
     url: "/api/v1/traces/:id",
     handler: async (request, reply) => {
+      const tenant = tenants.of(request.headers);
       const params = paramsOf(request);
       const { id } = request.params as { id: string };
-      const limit = limitParam(params, engine.options.max_entries_limit_per_query);
-      checkLimit(limit, engine.options.max_entries_limit_per_query);
+      const limit = limitParam(params, engine.limitsOf(tenant).max_entries_limit_per_query);
+      checkLimit(limit, engine.limitsOf(tenant).max_entries_limit_per_query);
       budget.check();
       const result = await engine.trace({
+        tenant,
         id,
         ...optionalTime("startNs", params.get("start")),
         ...optionalTime("endNs", params.get("end")),
@@ -57,10 +59,11 @@ export interface ServiceDeps {
 export function addServiceRoutes(app: FastifyInstance, { ready, metrics, version }: ServiceDeps): void {
   app.get("/ready", async (_request, reply) => {
     const state = ready();
-    return state.ready ? sendText(reply, 200, "ready") : sendText(reply, 503, state.reason);
+    if (!state.ready) return sendText(reply, 503, state.reason);
+    return sendText(reply, 200, state.reason === "" ? "ready" : `ready, but: ${state.reason}`);
   });
   app.get("/metrics", async (_request, reply) =>
-    reply.header("content-type", metrics.contentType).send(await metrics.render()),
+    deliver(reply.header("content-type", metrics.contentType), await metrics.render()),
   );
   app.get("/loki/api/v1/status/buildinfo", async (_request, reply) =>
     sendJson(reply, {

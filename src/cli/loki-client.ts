@@ -31,15 +31,61 @@ export const streamValues = z.array(
 );
 export const streamsResult = z.array(z.object({ stream: labelSet, values: streamValues }));
 
+/** One series of numbers: `[seconds since 1970, value]`. */
+const samples = z.object({ metric: labelSet, values: z.array(z.tuple([z.number(), z.string()])) });
+export type Samples = readonly z.output<typeof samples>[];
+
 const answer = z.object({
   warnings: z.array(z.string()).optional(),
   data: z.discriminatedUnion("resultType", [
     z.object({ resultType: z.literal("streams"), result: streamsResult }),
-    z.object({ resultType: z.literal("matrix") }),
+    z.object({ resultType: z.literal("matrix"), result: z.array(samples) }),
     z.object({ resultType: z.literal("vector") }),
     z.object({ resultType: z.literal("scalar") }),
   ]),
 });
+
+const step = z.object({
+  expression: z.string(),
+  selector: z.string(),
+  reads: z.enum(["headers", "lines"]),
+  filters_metadata: z.boolean(),
+  literals: z.array(z.array(z.string())),
+  labels: z.array(z.string()).nullable(),
+});
+
+const counts = <N extends string>(...names: readonly N[]) =>
+  z.object(Object.fromEntries(names.map((name) => [name, z.number()])) as Record<N, z.ZodNumber>);
+
+const explained = z.object({
+  data: z.object({
+    type: z.enum(["log", "metric"]),
+    query: z.string(),
+    reads: z.array(step),
+    catalog: counts("parts_read", "segments_opened"),
+    blocks: counts(
+      "seen",
+      "pruned_by_labels",
+      "pruned_by_time",
+      "pruned_by_ids",
+      "hidden",
+      "planned",
+      "counted_from_index",
+      "read",
+      "pruned_by_metadata",
+      "headers_only",
+      "inflated",
+      "pruned_by_literal",
+      "open",
+    ),
+    bytes: counts("read", "inflated"),
+    lines: counts("looked_at", "passed"),
+    time_ms: counts("waited", "ran"),
+    results: z.number(),
+    warnings: z.array(z.string()),
+  }),
+});
+export type Explained = z.output<typeof explained>["data"];
 
 /** The entries of a `streams` result, group after group. */
 export function entriesOf(streams: z.output<typeof streamsResult>): Entry[] {
@@ -54,13 +100,26 @@ export function entriesOf(streams: z.output<typeof streamsResult>): Entry[] {
   );
 }
 
-/** The server's base address from `--url` or WEIR_URL, without a slash at the end. */
-export function serverUrl(option: string | undefined, env: CliIo["env"]): string {
+/**
+ * The server's base address from `--url` or WEIR_URL, without a slash at the end. A tenant, from `--tenant` or WEIR_TENANT, stands in
+ * it as the user's name: `addressed` makes a header of that.
+ */
+export function serverUrl(option: string | undefined, env: CliIo["env"], tenantOption?: string): string {
   const text = option ?? (env.WEIR_URL || DEFAULT_URL);
   if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
     throw usageError(`--url: got ${JSON.stringify(text)}, want an address such as ${DEFAULT_URL}`);
   }
-  return text.replace(/\/+$/, "");
+  const base = text.replace(/\/+$/, "");
+  const tenant = tenantOption ?? env.WEIR_TENANT ?? "";
+  return tenant === "" ? base : base.replace(/^(https?:\/\/)(?:[^/@]*@)?/, `$1${encodeURIComponent(tenant)}@`);
+}
+
+/** Where a request goes, and the headers that it needs. */
+export function addressed(address: string): { url: string; headers: Record<string, string> } {
+  const { username } = new URL(address);
+  if (username === "") return { url: address, headers: { ...CATEGORIZE } };
+  const url = address.replace(/^([a-z]+:\/\/)[^/@]*@/, "$1");
+  return { url, headers: { ...CATEGORIZE, "X-Scope-OrgID": decodeURIComponent(username) } };
 }
 
 export interface RangeRequest {
@@ -91,7 +150,7 @@ export async function queryRange(base: string, request: RangeRequest, signal: Ab
   const text = await post(`${base}/loki/api/v1/query_range`, params, signal);
   const { data, warnings = [] } = readJson(answer, text, base);
   if (data.resultType !== "streams") {
-    throw new WeirError("server_reply", `the query gives a ${data.resultType}; weir query prints lines only`);
+    throw new WeirError("server_reply", `the query gives a ${data.resultType}, and lines were expected`);
   }
   const entries = entriesOf(data.result);
   const sign = request.direction === "forward" ? 1 : -1;
@@ -100,9 +159,46 @@ export async function queryRange(base: string, request: RangeRequest, signal: Ab
   return { entries, warnings };
 }
 
-async function post(url: string, params: URLSearchParams, signal: AbortSignal): Promise<string> {
+export interface SamplesRequest {
+  readonly query: string;
+  readonly fromNs: bigint;
+  readonly toNs: bigint;
+  /** A duration, or seconds; absent: as the server has it. */
+  readonly step?: string | undefined;
+}
+
+/** One `query_range` of a metric query. Errors as `queryRange`. */
+export async function querySamples(
+  base: string,
+  { query, fromNs, toNs, step }: SamplesRequest,
+  signal: AbortSignal,
+): Promise<{ readonly series: Samples; readonly warnings: readonly string[] }> {
+  const params = new URLSearchParams({ query, start: fromNs.toString(), end: toNs.toString() });
+  if (step !== undefined) params.set("step", step);
+  const text = await post(`${base}/loki/api/v1/query_range`, params, signal);
+  const { data, warnings = [] } = readJson(answer, text, base);
+  if (data.resultType !== "matrix") {
+    throw new WeirError("server_reply", `the query gives a ${data.resultType}, and numbers were expected`);
+  }
+  return { series: data.result, warnings };
+}
+
+/** What Weir does for a query; no other server knows that path. Errors as `queryRange`. */
+export async function explainQuery(
+  base: string,
+  { query, fromNs, toNs, step, limit, direction }: SamplesRequest & Omit<RangeRequest, "query">,
+  signal: AbortSignal,
+): Promise<Explained> {
+  const params = new URLSearchParams({ query, start: fromNs.toString(), end: toNs.toString(), direction });
+  if (Number.isFinite(limit)) params.set("limit", String(limit));
+  if (step !== undefined) params.set("step", step);
+  return readJson(explained, await post(`${base}/api/v1/explain`, params, signal), base).data;
+}
+
+async function post(address: string, params: URLSearchParams, signal: AbortSignal): Promise<string> {
+  const { url, headers } = addressed(address);
   try {
-    const response = await fetch(url, { method: "POST", body: params, headers: CATEGORIZE, signal });
+    const response = await fetch(url, { method: "POST", body: params, headers, signal });
     const text = await response.text();
     if (!response.ok) {
       throw new WeirError("server_refused", text.trim() || `${url} answered ${response.status} with no text`, {

@@ -1,30 +1,55 @@
 import { parsers } from "../../parsers/index.ts";
-import { sinks } from "../../sinks/index.ts";
 import { httpOptions } from "../api/options.ts";
-import type { Registries } from "../config/config.ts";
-import type { OptionsSpec } from "../core/component.ts";
+import type { ReceiverSpec, Registries } from "../config/config.ts";
 import { forwardOptions } from "../forward/options.ts";
 import { diskIntakeOptions } from "../intake/options.ts";
+import { s3Options } from "../objects/options.ts";
 import { limitsOptions } from "../pipeline/options.ts";
 import { steps } from "../pipeline/steps/index.ts";
+import { ingestOptions, otlpOptions, pushOptions } from "../push/options.ts";
 import { queryOptions } from "../query/options.ts";
+import { deadLetterOptions } from "../roles/dead-letter-options.ts";
+import { sinkSpecs } from "../roles/sink-specs.ts";
+import { compactorOptions } from "../store/compact/options.ts";
 import { storeOptions } from "../store/options.ts";
+import { retentionSection } from "./retention-section.ts";
 
 const forward = {
   name: "forward",
   summary: "Receives logs by the Fluentd Forward Protocol, as Fluent Bit and Fluentd send them.",
   options: forwardOptions,
-} satisfies OptionsSpec;
+} satisfies ReceiverSpec;
+
+const push = {
+  name: "push",
+  summary:
+    "Receives logs by Loki's push API on the HTTP server, as promtail, Alloy, Fluent Bit's and Vector's loki outputs and pino-loki send them. There without being written.",
+  options: pushOptions,
+  byDefault: true,
+} satisfies ReceiverSpec;
+
+const otlp = {
+  name: "otlp",
+  summary:
+    "Receives OpenTelemetry logs over HTTP on the HTTP server, as collectors and SDKs send them. There without being written.",
+  options: otlpOptions,
+  byDefault: true,
+} satisfies ReceiverSpec;
 
 /** Everything that a pipeline file may name: what `weir check`, `weir run` and the reference page go by. */
 export const registries = {
-  receivers: { forward },
+  receivers: { forward, push, otlp },
   steps,
   parsers,
-  sinks,
+  sinks: sinkSpecs,
   sections: {
     store: storeOptions,
+    compactor: compactorOptions,
+    retention: retentionSection,
+    s3: s3Options,
+    dead_letters: deadLetterOptions,
     intake: diskIntakeOptions,
+    ingest: ingestOptions,
     limits: limitsOptions,
     query: queryOptions,
     http: httpOptions,

@@ -1,5 +1,6 @@
 import path from "node:path";
 import type { Command } from "commander";
+import { inflateBy } from "../codec/inflate.ts";
 import { createLogger } from "../core/log.ts";
 import { Metrics } from "../core/metrics.ts";
 import type { WeirProcess } from "../roles/process.ts";
@@ -25,6 +26,8 @@ async function run(file: string, deployment: Deployment, io: CliIo): Promise<voi
   const config = await loadPipeline(file, { env: io.env, overrides: deployment.overrides });
   const log = createLogger(config.log_level);
   for (const warning of config.warnings) log.warn(warning);
+  // Blocks are inflated long after the start; what would fail then is to be said now.
+  inflateBy(io.env.WEIR_INFLATE);
   const metrics = new Metrics();
   metrics.collectProcess();
   const storeUrl = deployment.store ?? path.join(deployment.data, "store");

@@ -38,7 +38,21 @@ export const SETTINGS: readonly Setting[] = [
     value: "URL",
     env: "WEIR_STORE",
     path: null,
-    description: "where segments are kept: a folder, or file:///PATH (default: store in the data folder)",
+    description: "where segments are kept: a folder, or s3://BUCKET/PREFIX (default: store in the data folder)",
+  },
+  {
+    flag: "s3-endpoint",
+    value: "URL",
+    env: "WEIR_S3_ENDPOINT",
+    path: "s3.endpoint",
+    description: "S3 server for a store at s3://, where it is not AWS",
+  },
+  {
+    flag: "s3-region",
+    value: "REGION",
+    env: "WEIR_S3_REGION",
+    path: "s3.region",
+    description: "region of the bucket; AWS_REGION does as well",
   },
   {
     flag: "http",

@@ -5,7 +5,7 @@ import { WebSocket } from "ws";
 import { z } from "zod";
 import { WeirError } from "../core/errors.ts";
 import type { Entry } from "./entry-output.ts";
-import { CATEGORIZE, entriesOf, readJson, streamsResult, unreachable } from "./loki-client.ts";
+import { addressed, entriesOf, readJson, streamsResult, unreachable } from "./loki-client.ts";
 
 /*
  * The client of `WS /loki/api/v1/tail`. Source: Grafana Loki, "HTTP API", stream logs.
@@ -80,12 +80,13 @@ function session(
   seen: LastSeen,
   onOpen: () => void,
 ): Promise<string> {
-  const url = new URL(`${request.base.replace(/^http/, "ws")}/loki/api/v1/tail`);
+  const { url: address, headers } = addressed(`${request.base.replace(/^http/, "ws")}/loki/api/v1/tail`);
+  const url = new URL(address);
   url.searchParams.set("query", request.query);
   url.searchParams.set("start", request.startNs.toString());
   url.searchParams.set("limit", String(request.limit));
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(url, { headers: CATEGORIZE, handshakeTimeout: 10_000 });
+    const socket = new WebSocket(url, { headers, handshakeTimeout: 10_000 });
     let handled: Promise<void> = Promise.resolve();
     let failed = false;
     let open = false;

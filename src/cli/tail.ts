@@ -11,6 +11,7 @@ export interface FollowOptions {
   readonly limit: string;
   readonly output: string;
   readonly url?: string;
+  readonly tenant?: string;
 }
 
 /** `weir tail`: prints lines as they arrive. */
@@ -24,13 +25,14 @@ export function register(program: Command, io: CliIo): void {
     .option("--since <duration>", "how far back those may be", DEFAULT_SINCE)
     .option("-o, --output <form>", `${OUTPUT_FORMS.join(", ")}: see below`, "text")
     .option("--url <url>", `where weir listens for HTTP (env: WEIR_URL) (default: "${DEFAULT_URL}")`)
+    .option("--tenant <id>", "whose logs, where the server tells tenants apart (env: WEIR_TENANT)")
     .addHelpText("after", OUTPUT_HELP)
     .action((logql: string, options: FollowOptions) => runCommand(io, (out) => followQuery(logql, options, io, out)));
 }
 
 /** Follows until Ctrl-C, which ends it with exit code 0, or until nobody reads the output any more. */
 export async function followQuery(logql: string, options: FollowOptions, io: CliIo, out: Output): Promise<void> {
-  const base = serverUrl(options.url, io.env);
+  const base = serverUrl(options.url, io.env, options.tenant);
   const print = entryPrinter(outputForm(options.output), io.isTTY.stdout);
   const limit = wholeNumber("--limit", options.limit);
   const nowNs = BigInt(Date.now()) * 1_000_000n;

@@ -78,10 +78,36 @@ const zlibSync = loadZlibSync();
 /** With zlib-sync, or null where that package is not there. */
 export const inflateWithZlibSync: Inflate | null = zlibSync === null ? null : makeZlibSyncInflate(zlibSync);
 
+/** The ways that `WEIR_INFLATE` names. */
+export const INFLATE_WAYS = ["auto", "node", "zlib-sync"] as const;
+
 /**
- * The way that blocks are read. With room for one byte more than the text has, `node:zlib` is the faster one at nearly all
- * sizes (GB/s on Node 20.20, one core: 256 KiB 0.57 against 0.54, 64 KiB 0.44 against 0.52, 16 KiB 0.62 against 0.49, 4 KiB
- * 0.31 against 0.19, 1 KiB 0.12 against 0.07), and zlib-sync keeps its buffers outside of what the collector knows (150 MB
- * resident against 88 after 1 GB). bench/block.ts measures both; a machine where zlib-sync wins is one line away from it.
+ * The way of that name; none, or an empty one, means `auto`, which is `node:zlib`: with room for one byte more than the text has, it
+ * took less CPU time at all sizes and levels that were measured (bench/inflate.ts), and zlib-sync keeps its buffers
+ * outside of what the collector knows (150 MB resident against 88 after 1 GB). A machine may differ, so it can be chosen.
+ * Throws `bad_setting` for another name, and where zlib-sync is wanted and isn't there.
  */
-export const inflate: Inflate = inflateWithNode;
+export function inflateBy(way = ""): Inflate {
+  switch (way) {
+    case "":
+    case "auto":
+    case "node":
+      return inflateWithNode;
+    case "zlib-sync":
+      if (inflateWithZlibSync !== null) return inflateWithZlibSync;
+      throw new WeirError(
+        "bad_setting",
+        "WEIR_INFLATE wants zlib-sync, which could not be built here; want auto or node",
+      );
+    default:
+      throw new WeirError("bad_setting", `WEIR_INFLATE: got ${JSON.stringify(way)}, want ${INFLATE_WAYS.join(", ")}`);
+  }
+}
+
+let chosen: Inflate | null = null;
+
+/** The way that blocks are read, in every thread: as the environment says, which threads have from the one that made them. */
+export const inflate: Inflate = (deflated, size) => {
+  chosen ??= inflateBy(process.env.WEIR_INFLATE);
+  return chosen(deflated, size);
+};

@@ -1,7 +1,9 @@
 import { RE2JS, RE2JSException } from "re2js";
 import { messageOf, WeirError } from "../core/errors.ts";
+import { anchorOf, type LiteralAnchor } from "./re2-anchor.ts";
 import { type LiteralGroups, literalsOf } from "./re2-literals.ts";
 import { parseTree } from "./re2-tree.ts";
+import { trimEdges } from "./re2-trim.ts";
 import { type Translation, translate, withinBudget } from "./re2-v8.ts";
 
 /*
@@ -62,6 +64,12 @@ export class Regex {
   private readonly anchored: boolean;
   private readonly translation: Translation | null;
   private readonly v8: RegExp | null;
+  /** The same for `test` alone, whose pattern may be smaller. */
+  private readonly testTranslation: Translation | null;
+  private readonly v8Test: RegExp | null;
+  /** Where a search for matches may begin; null where there is no such sign, or where `testAt` can't say. Not for anchored patterns. */
+  readonly anchor: LiteralAnchor | null;
+  private readonly v8At: RegExp | null;
 
   constructor(pattern: string, { anchored = false, dotAll = false }: RegexOptions) {
     this.pattern = pattern;
@@ -76,13 +84,29 @@ export class Regex {
     this.literals = groups.flatMap((group) => (group.length === 1 ? group : []));
     this.translation = tree === null ? null : translate(tree, anchored);
     this.v8 = this.translation === null ? null : build(this.translation.source);
+    const edges = tree === null || anchored ? null : trimEdges(tree);
+    const trimmed = edges === null ? null : translate(edges, false);
+    this.testTranslation = trimmed ?? this.translation;
+    this.v8Test = trimmed === null ? this.v8 : build(trimmed.source);
+    const anchor = edges === null || trimmed === null || this.v8Test === null ? null : anchorOf(edges);
+    this.anchor = anchor;
+    this.v8At = trimmed === null || anchor === null || anchor.isWhole ? null : new RegExp(trimmed.source, "uy");
   }
 
   /** Whether the pattern matches; linear in the text. */
   test(text: string): boolean {
-    if (this.v8 !== null && this.translation !== null && withinBudget(text, this.translation))
-      return this.v8.test(text);
+    if (this.v8Test !== null && this.testTranslation !== null && withinBudget(text, this.testTranslation))
+      return this.v8Test.test(text);
     return this.testRe2(text);
+  }
+
+  /** Whether a match, shortened at its edges, begins at a place of the text that the anchor points to. */
+  testAt(text: string, at: number): boolean {
+    if (this.v8At === null || this.testTranslation === null || !withinBudget(text, this.testTranslation)) {
+      return this.test(text);
+    }
+    this.v8At.lastIndex = at;
+    return this.v8At.test(text);
   }
 
   /** The same by re2js alone, which defines the meaning. */
@@ -117,9 +141,35 @@ export class Regex {
     return { index: matcher.start(), values: this.groups.map((_, i) => matcher.group(i + 1) ?? undefined) };
   }
 
+  /**
+   * All matches that don't overlap, from left to right: place, end, and the texts of the whole (0) and of each group. As in Go,
+   * an empty match that begins where the one before ended is none.
+   */
+  matchAll(text: string): { index: number; end: number; values: (string | undefined)[] }[] {
+    const out: { index: number; end: number; values: (string | undefined)[] }[] = [];
+    if (this.v8 !== null && this.translation?.capturesAgree && withinBudget(text, this.translation)) {
+      // V8 gets no pattern that matches the empty text, unless it is bound to the start.
+      for (const m of text.matchAll(new RegExp(this.v8.source, "gu"))) {
+        out.push({ index: m.index, end: m.index + m[0].length, values: [...m] });
+      }
+      return out;
+    }
+    const matcher = this.re2.matcher(text);
+    let last = -1;
+    while (matcher.find()) {
+      const index = matcher.start();
+      const end = matcher.end();
+      if (index === end && index === last) continue;
+      last = end;
+      const values = this.groups.map((_, i) => matcher.group(i + 1) ?? undefined);
+      out.push({ index, end, values: [text.slice(index, end), ...values] });
+    }
+    return out;
+  }
+
   /** Whether V8 runs this pattern on short texts; for tests and explanations. */
   get isFast(): boolean {
-    return this.v8 !== null;
+    return this.v8Test !== null;
   }
 }
 

@@ -1,11 +1,12 @@
 import { Decompress } from "fzstd";
 import { messageOf } from "../core/errors.ts";
 import { badMessage } from "./forward-error.ts";
+import { Xxh64 } from "./xxh64.ts";
 
 /*
  * zstd frames, inflated block by block. Node 20 has no zstd, so a library inflates; what it leaves unchecked is
  * checked here: the window that a frame asks for (it would be allocated unseen), the size that the frame claims, how
- * much comes out, and how much work it is. Source: RFC 8878, "Zstandard Frames" and "Blocks".
+ * much comes out, whether that has the checksum that the frame says, and how much work it is. Source: RFC 8878, "Zstandard Frames" and "Blocks".
  *
  *   frame    magic 28 b5 2f fd, descriptor 1, window 0-1, dictionary id 0-4, content size 0-8, blocks, checksum 0 or 4
  *   block    3 bytes little-endian: last (1 bit), type (2), size (21); content: raw and compressed `size` bytes, RLE 1
@@ -45,7 +46,7 @@ interface Block {
 
 /**
  * Yields the content of all frames of `bytes`, block by block, at most 128 KiB at a time and perhaps nothing.
- * Throws `bad_message`. Checksums are not verified; no log agent is known to send them.
+ * Throws `bad_message`.
  */
 export function* zstdBlocks(bytes: Buffer, limitBytes: number): Generator<Uint8Array> {
   let at = 0;
@@ -68,7 +69,8 @@ export function* zstdBlocks(bytes: Buffer, limitBytes: number): Generator<Uint8A
     const windowBytes = Math.min(frame.windowBytes, contentMax);
     const before = total;
     const inflater = new FrameInflater();
-    let head: Uint8Array = frameHead(windowBytes, frame.hasChecksum);
+    const hash = frame.hasChecksum ? new Xxh64() : null;
+    let head: Uint8Array = frameHead(windowBytes);
     let blockAt = frame.blocksAt;
     for (let isLast = false; !isLast; ) {
       const block = readBlock(bytes, blockAt, frame);
@@ -76,21 +78,32 @@ export function* zstdBlocks(bytes: Buffer, limitBytes: number): Generator<Uint8A
       moved += windowBytes;
       if (++blocks > BLOCKS_MAX) throw bad(`more than ${BLOCKS_MAX} blocks`, blockAt);
       if (moved > MOVED_BYTES_MAX) throw bad("blocks are too small for their window", blockAt);
-      // The library wants the checksum along with the last block.
-      const next = block.next + (isLast && frame.hasChecksum ? CHECKSUM_BYTES : 0);
-      const piece = inflater.push(Buffer.concat([head, bytes.subarray(blockAt, next)]), isLast, blockAt);
+      const piece = inflater.push(Buffer.concat([head, bytes.subarray(blockAt, block.next)]), isLast, blockAt);
       total += piece.length;
       if (total > limitBytes) throw tooLong(limitBytes);
+      hash?.update(piece);
       yield piece;
       head = NOTHING;
-      blockAt = next;
+      blockAt = block.next;
     }
     if (frame.contentBytes !== -1 && total - before !== frame.contentBytes) {
       throw bad(`got ${total - before} bytes out of a frame, want ${frame.contentBytes}`, at);
     }
     at = blockAt;
+    if (hash !== null) {
+      checkHash(bytes.readUInt32LE(at), hash, at);
+      at += CHECKSUM_BYTES;
+    }
   }
 }
+
+/** A frame ends with the low 4 bytes of the XXH64 of its content. */
+function checkHash(want: number, hash: Xxh64, at: number): void {
+  const got = Number(BigInt.asUintN(32, hash.digest()));
+  if (got !== want) throw bad(`content's checksum is ${hex(got)}, want ${hex(want)}`, at);
+}
+
+const hex = (value: number) => value.toString(16).padStart(8, "0");
 
 const NOTHING = new Uint8Array(0);
 
@@ -171,10 +184,10 @@ function readBlock(bytes: Buffer, at: number, frame: Frame): Block {
  * The head that the library gets to see: a single segment of as many bytes as the window needs. Many small frames, as
  * they come from senders that compress what they append, would else cost the usual window of 2 MiB each.
  */
-function frameHead(windowBytes: number, hasChecksum: boolean): Uint8Array {
+function frameHead(windowBytes: number): Uint8Array {
   const head = Buffer.alloc(9);
   head.writeUInt32LE(MAGIC, 0);
-  head[4] = 0x80 | 0x20 | (hasChecksum ? 0x04 : 0); // Content size in four bytes, single segment.
+  head[4] = 0x80 | 0x20; // Content size in four bytes, single segment, no checksum: that is seen to here.
   head.writeUInt32LE(windowBytes, 5);
   return head;
 }

@@ -3,9 +3,14 @@ import type { OptionsSpec, ParserSpec } from "../core/component.ts";
 import type { LogLevel } from "../core/log.ts";
 import type { Position } from "./problem.ts";
 
+export interface ReceiverSpec<S extends z.ZodType = z.ZodType> extends OptionsSpec<S> {
+  /** Whether a file without a receiver of this type has one all the same: its name is the type's, its options the defaults. */
+  readonly byDefault?: boolean;
+}
+
 /** What may stand in a pipeline file, handed in by whoever knows every room. */
 export interface Registries {
-  readonly receivers: Readonly<Record<string, OptionsSpec>>;
+  readonly receivers: Readonly<Record<string, ReceiverSpec>>;
   readonly steps: Readonly<Record<string, OptionsSpec>>;
   readonly sinks: Readonly<Record<string, OptionsSpec>>;
   readonly parsers: Readonly<Record<string, ParserSpec>>;
@@ -52,6 +57,8 @@ export interface Config<Sections = Readonly<Record<string, unknown>>> {
   readonly pipelines: readonly PipelineConfig[];
   readonly sinks: readonly ComponentConfig[];
   readonly sections: Sections;
+  /** What each section is when the file says nothing of it. */
+  readonly defaults: Readonly<Record<string, unknown>>;
   readonly log_level: LogLevel;
   /** One line each, for the log: nothing that keeps the process from starting. */
   readonly warnings: readonly string[];

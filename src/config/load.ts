@@ -2,7 +2,7 @@ import { z } from "zod";
 import { LOG_LEVELS } from "../core/log.ts";
 import { Checker, child, type Part } from "./checker.ts";
 import { checkComponents } from "./components.ts";
-import type { Config, Registries, SectionsOf } from "./config.ts";
+import type { ComponentConfig, Config, Registries, SectionsOf } from "./config.ts";
 import { unknownName } from "./issues.ts";
 import { applyOverrides, type Override } from "./overrides.ts";
 import { checkPipelines, warnings } from "./pipelines.ts";
@@ -59,10 +59,14 @@ function check<R extends Registries>(
 
   const receiversPart = required(checker, part, "receivers", "at least one receiver");
   const sinksPart = child(part, "sinks");
-  const receivers = receiversPart === undefined ? [] : checkComponents(checker, receiversPart, registries.receivers);
+  const written = receiversPart === undefined ? [] : checkComponents(checker, receiversPart, registries.receivers);
+  const receivers = [...written, ...defaultReceivers(registries, keysOf(receiversPart), typesOf(receiversPart))];
   const sinks = checkComponents(checker, sinksPart ?? defaultSinks(part), registries.sinks);
   // Names that are there count even when their options have faults, so that one fault is one complaint.
-  const names = { receivers: keysOf(receiversPart), sinks: sinksPart === undefined ? ["store"] : keysOf(sinksPart) };
+  const names = {
+    receivers: [...new Set([...keysOf(receiversPart), ...receivers.map(({ name }) => name)])],
+    sinks: sinksPart === undefined ? ["store"] : keysOf(sinksPart),
+  };
   const pipelinesPart = required(checker, part, "pipelines", "at least one pipeline");
   const pipelines = pipelinesPart === undefined ? [] : checkPipelines(checker, pipelinesPart, names, registries);
 
@@ -75,6 +79,9 @@ function check<R extends Registries>(
     pipelines: pipelines.map(({ part: _part, ...pipeline }) => pipeline),
     sinks,
     sections,
+    defaults: Object.fromEntries(
+      Object.entries(registries.sections).map(([name, schema]: [string, z.ZodType]) => [name, schema.parse({})]),
+    ),
     log_level: level.value,
     warnings: warnings(checker, pipelines, receiversPart, sinksPart),
   };
@@ -108,6 +115,28 @@ function defaultSinks(parent: Part): Part {
   const at = parent.keyAt;
   const store = map(at, new Map([["type", { keyAt: at, value: scalar(at, "store") }]]));
   return { tree: map(at, new Map([["store", { keyAt: at, value: store }]])), keyAt: at, path: ["sinks"] };
+}
+
+/** Receivers that a file has without naming them. A name that the file uses for another is not taken from it. */
+function defaultReceivers(
+  registries: Registries,
+  names: readonly string[],
+  types: ReadonlySet<string>,
+): ComponentConfig[] {
+  return Object.values(registries.receivers).flatMap(({ name, options, byDefault = false }) =>
+    byDefault && !types.has(name) && !names.includes(name) ? [{ name, type: name, options: options.parse({}) }] : [],
+  );
+}
+
+/** The types that are written down, faulty ones too. */
+function typesOf(part: Part | undefined): Set<string> {
+  const types = new Set<string>();
+  if (part?.tree.kind !== "map") return types;
+  for (const { value } of part.tree.entries.values()) {
+    const type = value.kind === "map" ? value.entries.get("type")?.value : undefined;
+    if (type?.kind === "scalar" && typeof type.value === "string") types.add(type.value);
+  }
+  return types;
 }
 
 function keysOf(part: Part | undefined): string[] {

@@ -86,18 +86,36 @@ export function renderReference(registries: Registries, settings: readonly Deplo
     ...Object.values(registries.parsers).map(parser),
     "\n## Sinks\n",
     ...components(registries.sinks),
+    ...sharedOptions(registries.sinks),
     ...sections.map(([name, schema]) => `\n## ${name} settings\n${paragraph(descriptionOf(schema))}${options(schema)}`),
     ...deployment(settings),
   ].join("");
 }
 
 function components(specs: Readonly<Record<string, OptionsSpec>>): string[] {
-  return Object.values(specs).map((spec) => `\n### ${spec.name}\n\n${spec.summary}\n${options(spec.options)}`);
+  return Object.values(specs).map(
+    (spec) => `\n### ${spec.name}\n\n${spec.summary}\n${options(spec.options, spec.shared)}`,
+  );
 }
 
-function options(schema: z.ZodType): string {
-  const rows = optionRows(schema);
+/** Options that several sinks have, once. */
+function sharedOptions(specs: Readonly<Record<string, OptionsSpec>>): string[] {
+  const all = new Map<z.ZodType, string[]>();
+  for (const { name, shared } of Object.values(specs)) {
+    if (shared !== undefined) all.set(shared, [...(all.get(shared) ?? []), name]);
+  }
+  return [...all].map(([schema, names]) => {
+    const list = names.map((name) => `\`${name}\``).join(", ");
+    return `\n### Options of every sink that sends records on\n\nThese are ${list}. Each goes through the intake log at its own pace; see docs/sinks.md.\n${options(schema)}`;
+  });
+}
+
+function options(schema: z.ZodType, shared?: z.ZodType): string {
+  const all = optionRows(schema);
+  const elsewhere = new Set(shared === undefined ? [] : optionRows(shared).map(({ name }) => name));
+  const rows = all.filter(({ name }) => !elsewhere.has(name));
   if (rows.length > 0) return table(rows);
+  if (all.length > 0) return "\nNo options of its own.\n";
   const values = freeValues(schema);
   return values === undefined ? "\nNo options.\n" : `\nNames of your choice, and behind each ${values}.\n`;
 }

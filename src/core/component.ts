@@ -25,6 +25,8 @@ export interface OptionsSpec<S extends z.ZodType = z.ZodType> {
   /** One sentence for the reference page. */
   readonly summary: string;
   readonly options: S;
+  /** Options among them that it shares with others of its kind: the reference page has them once. */
+  readonly shared?: z.ZodType;
 }
 
 export interface ParserExample {

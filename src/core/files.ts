@@ -1,4 +1,6 @@
 import fs, { type Dirent } from "node:fs";
+import path from "node:path";
+import { codeOf } from "./errors.ts";
 
 export interface FileStat {
   readonly size: number;
@@ -37,6 +39,8 @@ export interface FileOps {
   syncFolder(path: string): Promise<void>;
   /** Sets the time of modification to now. */
   touch(path: string): Promise<void>;
+  /** Bytes of the disk that `path` is on: those that this process may still use, and all. */
+  space(path: string): Promise<{ free: number; total: number }>;
 }
 
 type Done = (error: NodeJS.ErrnoException | null) => void;
@@ -59,6 +63,28 @@ async function syncFolder(path: string): Promise<void> {
     await done((callback) => fs.fsync(fd, callback));
   } finally {
     await done((callback) => fs.close(fd, callback));
+  }
+}
+
+/**
+ * Like `fs.mkdir` with `recursive`, which never comes back from a place such as /proc: it takes the ENOENT that all names get
+ * there for a missing parent, makes that, and tries again, for ever.
+ */
+async function makeFolders(folder: string): Promise<void> {
+  const make = () => done((callback) => fs.mkdir(folder, callback));
+  try {
+    const parent = path.dirname(folder);
+    await make().catch(async (error: unknown) => {
+      if (codeOf(error) !== "ENOENT" || parent === folder) throw error;
+      await makeFolders(parent);
+      await make();
+    });
+  } catch (error) {
+    // Which error a folder that is there gives differs from one file system to the next.
+    const isFolder = await new Promise<boolean>((resolve) => {
+      fs.stat(folder, (failure, stat) => resolve(failure === null && stat.isDirectory()));
+    });
+    if (!isFolder) throw error;
   }
 }
 
@@ -90,12 +116,18 @@ export const nodeFiles: FileOps = {
     new Promise((resolve, reject) =>
       fs.readdir(path, { withFileTypes: true }, (error, names) => (error === null ? resolve(names) : reject(error))),
     ),
-  mkdir: (path) => done((callback) => fs.mkdir(path, { recursive: true }, (error) => callback(error))),
+  mkdir: makeFolders,
   rename: (from, to) => done((callback) => fs.rename(from, to, callback)),
   link: (from, to) => done((callback) => fs.link(from, to, callback)),
   unlink: (path) => done((callback) => fs.unlink(path, callback)),
   syncFolder,
   touch: (path) => done((callback) => fs.utimes(path, new Date(), new Date(), callback)),
+  space: (path) =>
+    new Promise((resolve, reject) =>
+      fs.statfs(path, (error, stat) =>
+        error === null ? resolve({ free: stat.bavail * stat.bsize, total: stat.blocks * stat.bsize }) : reject(error),
+      ),
+    ),
 };
 
 /** Writes all of `buffers` from `position` on, however many calls that takes. Gives the number of bytes. */

@@ -1,6 +1,7 @@
 /** What kind of bytes an intake entry holds. The number is what stands on disk. */
 export const ENTRY_FORWARD = 1;
-export type EntryKind = typeof ENTRY_FORWARD;
+export const ENTRY_PUSH = 2;
+export type EntryKind = typeof ENTRY_FORWARD | typeof ENTRY_PUSH;
 
 /** What a receiver hands to the intake log. The intake owns `payload` from then on. */
 export interface EntryDraft {
@@ -10,10 +11,18 @@ export interface EntryDraft {
   readonly source: string;
   /** Milliseconds since 1970 UTC. */
   readonly receivedMs: number;
-  /** As received. For ENTRY_FORWARD one whole message of the forward protocol: [tag, entries, options]. */
+  /**
+   * For ENTRY_FORWARD one whole message of the forward protocol as received: [tag, entries, options]. For ENTRY_PUSH the
+   * accepted lines of a pushed body (codec/push-batch.ts).
+   */
   readonly payload: Buffer;
   /** What makes a repeat recognisable: tag and chunk id of a forward message. Absent: never a repeat. */
   readonly dedupeKey?: string;
+  /**
+   * 16 bytes for each line of an ENTRY_PUSH, in their order, which make a repeat of a single line recognisable. Written to
+   * the log, and not given back with an entry. Never together with `dedupeKey`.
+   */
+  readonly lineIds?: Buffer;
   /**
    * The entries of a compressed message, already inflated by the receiver. Kept in memory with the entry so that
    * nobody inflates twice; not written to the log, so absent on an entry that was read back from disk.

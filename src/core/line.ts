@@ -69,6 +69,23 @@ export class Line {
   }
 }
 
+/** A line's metadata as queries show it, ids as text. */
+export function lineMetadata(line: Line): (readonly [name: string, value: string])[] {
+  const pairs: (readonly [string, string])[] = [...line.shared.pairs];
+  if (line.level !== "") pairs.push(["detected_level", line.level]);
+  for (let slot = 0; slot < ID_SLOTS; slot++) {
+    if (line.idAt[slot] === ID_ABSENT) continue;
+    const hex = Buffer.from(line.ids.subarray(slot * 16, slot * 16 + ID_BYTES[slot])).toString("hex");
+    pairs.push([ID_NAMES[slot], slot === REQUEST_ID ? uuidOf(hex) : hex]);
+  }
+  for (let i = 0; i < line.extraCount; i++) pairs.push([line.extraNames[i], line.extraValues[i]]);
+  return pairs;
+}
+
+function uuidOf(hex: string): string {
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
 /** A stream as a sink knows it. The pipeline keeps the handle and passes it back with each line. */
 export interface StreamHandle {
   readonly tenant: string;
@@ -77,9 +94,21 @@ export interface StreamHandle {
   readonly canonical: string;
 }
 
+/** The record that a line comes from, for a sink that sends on more than the line. Valid during `append` only. */
+export interface LineSource {
+  /**
+   * The record's fields after `rename` and `drop`, with what parsers found, as a JSON object with sorted keys; only those in
+   * `keep` if it is given. Decodes the record, so ask only when it is wanted.
+   */
+  json(keep?: ReadonlySet<string>): string;
+}
+
+/** The source of lines that are all there is of their records. */
+export const NO_SOURCE: LineSource = { json: () => "{}" };
+
 /** Where the pipeline puts lines. Both calls are synchronous and never fail for what a line holds. */
 export interface LineSink {
   /** A handle for the stream; equal labels of one tenant give the same handle. It stays valid for good. */
   stream(tenant: string, labels: Labels, canonical: string): StreamHandle;
-  append(stream: StreamHandle, line: Line): void;
+  append(stream: StreamHandle, line: Line, source: LineSource): void;
 }

@@ -97,6 +97,17 @@ export class Connection implements InboxHost {
     }
   }
 
+  /** What it holds of a message that isn't whole; 0 when it is ending anyway. */
+  get partialBytes(): number {
+    return this.isEnding || !this.framer.isPartial ? 0 : this.framerBytes;
+  }
+
+  /** Ends the connection for the memory that its unfinished message takes from all others. */
+  endPartial(waitedMs: number): void {
+    const what = `message not complete after ${Math.round(waitedMs)} ms, with ${this.framer.partialBytes} bytes, while unfinished messages fill the memory`;
+    this.fail("message_timeout", what, this.framer.partialTag(), this.framer.streamOffset);
+  }
+
   /** Resolves when every message that arrived whole is stored and acknowledged, or refused. */
   whenSettled(): Promise<void> {
     if (this.inbox.isSettled) return Promise.resolve();

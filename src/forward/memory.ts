@@ -21,10 +21,14 @@ export class MemoryBudget {
     return this.over;
   }
 
+  /** Once over the limit, reading goes on below this. Three quarters, so that thousands of sockets aren't stopped and started with every message. */
+  get resumeBytes(): number {
+    return this.limitBytes * 0.75;
+  }
+
   add(bytes: number): void {
     this.usedBytes += bytes;
-    // Back below three quarters, so that thousands of sockets aren't stopped and started with every message.
-    const isOver = this.over ? this.usedBytes > this.limitBytes * 0.75 : this.usedBytes > this.limitBytes;
+    const isOver = this.usedBytes > (this.over ? this.resumeBytes : this.limitBytes);
     if (isOver === this.over) return;
     this.over = isOver;
     this.onChange();

@@ -1,5 +1,7 @@
 import { z } from "zod";
 import { NESTING_LIMIT } from "../codec/nesting.ts";
+import { DEFAULT_TENANT } from "../core/labels.ts";
+import { tenantName } from "../core/tenant.ts";
 import { parseListenUrl } from "./listen-url.ts";
 
 const MIB = 1024 * 1024;
@@ -63,7 +65,7 @@ const limits = z.strictObject({
     .positive()
     .default(60_000)
     .describe(
-      "Longest time from the first byte of a message to its last, and from connecting to the end of the handshake. 2.3 MB take 20 seconds on a link of 1 Mbit/s. Time in which Weir itself does not read is not counted.",
+      "Longest time from the first byte of a message to its last, and from connecting to the end of the handshake. 2.3 MB take 20 seconds on a link of 1 Mbit/s. Time in which Weir itself does not read is not counted, unless unfinished messages alone are what fills `memory_bytes_max`.",
     ),
   idle_timeout_ms: z
     .int()
@@ -125,6 +127,11 @@ export const forwardOptions = z
       .regex(/^[0-7]{3}$/, "want three octal digits, as in 660")
       .default("660")
       .describe("Permissions of Unix sockets, octal: by default their owner and group may write logs, others not."),
+    tenant: tenantName
+      .default(DEFAULT_TENANT)
+      .describe(
+        "Tenant that everything coming here belongs to: the protocol has no place for one. The default is Loki's name for the only one.",
+      ),
     limits: limits.prefault({}).describe("Bounds on what agents can make Weir do. Each bounds something else."),
   })
   .superRefine((options, context) => {

@@ -5,6 +5,7 @@
 export class ReadingClock {
   /** When the unfinished message began; -1 without one. */
   private partialSince = -1;
+  private began = -1;
   private quietSince: number;
   private stoppedAt = -1;
 
@@ -17,9 +18,14 @@ export class ReadingClock {
     return this.stoppedAt !== -1;
   }
 
-  /** When the unfinished message began, or -1: the oldest has the least. */
+  /** When the unfinished message began, or -1. One that has not been read for longest has the least. */
   get partialStart(): number {
     return this.partialSince;
+  }
+
+  /** The same with all time counted, that in which Weir did not read too. */
+  get partialBegan(): number {
+    return this.began;
   }
 
   heard(now: number): void {
@@ -28,8 +34,9 @@ export class ReadingClock {
 
   /** Says whether a message is unfinished, and whether it is another one than before. */
   setPartial(isPartial: boolean, isNew: boolean, now: number): void {
-    if (!isPartial) this.partialSince = -1;
-    else if (isNew || this.partialSince === -1) this.partialSince = now;
+    if (isPartial && !isNew && this.partialSince !== -1) return;
+    this.partialSince = isPartial ? now : -1;
+    this.began = this.partialSince;
   }
 
   partialMs(now: number): number {

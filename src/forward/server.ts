@@ -82,6 +82,8 @@ class Receiver implements ForwardServer, ListenerHost {
   private readonly sockets = new Set<Socket>();
   private readonly clock: NodeJS.Timeout;
   private isPaused = false;
+  /** Since when unfinished messages alone keep everybody from being read; -1 while they don't. */
+  private stuckSince = -1;
   private refusalLoggedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ForwardOptions, deps: ForwardDeps) {
@@ -200,8 +202,8 @@ class Receiver implements ForwardServer, ListenerHost {
 
   private applyReading(): void {
     const all = this.isReading;
-    // Over the memory limit the oldest unfinished message is read to its end all the same: were all of them to wait
-    // for each other's memory, none would ever be done.
+    // Over the memory limit unfinished messages are read all the same, one at a time and by turns: were all of them to
+    // wait for each other's memory, none would ever be done, and were one not to give way, its peer could hold up all.
     const one = !all && !this.isPaused && this.delivery.isOpen ? this.oldestPartial() : null;
     for (const connection of this.connections) connection.allowReading(all || connection === one);
   }
@@ -216,10 +218,33 @@ class Receiver implements ForwardServer, ListenerHost {
     return oldest;
   }
 
+  /**
+   * Peers that begin messages and don't end them could hold all memory, and with it everybody: nobody is read over the limit, and
+   * who isn't read has no time limit. So where unfinished messages alone are enough for that, their time goes on, and
+   * the oldest that had all of it end, until there is room. An agent among them sends its message again.
+   */
+  private endStuck(now: number): void {
+    const holders = [...this.connections].filter(({ partialBytes }) => partialBytes > 0);
+    let held = holders.reduce((sum, { partialBytes }) => sum + partialBytes, 0);
+    const isOpen = !this.isPaused && this.delivery.isOpen;
+    if (!isOpen || !this.memory.isOver || held <= this.memory.resumeBytes) {
+      this.stuckSince = -1;
+      return;
+    }
+    if (this.stuckSince === -1) this.stuckSince = now;
+    for (const connection of holders.sort((a, b) => a.clock.partialBegan - b.clock.partialBegan)) {
+      const waitedMs = now - Math.max(this.stuckSince, connection.clock.partialBegan);
+      if (held <= this.memory.resumeBytes || waitedMs <= this.options.limits.message_timeout_ms) break;
+      held -= connection.partialBytes;
+      connection.endPartial(waitedMs);
+    }
+  }
+
   private tick(): void {
     const now = performance.now();
     if (this.memory.isOver) this.applyReading();
     for (const connection of this.connections) connection.checkTime(now);
+    this.endStuck(now);
     this.metrics.memory.set(this.memory.used);
     this.metrics.held.set(this.delivery.heldCount);
   }

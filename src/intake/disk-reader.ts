@@ -25,6 +25,8 @@ export interface ReaderDeps {
   /** Resolves at the next change of the log: new entries, or its end. */
   readonly change: () => Promise<void>;
   readonly closed: () => void;
+  /** Whether entries that are still in memory are for this reader. */
+  readonly usesTail: boolean;
 }
 
 interface OpenFile {
@@ -50,12 +52,12 @@ export class DiskReader implements EntryReader {
     this.partition = partition;
     this.next = from;
     this.deps = deps;
-    partition.tail.dropBelow(from);
+    if (deps.usesTail) partition.tail.dropBelow(from);
   }
 
   async poll(): Promise<IntakeEntry | null> {
     while (!this.ended) {
-      const ready = this.partition.tail.take(this.next);
+      const ready = this.deps.usesTail ? this.partition.tail.take(this.next) : undefined;
       if (ready !== undefined) {
         this.next++;
         this.deps.metrics.reads.inc({ from: "memory" });
@@ -129,7 +131,7 @@ export class DiskReader implements EntryReader {
       throw error;
     }
     const below = this.partition.fileAfter(file)?.first ?? Number.POSITIVE_INFINITY;
-    const place = { fd, mark: file.mark, position: near, limit: file.end, below, chunkBytes: READ_BYTES };
+    const place = { fd, mark: file.mark, position: near, limit: file.end, below, chunkBytes: READ_BYTES, reuse: true };
     this.open = { file, fd, cursor: new EntryCursor(files, place) };
     return this.open;
   }

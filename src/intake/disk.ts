@@ -5,15 +5,17 @@ import type { EntryDraft } from "../core/intake-entry.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { DiskReader } from "./disk-reader.ts";
+import { DiskRoom } from "./disk-room.ts";
 import { type FolderLock, lockFolder } from "./folder-lock.ts";
-import type { EntryReader, IntakeLog } from "./intake.ts";
+import { type Consumers, type EntryReader, type IntakeLog, type LineClaim, STORE_CONSUMER } from "./intake.ts";
 import { type IntakeMetrics, intakeMetrics } from "./intake-metrics.ts";
+import { LineRepeats } from "./line-repeats.ts";
 import { ENTRY_BYTES_MAX, entryBytes } from "./log-format.ts";
 import { type DiskIntakeOptions, diskIntakeOptions } from "./options.ts";
 import { PartitionLog } from "./partition-log.ts";
 import { recoverPartition } from "./recover.ts";
 import { Repeats } from "./repeats.ts";
-import { readSeen, writeSeen } from "./seen-file.ts";
+import { readSeen, SEEN_CHUNKS, SEEN_LINES, writeSeen } from "./seen-file.ts";
 import { digestOf, SeenKeys } from "./seen-keys.ts";
 import { realTimers, type Timers } from "./timers.ts";
 
@@ -27,6 +29,8 @@ export interface OpenDiskIntake {
    * again, whatever became of the folder.
    */
   readonly minNextOffset?: (partition: number) => number;
+  /** Who reads the log beside the store: files are kept for them too. */
+  readonly consumers?: Consumers;
   /** As the user set them; defaults for the rest. */
   readonly options?: Partial<DiskIntakeOptions>;
 }
@@ -39,10 +43,12 @@ export interface DiskIntakeDeps {
 }
 
 const PARTITIONS_MAX = 1024;
+/** Files of 64 MiB that come free with one commit of a busy machine: four. */
+const SPARE_BYTES = 4 * 65 * 1024 * 1024;
 
 /**
  * Opens the intake log in a folder and recovers what a crash left. Layout of the folder: `<partition>/<first offset>.log`
- * (log-format.ts), `seen` (seen-file.ts), `lock.*` (folder-lock.ts).
+ * (log-format.ts), `<partition>/safe` (safe-note.ts), `seen` (seen-file.ts), `lock.*` (folder-lock.ts).
  * Throws `folder_locked`, `folder_unusable`, or `intake_unavailable` when the folder can't be read.
  */
 export async function openDiskIntake(request: OpenDiskIntake, deps: DiskIntakeDeps): Promise<IntakeLog> {
@@ -73,12 +79,15 @@ class DiskIntake implements IntakeLog {
   private readonly lock: FolderLock;
   private readonly metrics: IntakeMetrics;
   private readonly logs: PartitionLog[] = [];
-  private readonly reading = new Set<number>();
+  /** Partition and consumer of each reader. */
+  private readonly reading = new Set<string>();
   private readonly seen: SeenKeys;
   private readonly repeats: Repeats;
+  private readonly lines: LineRepeats;
   /** Room that the largest append needs which was refused for the size limit; 0 when none was. */
   private wantedBytes = 0;
   private isClosed = false;
+  private readonly room: DiskRoom;
   private changeWaiters: (() => void)[] = [];
   private readyWaiters: (() => void)[] = [];
   private cleaning: Promise<void> = Promise.resolve();
@@ -90,7 +99,9 @@ class DiskIntake implements IntakeLog {
     this.lock = lock;
     this.seen = new SeenKeys(options.seen_ids_max);
     this.repeats = new Repeats(this.seen);
+    this.lines = new LineRepeats(new SeenKeys(options.seen_lines_max));
     this.metrics = intakeMetrics(deps.metrics);
+    this.room = new DiskRoom(request.dir, options.disk_free_min_bytes, { ...deps, onRoom: () => this.changed() });
     deps.metrics.gauge("weir_intake_bytes", "Bytes of the intake log on disk.", [], (gauge) => gauge.set(this.bytes));
     deps.metrics.gauge("weir_intake_ready", "1 while entries are accepted.", [], (gauge) =>
       gauge.set(this.status().ready ? 1 : 0),
@@ -108,11 +119,16 @@ class DiskIntake implements IntakeLog {
     if (seen === null)
       log.error({ dir }, "intake: the file of seen ids is damaged; repeats of old chunks will be stored");
     for (const digest of seen?.digests ?? []) this.seen.add(digest);
+    const seenLines = await readSeen(files, dir, SEEN_LINES);
+    if (seenLines === null)
+      log.error({ dir }, "intake: the file of seen lines is damaged; repeats of old lines will be stored");
+    for (const id of seenLines?.digests ?? []) this.lines.add(id);
     const count = await this.partitionCount();
     for (let partition = 0; partition < count; partition++) {
       const folder = path.join(dir, String(partition));
       const onKey = (tenant: string, key: string) => this.seen.add(digestOf(tenant, key));
-      const recovered = await recoverPartition(folder, { files, log, onKey });
+      const onLineIds = (ids: Buffer) => this.lines.add(ids);
+      const recovered = await recoverPartition(folder, { files, log, onKey, onLineIds });
       if (recovered.tornBytes > 0) {
         log.warn({ partition, bytes: recovered.tornBytes }, "intake: dropped the torn end of the last write");
       }
@@ -121,6 +137,7 @@ class DiskIntake implements IntakeLog {
       this.logs.push(this.partitionLog(partition, folder, { ...recovered, next: floor }, chainEnd));
     }
     await this.clean();
+    await this.room.look();
   }
 
   private async partitionCount(): Promise<number> {
@@ -147,10 +164,18 @@ class DiskIntake implements IntakeLog {
         groupCommitMs: options.group_commit_ms,
         groupCommitBytes: options.group_commit_bytes,
         tailBytes: options.tail_bytes,
+        spareBytes: Math.min(SPARE_BYTES, Math.floor(options.size_max_bytes / 4)),
       },
       recovered,
       chainEnd,
-      { ...deps, metrics: this.metrics, changed: () => this.changed(), durable: (digest) => this.seen.add(digest) },
+      this.request.consumers ?? {},
+      {
+        ...deps,
+        metrics: this.metrics,
+        changed: () => this.changed(),
+        durable: (digest) => this.seen.add(digest),
+        durableLines: (ids) => this.lines.add(ids),
+      },
     );
   }
 
@@ -160,6 +185,10 @@ class DiskIntake implements IntakeLog {
     const offset = await this.repeats.once(digest, () => this.store(partition, draft, digest));
     if (offset === null) this.metrics.appends.inc({ result: "repeat" });
     return { offset };
+  }
+
+  claimLines(ids: Buffer): Promise<LineClaim> {
+    return this.lines.claim(ids);
   }
 
   private async store(partition: number, draft: EntryDraft, digest: Buffer | null): Promise<number> {
@@ -189,6 +218,11 @@ class DiskIntake implements IntakeLog {
         { context: { length, most } },
       );
     }
+    if (this.room.reason !== "") {
+      this.metrics.appends.inc({ result: "full" });
+      throw new WeirError("intake_full", this.room.reason, { retriable: true });
+    }
+    this.room.take(length);
     if (this.bytes + this.waitingBytes + length > this.options.size_max_bytes) {
       this.metrics.appends.inc({ result: "full" });
       if (this.wantedBytes === 0) this.deps.log.warn({ bytes: this.bytes }, `intake: ${this.fullReason()}`);
@@ -198,26 +232,31 @@ class DiskIntake implements IntakeLog {
   }
 
   private fullReason(): string {
-    return `the intake log is full: ${this.bytes} of ${this.options.size_max_bytes} bytes wait for the store`;
+    return `the intake log is full: ${this.bytes} of ${this.options.size_max_bytes} bytes wait for the store or a sink`;
   }
 
-  read(partition: number, from: number): EntryReader {
-    if (this.reading.has(partition)) throw new Error(`partition ${partition} has a reader already`);
-    this.reading.add(partition);
+  read(partition: number, from: number, consumer = STORE_CONSUMER): EntryReader {
+    const key = `${partition} ${consumer}`;
+    if (this.reading.has(key)) throw new Error(`partition ${partition} has a reader ${consumer} already`);
+    this.reading.add(key);
     return new DiskReader(this.logs[partition], from, {
       ...this.deps,
       metrics: this.metrics,
+      // What waits in memory goes to the one that it waits for; the others find it in the page cache.
+      usesTail: consumer === STORE_CONSUMER,
       change: () => this.nextChange(),
-      closed: () => this.reading.delete(partition),
+      closed: () => this.reading.delete(key),
     });
   }
 
-  commit(partition: number, next: number): Promise<void> {
-    const log = this.logs[partition];
-    log.committed = Math.max(log.committed, next);
-    log.tail.dropBelow(log.committed);
+  commit(partition: number, next: number, consumer = STORE_CONSUMER): Promise<void> {
+    this.logs[partition].commit(next, consumer);
     this.cleaning = this.cleaning.then(() => this.clean());
     return this.cleaning;
+  }
+
+  bytesFrom(partition: number, next: number): number {
+    return this.logs[partition].bytesFrom(next);
   }
 
   nextOffset(partition: number): number {
@@ -229,6 +268,7 @@ class DiskIntake implements IntakeLog {
     if (this.isClosed) return { ready: false, reason: "the intake log is closed", bytes };
     const trouble = this.logs.find((log) => log.trouble !== "")?.trouble;
     if (trouble !== undefined) return { ready: false, reason: trouble, bytes };
+    if (this.room.reason !== "") return { ready: false, reason: this.room.reason, bytes };
     if (this.wantedBytes > 0) return { ready: false, reason: this.fullReason(), bytes };
     return { ready: true, reason: "", bytes };
   }
@@ -242,6 +282,7 @@ class DiskIntake implements IntakeLog {
   async close(): Promise<void> {
     if (this.isClosed) return;
     this.isClosed = true;
+    this.room.close();
     await Promise.all(this.logs.map((log) => log.close()));
     await this.cleaning;
     this.changed();
@@ -286,13 +327,21 @@ class DiskIntake implements IntakeLog {
   }
 
   private async saveSeen(): Promise<void> {
-    const save = () =>
-      writeSeen(
-        this.deps.files,
-        this.request.dir,
-        this.logs.map((log) => log.next),
-        this.seen,
-      );
+    const save = async () => {
+      const { files } = this.deps;
+      const next = this.logs.map((log) => log.next);
+      await writeSeen(files, this.request.dir, next, this.seen, SEEN_CHUNKS);
+      // Nothing was pushed since the last time: what stands there is right.
+      if (!this.lines.isChanged) return;
+      // What is added while this is written belongs to the next time.
+      this.lines.isChanged = false;
+      try {
+        await writeSeen(files, this.request.dir, next, this.lines.seen, SEEN_LINES);
+      } catch (error) {
+        this.lines.isChanged = true;
+        throw error;
+      }
+    };
     try {
       await save();
     } catch (error) {
@@ -301,7 +350,7 @@ class DiskIntake implements IntakeLog {
       for (const log of this.logs) {
         const file = log.removable();
         if (file === null) continue;
-        await log.remove(file);
+        await log.remove(file, false);
         break;
       }
       await save();

@@ -15,6 +15,8 @@ export interface CursorPlace {
   readonly below: number;
   /** Bytes to read at once. */
   readonly chunkBytes: number;
+  /** Whether one buffer serves all reads, so that views of it are valid up to the next call only. */
+  readonly reuse?: boolean;
 }
 
 /**
@@ -33,6 +35,8 @@ export class EntryCursor {
   private readonly place: CursorPlace;
   private readonly markBytes = Buffer.alloc(4);
   private window: Buffer = EMPTY;
+  /** The memory that `window` is the beginning of, if it is used again. */
+  private room: Buffer = EMPTY;
   private windowStart = 0;
   /** Where the next entry should begin. */
   private from: number;
@@ -88,7 +92,7 @@ export class EntryCursor {
     return this.has(this.position, this.head.payloadAt);
   }
 
-  /** Holds the entry at `at`. Each read fills a new buffer, so views of it stay valid. */
+  /** Holds the entry at `at`. Without `reuse` each read fills a new buffer, so views of it stay valid. */
   get bytes(): Buffer {
     return this.window;
   }
@@ -177,12 +181,21 @@ export class EntryCursor {
   }
 
   private async fill(at: number, size: number): Promise<void> {
-    const fresh = Buffer.allocUnsafeSlow(size);
+    const fresh = this.roomFor(size);
     const windowEnd = this.windowStart + this.window.length;
     const kept = at >= this.windowStart && at < windowEnd ? this.window.copy(fresh, 0, at - this.windowStart) : 0;
+    this.window = EMPTY; // Its bytes may have moved; after an error they are read again.
     const got = kept + (await readAll(this.files, this.place.fd, fresh.subarray(kept), at + kept));
     this.window = fresh.subarray(0, got);
     this.windowStart = at;
     if (got < size) this.limit = at + got; // The file is shorter than it should be.
+  }
+
+  private roomFor(size: number): Buffer {
+    if (this.place.reuse !== true) return Buffer.allocUnsafeSlow(size);
+    // Room for one large entry is not kept for the many small ones behind it.
+    const tooLarge = this.room.length > 4 * Math.max(size, this.place.chunkBytes);
+    if (size > this.room.length || tooLarge) this.room = Buffer.allocUnsafeSlow(Math.max(size, this.place.chunkBytes));
+    return this.room.subarray(0, size);
   }
 }

@@ -1,5 +1,5 @@
 import { crc32 } from "../codec/crc32.ts";
-import { ENTRY_FORWARD, type EntryDraft, type IntakeEntry } from "../core/intake-entry.ts";
+import { ENTRY_FORWARD, ENTRY_PUSH, type EntryDraft, type IntakeEntry } from "../core/intake-entry.ts";
 
 /*
  * A file of the intake log, version 1: `<folder>/<partition>/<first offset, 20 digits>.log`. Little-endian.
@@ -8,7 +8,7 @@ import { ENTRY_FORWARD, type EntryDraft, type IntakeEntry } from "../core/intake
  *   offset  size  field
  *        0     8  magic         "WEIRLOG\n"
  *        8     2  version       u16, 1
- *       10     2  reserved      zero
+ *       10     2  flags         u16; bit 0: the file was used before, so bytes behind the last entry may be older ones
  *       12     4  partition     u32
  *       16     8  first         u64, offset of the first entry; the same as in the file's name
  *       24     4  mark          u32, drawn at random for each file; stands in each of its entries
@@ -19,8 +19,8 @@ import { ENTRY_FORWARD, type EntryDraft, type IntakeEntry } from "../core/intake
  *        4     4  mark          u32, the file's
  *        8     4  length        u32, bytes of the whole entry: 44 + source + tenant + key + payload
  *       12     4  body_crc      u32, CRC-32 of bytes 44 to length - 1
- *       16     1  kind          1: a message of the forward protocol
- *       17     1  flags         bit 0: the entry has a key
+ *       16     1  kind          1: a message of the forward protocol; 2: lines of a pushed body (codec/push-batch.ts)
+ *       17     1  flags         bit 0: the entry has a key; bit 1: in the key's place stand ids of lines, 16 bytes each
  *       18     2  source bytes  u16
  *       20     2  tenant bytes  u16
  *       22     2  reserved      zero
@@ -43,7 +43,9 @@ import { ENTRY_FORWARD, type EntryDraft, type IntakeEntry } from "../core/intake
  */
 const MAGIC = Buffer.from("WEIRLOG\n", "latin1");
 const VERSION = 1;
+const REUSED = 1;
 const HAS_KEY = 1;
+const HAS_LINE_IDS = 2;
 export const FILE_HEADER_BYTES = 32;
 export const ENTRY_HEADER_BYTES = 44;
 /** The mark's place in an entry, and in the file header. */
@@ -56,12 +58,14 @@ export interface FileHeader {
   readonly partition: number;
   readonly first: number;
   readonly mark: number;
+  readonly reused: boolean;
 }
 
-export function encodeFileHeader({ partition, first, mark }: FileHeader): Buffer {
+export function encodeFileHeader({ partition, first, mark, reused }: FileHeader): Buffer {
   const out = Buffer.alloc(FILE_HEADER_BYTES);
   MAGIC.copy(out, 0);
   out.writeUInt16LE(VERSION, 8);
+  out.writeUInt16LE(reused ? REUSED : 0, 10);
   out.writeUInt32LE(partition, 12);
   writeU64(out, first, 16);
   out.writeUInt32LE(mark, 24);
@@ -73,12 +77,13 @@ export function encodeFileHeader({ partition, first, mark }: FileHeader): Buffer
 export function decodeFileHeader(bytes: Buffer): FileHeader | null {
   if (bytes.length < FILE_HEADER_BYTES || !bytes.subarray(0, 8).equals(MAGIC)) return null;
   if (bytes.readUInt16LE(8) !== VERSION || bytes.readUInt32LE(28) !== crc32(bytes.subarray(0, 28))) return null;
-  return { partition: bytes.readUInt32LE(12), first: readU64(bytes, 16), mark: bytes.readUInt32LE(24) };
+  const reused = (bytes.readUInt16LE(10) & REUSED) !== 0;
+  return { partition: bytes.readUInt32LE(12), first: readU64(bytes, 16), mark: bytes.readUInt32LE(24), reused };
 }
 
 /** Bytes that `draft` takes in a file. */
 export function entryBytes(draft: EntryDraft): number {
-  const key = draft.dedupeKey === undefined ? 0 : Buffer.byteLength(draft.dedupeKey);
+  const key = draft.dedupeKey === undefined ? (draft.lineIds?.length ?? 0) : Buffer.byteLength(draft.dedupeKey);
   return (
     ENTRY_HEADER_BYTES + Buffer.byteLength(draft.source) + Buffer.byteLength(draft.tenant) + key + draft.payload.length
   );
@@ -92,11 +97,12 @@ export function encodeEntryHead(draft: EntryDraft, length: number): Buffer {
   at += sourceBytes;
   const tenantBytes = head.write(draft.tenant, at);
   at += tenantBytes;
-  const keyBytes = draft.dedupeKey === undefined ? 0 : head.write(draft.dedupeKey, at);
+  const { dedupeKey, lineIds } = draft;
+  const keyBytes = dedupeKey === undefined ? (lineIds?.copy(head, at) ?? 0) : head.write(dedupeKey, at);
   head.writeUInt32LE(length, 8);
   head.writeUInt32LE(crc32(draft.payload, crc32(head.subarray(ENTRY_HEADER_BYTES))), 12);
   head[16] = draft.kind;
-  head[17] = draft.dedupeKey === undefined ? 0 : HAS_KEY;
+  head[17] = dedupeKey !== undefined ? HAS_KEY : lineIds !== undefined ? HAS_LINE_IDS : 0;
   head.writeUInt16LE(sourceBytes, 18);
   head.writeUInt16LE(tenantBytes, 20);
   head.writeUInt16LE(0, 22);
@@ -137,7 +143,8 @@ export class EntryHead {
     this.keyBytes = bytes.readUInt32LE(at + 24);
     this.offset = readU64(bytes, at + 28);
     this.receivedMs = readU64(bytes, at + 36);
-    return this.kind === ENTRY_FORWARD && this.length >= this.payloadAt && this.length <= ENTRY_BYTES_MAX;
+    const isKnown = this.kind === ENTRY_FORWARD || this.kind === ENTRY_PUSH;
+    return isKnown && this.length >= this.payloadAt && this.length <= ENTRY_BYTES_MAX;
   }
 
   /** Where the payload begins in the entry. */
@@ -147,6 +154,10 @@ export class EntryHead {
 
   get hasKey(): boolean {
     return (this.flags & HAS_KEY) !== 0;
+  }
+
+  get hasLineIds(): boolean {
+    return (this.flags & HAS_LINE_IDS) !== 0;
   }
 
   /** Whether the body at `at + ENTRY_HEADER_BYTES` is as it was written. */
@@ -163,11 +174,16 @@ export class EntryHead {
     return bytes.toString("utf8", at + this.payloadAt - this.keyBytes, at + this.payloadAt);
   }
 
+  /** The ids of the entry's lines, 16 bytes each: a view of `bytes`. */
+  lineIds(bytes: Buffer, at: number): Buffer {
+    return bytes.subarray(at + this.payloadAt - this.keyBytes, at + this.payloadAt);
+  }
+
   /** The entry whose header was read last and begins at `at`. Its payload is a view of `bytes`. */
   entry(bytes: Buffer, at: number): IntakeEntry {
     const start = at + ENTRY_HEADER_BYTES;
     return {
-      kind: ENTRY_FORWARD,
+      kind: this.kind === ENTRY_PUSH ? ENTRY_PUSH : ENTRY_FORWARD,
       offset: this.offset,
       source: bytes.toString("utf8", start, start + this.sourceBytes),
       tenant: this.tenant(bytes, at),

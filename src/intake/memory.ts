@@ -1,20 +1,25 @@
 import { WeirError } from "../core/errors.ts";
 import type { EntryDraft, IntakeEntry } from "../core/intake-entry.ts";
-import type { EntryReader, IntakeLog } from "./intake.ts";
+import { type Consumers, type EntryReader, type IntakeLog, type LineClaim, STORE_CONSUMER } from "./intake.ts";
+import { LineRepeats } from "./line-repeats.ts";
+import { SeenKeys } from "./seen-keys.ts";
 
 export interface MemoryIntakeOptions {
   readonly partitions?: number;
   readonly sizeMaxBytes?: number;
   readonly minNextOffset?: (partition: number) => number;
+  readonly consumers?: Consumers;
 }
 
 interface Partition {
   readonly entries: IntakeEntry[];
   next: number;
-  committed: number;
-  hasReader: boolean;
+  /** Of each consumer, the offset below which it is done. */
+  readonly done: Map<string, number>;
+  readonly readers: Set<string>;
 }
 
+const LINES_MAX = 65_536;
 const TURN = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** An intake log that lasts as long as the process: for tests, and as the plainest reading of the interface. */
@@ -22,17 +27,24 @@ export class MemoryIntake implements IntakeLog {
   private readonly logs: Partition[];
   private readonly sizeMaxBytes: number;
   private readonly stored = new Map<string, Promise<number | null>>();
+  private readonly lines = new LineRepeats(new SeenKeys(LINES_MAX));
   private waiters: (() => void)[] = [];
   private bytes = 0;
   private trouble = "";
   private wantedBytes = 0;
   private isClosed = false;
 
-  constructor({ partitions = 1, sizeMaxBytes = Number.POSITIVE_INFINITY, minNextOffset }: MemoryIntakeOptions = {}) {
+  constructor({
+    partitions = 1,
+    sizeMaxBytes = Number.POSITIVE_INFINITY,
+    minNextOffset,
+    consumers = {},
+  }: MemoryIntakeOptions = {}) {
     this.sizeMaxBytes = sizeMaxBytes;
     this.logs = Array.from({ length: partitions }, (_, partition) => {
       const first = minNextOffset?.(partition) ?? 0;
-      return { entries: [], next: first, committed: first, hasReader: false };
+      const done = new Map(Object.entries(consumers).map(([name, next]) => [name, next(partition)]));
+      return { entries: [], next: first, done: done.set(STORE_CONSUMER, first), readers: new Set() };
     });
   }
 
@@ -63,6 +75,10 @@ export class MemoryIntake implements IntakeLog {
     return { offset: await stored };
   }
 
+  claimLines(ids: Buffer): Promise<LineClaim> {
+    return this.lines.claim(ids);
+  }
+
   private async store(partition: number, draft: EntryDraft): Promise<number> {
     this.admit(draft);
     this.bytes += draft.payload.length;
@@ -74,6 +90,7 @@ export class MemoryIntake implements IntakeLog {
     const log = this.logs[partition];
     const offset = log.next++;
     log.entries.push({ ...draft, offset });
+    if (draft.lineIds !== undefined) this.lines.add(draft.lineIds);
     this.changed();
     return offset;
   }
@@ -86,10 +103,10 @@ export class MemoryIntake implements IntakeLog {
     throw new WeirError("intake_full", this.status().reason, { retriable: true });
   }
 
-  read(partition: number, from: number): EntryReader {
+  read(partition: number, from: number, consumer = STORE_CONSUMER): EntryReader {
     const log = this.logs[partition];
-    if (log.hasReader) throw new Error(`partition ${partition} has a reader already`);
-    log.hasReader = true;
+    if (log.readers.has(consumer)) throw new Error(`partition ${partition} has a reader ${consumer} already`);
+    log.readers.add(consumer);
     let next = from;
     let ended = false;
     const over = () => ended || this.isClosed;
@@ -105,20 +122,30 @@ export class MemoryIntake implements IntakeLog {
       },
       close: async () => {
         ended = true;
-        log.hasReader = false;
+        log.readers.delete(consumer);
         this.changed();
       },
     };
   }
 
-  async commit(partition: number, next: number): Promise<void> {
+  commit(partition: number, next: number, consumer = STORE_CONSUMER): Promise<void> {
     const log = this.logs[partition];
-    log.committed = Math.max(log.committed, next);
-    while (log.entries.length > 0 && log.entries[0].offset < log.committed) {
+    const before = log.done.get(consumer);
+    if (before === undefined) throw new Error(`commit: the log was not opened with a consumer ${consumer}`);
+    log.done.set(consumer, Math.max(before, next));
+    const done = Math.min(...log.done.values());
+    while (log.entries.length > 0 && log.entries[0].offset < done) {
       this.bytes -= log.entries.shift()?.payload.length ?? 0;
     }
     if (this.bytes + this.wantedBytes <= this.sizeMaxBytes) this.wantedBytes = 0;
     this.changed();
+    return Promise.resolve();
+  }
+
+  bytesFrom(partition: number, next: number): number {
+    let bytes = 0;
+    for (const { offset, payload } of this.logs[partition].entries) if (offset >= next) bytes += payload.length;
+    return bytes;
   }
 
   nextOffset(partition: number): number {
@@ -131,7 +158,7 @@ export class MemoryIntake implements IntakeLog {
       : this.trouble !== ""
         ? this.trouble
         : this.wantedBytes > 0
-          ? `the intake log is full: ${this.bytes} of ${this.sizeMaxBytes} bytes wait for the store`
+          ? `the intake log is full: ${this.bytes} of ${this.sizeMaxBytes} bytes wait for the store or a sink`
           : "";
     return { ready: reason === "", reason, bytes: this.bytes };
   }

@@ -11,6 +11,13 @@ export const diskIntakeOptions = z.strictObject({
     .describe(
       "Most that the log may take on disk. When it is reached, agents get no acknowledgement and `/ready` says so, until the store has caught up. 4 GiB holds about half an hour of a busy machine's logs while the store is away.",
     ),
+  disk_free_min_bytes: z
+    .int()
+    .min(0)
+    .default(128 * MIB)
+    .describe(
+      "Bytes of its disk that the log leaves free, a quarter of a small disk at most; below that agents have to wait. The store is often on the same disk, and needs room to write the segment that lets the log shrink. 0: none.",
+    ),
   file_bytes: z
     .int()
     .min(64 * 1024)
@@ -38,6 +45,14 @@ export const diskIntakeOptions = z.strictObject({
     .default(262_144)
     .describe(
       "How many ids of received chunks are remembered, so that a chunk that an agent sends again is not stored twice. 24 bytes of memory each; the default covers hours at the rates of a busy machine.",
+    ),
+  seen_lines_max: z
+    .int()
+    .min(1)
+    .max(1 << 26)
+    .default(1_048_576)
+    .describe(
+      "How many of the last pushed lines are remembered, so that a line that a client pushes again (same stream, time, text and metadata) is not stored twice. 24 to 32 bytes of memory each, taken as lines come, and 16 on disk; the default covers a quarter of an hour at 1,000 lines a second.",
     ),
   tail_bytes: z
     .int()

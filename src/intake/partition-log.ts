@@ -4,10 +4,13 @@ import { type FileOps, writeAll } from "../core/files.ts";
 import type { EntryDraft } from "../core/intake-entry.ts";
 import type { Logger } from "../core/log.ts";
 import { troubleOf } from "./disk-trouble.ts";
+import { type Consumers, STORE_CONSUMER } from "./intake.ts";
 import type { IntakeMetrics } from "./intake-metrics.ts";
-import { type LogFile, noteEntry } from "./log-file.ts";
+import { type LogFile, noteEntry, positionNear } from "./log-file.ts";
 import { encodeEntryHead, encodeFileHeader, FILE_HEADER_BYTES, fileName, sealEntry } from "./log-format.ts";
 import { drawMark, type Recovered } from "./recover.ts";
+import { noteSafe } from "./safe-note.ts";
+import { SpareFiles } from "./spare-files.ts";
 import { Tail } from "./tail.ts";
 import type { Timer, Timers } from "./timers.ts";
 
@@ -28,6 +31,8 @@ export interface PartitionOptions {
   readonly groupCommitMs: number;
   readonly groupCommitBytes: number;
   readonly tailBytes: number;
+  /** Bytes of files that are done with and kept to be written again. */
+  readonly spareBytes: number;
 }
 
 export interface PartitionDeps {
@@ -39,6 +44,8 @@ export interface PartitionDeps {
   readonly changed: () => void;
   /** Called with what was given to `append` as soon as that entry is durable, before anything can come of it. */
   readonly durable: (digest: Buffer) => void;
+  /** The same for the ids of an entry's lines. */
+  readonly durableLines: (ids: Buffer) => void;
 }
 
 interface Pending {
@@ -56,6 +63,8 @@ interface ActiveFile {
   readonly fd: number;
   /** Whether its header and its name are on the disk. */
   durable: boolean;
+  /** Bytes of an earlier use that the file still has; 0 for a new one. */
+  readonly oldBytes: number;
 }
 
 /**
@@ -73,6 +82,8 @@ export class PartitionLog {
   next: number;
   /** Entries below are in the store. */
   committed = 0;
+  /** Of each other consumer, the offset below which it is done. */
+  private readonly done = new Map<string, number>();
   closed = false;
   /** Why the disk refuses, or "" when it works. */
   trouble = "";
@@ -84,13 +95,22 @@ export class PartitionLog {
   private readonly deps: PartitionDeps;
   private queue: Pending[] = [];
   private active: ActiveFile | null = null;
+  /** The newest file with entries that this process wrote. */
+  private written: LogFile | null = null;
   private writing: Promise<void> | null = null;
   private writeTimer: Timer | null = null;
   private probeTimer: Timer | null = null;
   private probing: Promise<void> | null = null;
   private probes = 0;
+  private readonly spares: SpareFiles;
 
-  constructor(options: PartitionOptions, recovered: Recovered, minNextOffset: number, deps: PartitionDeps) {
+  constructor(
+    options: PartitionOptions,
+    recovered: Recovered,
+    minNextOffset: number,
+    consumers: Consumers,
+    deps: PartitionDeps,
+  ) {
     this.options = options;
     this.deps = deps;
     this.files = recovered.files;
@@ -98,6 +118,37 @@ export class PartitionLog {
     this.committed = minNextOffset;
     this.bytes = recovered.files.reduce((sum, file) => sum + file.end, 0);
     this.tail = new Tail(options.tailBytes);
+    this.spares = new SpareFiles(options.folder, options.spareBytes, deps);
+    for (const [name, next] of Object.entries(consumers)) this.done.set(name, next(options.partition));
+  }
+
+  /** Says that a consumer is done with entries below `next`. */
+  commit(next: number, consumer: string): void {
+    if (consumer === STORE_CONSUMER) {
+      this.committed = Math.max(this.committed, next);
+      this.tail.dropBelow(this.committed);
+      return;
+    }
+    const before = this.done.get(consumer);
+    if (before === undefined) throw new Error(`commit: the log was not opened with a consumer ${consumer}`);
+    this.done.set(consumer, Math.max(before, next));
+  }
+
+  /** Entries below are done with by all. */
+  private get doneByAll(): number {
+    let least = this.committed;
+    for (const next of this.done.values()) least = Math.min(least, next);
+    return least;
+  }
+
+  /** Bytes of the entries at and after `next`, to about a MiB. */
+  bytesFrom(next: number): number {
+    let bytes = 0;
+    for (const file of this.files) {
+      if (file.next <= next) continue;
+      bytes += file.end - (next <= file.first ? 0 : (positionNear(file, next) ?? 0));
+    }
+    return bytes;
   }
 
   fileAfter(file: LogFile): LogFile | undefined {
@@ -185,6 +236,7 @@ export class PartitionLog {
     if (file.end === 0) file.end = FILE_HEADER_BYTES;
     if (file.next === file.first) {
       this.files.push(file);
+      this.written = file;
       this.bytes += FILE_HEADER_BYTES;
     }
     for (const { draft, length, digest, resolve } of batch) {
@@ -195,22 +247,28 @@ export class PartitionLog {
       this.waitingBytes -= length;
       this.tail.add({ ...draft, offset });
       if (digest !== null) this.deps.durable(digest);
+      if (draft.lineIds !== undefined) this.deps.durableLines(draft.lineIds);
       resolve(offset);
     }
     file.next = this.next;
     this.deps.changed();
   }
 
-  private headerOf({ first, mark }: LogFile): Buffer {
-    return encodeFileHeader({ partition: this.options.partition, first, mark });
+  private headerOf({ first, mark }: LogFile, reused = false): Buffer {
+    return encodeFileHeader({ partition: this.options.partition, first, mark, reused });
   }
 
   private async create(): Promise<ActiveFile> {
     const { files } = this.deps;
     const name = path.join(this.options.folder, fileName(this.next));
     const file: LogFile = { path: name, first: this.next, mark: drawMark(), next: this.next, end: 0, index: [] };
+    const spare = await this.spares.take(name, this.headerOf(file, true));
+    if (spare !== null) {
+      file.end = FILE_HEADER_BYTES;
+      return { file, fd: spare.fd, durable: true, oldBytes: spare.bytes };
+    }
     try {
-      return { file, fd: await files.open(name, "wx"), durable: false };
+      return { file, fd: await files.open(name, "wx"), durable: false, oldBytes: 0 };
     } catch (error) {
       if (codeOf(error) === "ENOENT") {
         await files.mkdir(this.options.folder);
@@ -219,7 +277,7 @@ export class PartitionLog {
         // No durable entry has this offset, so what is there was never acknowledged.
         await files.unlink(name);
       } else throw error;
-      return { file, fd: await files.open(name, "wx"), durable: false };
+      return { file, fd: await files.open(name, "wx"), durable: false, oldBytes: 0 };
     }
   }
 
@@ -229,14 +287,15 @@ export class PartitionLog {
     if (active === null) return;
     this.active = null;
     const { files, log } = this.deps;
-    const { file, fd } = active;
+    const { file, fd, oldBytes } = active;
     const attempt = async (what: string, act: Promise<void>) => {
       await act.catch((error: unknown) => {
         log.warn({ file: file.path, error: messageOf(error) }, `intake: can't ${what} a log file`);
       });
     };
     const empty = file.next === file.first;
-    if (!empty && this.trouble !== "") await attempt("cut back", files.truncate(fd, file.end));
+    const hasMore = this.trouble !== "" || oldBytes > file.end;
+    if (!empty && hasMore) await attempt("cut back", files.truncate(fd, file.end));
     await attempt("close", files.close(fd));
     if (empty) await attempt("remove", files.unlink(file.path));
   }
@@ -254,6 +313,7 @@ export class PartitionLog {
       `intake: ${this.trouble}`,
     );
     await this.leaveActive();
+    await this.spares.clear(); // A full disk wants the room.
     const reason = this.unavailable(error);
     for (const { reject } of failed) reject(reason);
     this.deps.changed();
@@ -304,28 +364,41 @@ export class PartitionLog {
     this.deps.changed();
   }
 
-  /** The oldest file if all its entries are in the store and nobody writes to it. */
+  /** The oldest file if all consumers are done with its entries and nobody writes to it. */
   removable(): LogFile | null {
     const [file] = this.files;
-    return file === undefined || file === this.active?.file || file.next > this.committed ? null : file;
+    return file === undefined || file === this.active?.file || file.next > this.doneByAll ? null : file;
   }
 
-  /** Removes the file that `removable` gave. */
-  async remove(file: LogFile): Promise<void> {
-    await this.deps.files.unlink(file.path).catch((error: unknown) => {
-      if (codeOf(error) !== "ENOENT") throw error;
-    });
+  /** Removes the file that `removable` gave, or with `mayKeep` keeps it to be written again. */
+  async remove(file: LogFile, mayKeep = true): Promise<void> {
+    const isGood = file.end >= this.options.fileBytes && this.trouble === "" && !this.closed;
+    if (!mayKeep) await this.spares.clear();
+    if (!mayKeep || !isGood || !(await this.spares.keep(file.path, file.end))) await this.unlink(file);
     this.files.shift();
     this.bytes -= file.end;
   }
 
-  /** Lets go of the file being written when all its entries are in the store, so that it can be removed. */
+  private async unlink(file: LogFile): Promise<void> {
+    await this.deps.files.unlink(file.path).catch((error: unknown) => {
+      if (codeOf(error) !== "ENOENT") throw error;
+    });
+  }
+
+  /** Lets go of the file being written when all are done with its entries, so that it can be removed. */
   async rotate(): Promise<void> {
-    if (this.writing === null && this.probing === null && this.active !== null && this.next <= this.committed) {
+    if (this.writing === null && this.probing === null && this.active !== null && this.next <= this.doneByAll) {
       // As a write, so that an append that comes meanwhile waits for its end.
       this.writing = this.leaveActive().then(() => this.writeQueue());
       await this.writing;
     }
+  }
+
+  /** Spares the next start making sure of a file whose every entry has been synced. */
+  private async noteWritten(): Promise<void> {
+    const { written } = this;
+    if (written === null || this.trouble !== "" || this.files[this.files.length - 1] !== written) return;
+    await noteSafe(this.deps.files, this.deps.log, written);
   }
 
   /** Writes what waits, then ends. */
@@ -339,6 +412,8 @@ export class PartitionLog {
     }
     if (this.probing !== null) await this.probing;
     await this.leaveActive();
+    await this.noteWritten();
+    await this.spares.clear();
     this.tail.clear();
     this.deps.changed();
   }

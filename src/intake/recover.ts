@@ -9,10 +9,13 @@ import {
   decodeFileHeader,
   ENTRY_HEADER_BYTES,
   FILE_HEADER_BYTES,
+  type FileHeader,
   firstOfName,
   MARK_AT,
   MARK_IN_HEADER,
 } from "./log-format.ts";
+import { isNotedSafe, noteSafe } from "./safe-note.ts";
+import { isSpareName } from "./spare-files.ts";
 
 const VERIFY_CHUNK_BYTES = 1 << 20;
 // Older files are only walked from header to header; most of a large entry is never read.
@@ -31,6 +34,8 @@ interface Deps {
   readonly log: Logger;
   /** Called for each entry with a key, oldest first. */
   readonly onKey: (tenant: string, key: string) => void;
+  /** Called with the ids of an entry's lines, 16 bytes each, oldest first. A view. */
+  readonly onLineIds: (ids: Buffer) => void;
 }
 
 /** A number for a new file that nobody outside can know, and that isn't zero, as unwritten bytes are. */
@@ -39,11 +44,14 @@ export function drawMark(): number {
 }
 
 /**
- * Looks through the files of a partition after a start. The last file's torn end is cut off; nothing else is changed.
+ * Looks through the files of a partition after a start. A torn end of the last file is cut off; nothing else is changed,
+ * and a log that was closed in order isn't written to at all.
  * Throws `intake_unavailable` when the folder or its last file can't be read.
  */
 export async function recoverPartition(folder: string, deps: Deps): Promise<Recovered> {
-  const firsts = (await namesIn(folder, deps.files)).map(firstOfName).filter((first) => first !== null);
+  const names = await namesIn(folder, deps.files);
+  for (const name of names.filter(isSpareName)) await removeSpare(path.join(folder, name), deps);
+  const firsts = names.map(firstOfName).filter((first) => first !== null);
   firsts.sort((a, b) => a - b);
   const found: LogFile[] = [];
   let next = firsts[firsts.length - 1] ?? 0;
@@ -63,6 +71,12 @@ export async function recoverPartition(folder: string, deps: Deps): Promise<Reco
   return { files: found, next, tornBytes };
 }
 
+async function removeSpare(file: string, { files, log }: Deps): Promise<void> {
+  await files.unlink(file).catch((error: unknown) => {
+    log.warn({ file, error: messageOf(error) }, "intake: can't remove a log file that is done with");
+  });
+}
+
 async function namesIn(folder: string, files: FileOps): Promise<string[]> {
   try {
     return (await files.readdir(folder)).map(({ name }) => name);
@@ -73,7 +87,8 @@ async function namesIn(folder: string, files: FileOps): Promise<string[]> {
 }
 
 /** A file that has a successor: its end was written in peace, so all that is wanted is keys and places. */
-async function walkOld(file: string, first: number, below: number, { files, log, onKey }: Deps): Promise<LogFile> {
+async function walkOld(file: string, first: number, below: number, deps: Deps): Promise<LogFile> {
+  const { files, log } = deps;
   const result: LogFile = { path: file, first, mark: 0, next: below, end: 0, index: [] };
   try {
     await withFile(files, file, async (fd) => {
@@ -85,7 +100,7 @@ async function walkOld(file: string, first: number, below: number, { files, log,
       result.end = size;
       let next = first;
       while (await cursor.next()) {
-        await note(cursor, result, onKey);
+        await note(cursor, result, deps);
         next = cursor.head.offset + 1;
       }
       if (cursor.skippedBytes > 0) return; // Entries may be missing there, up to the next file's.
@@ -105,13 +120,15 @@ async function checkLast(
   first: number,
   deps: Deps,
 ): Promise<{ file: LogFile | null; tornBytes: number }> {
-  const { files, log, onKey } = deps;
+  const { files, log } = deps;
   const result: LogFile = { path: file, first, mark: 0, next: first, end: 0, index: [] };
   let size = 0;
+  let reused = false;
   try {
     await withFile(files, file, async (fd) => {
       size = await files.size(fd);
       const mark = await markOf(files, fd, size);
+      reused = (await headerOf(files, fd))?.reused ?? false;
       result.mark = mark;
       const place = {
         fd,
@@ -124,7 +141,7 @@ async function checkLast(
       const cursor = new EntryCursor(files, place);
       while (await cursor.next()) {
         if (!(await cursor.load())) continue;
-        await note(cursor, result, onKey);
+        await note(cursor, result, deps);
         result.next = cursor.head.offset + 1;
         result.end = cursor.position + cursor.head.length;
       }
@@ -132,7 +149,8 @@ async function checkLast(
   } catch (error) {
     throw unreadable(file, error);
   }
-  const tornBytes = size - result.end;
+  // In a file that was used before, what stands behind its last entry is mostly older.
+  const tornBytes = reused ? 0 : size - result.end;
   if (result.end === 0) {
     // A crash before the first entry was durable. The name is needed for the file that comes now.
     await files.unlink(file).catch((error: unknown) => {
@@ -140,15 +158,22 @@ async function checkLast(
     });
     return { file: null, tornBytes };
   }
-  await settle(file, result.end, size, deps);
+  if (size > result.end || !(await isNotedSafe(files, log, result))) await settle(result, size, deps);
   return { file: result, tornBytes };
 }
 
-async function note(cursor: EntryCursor, file: LogFile, onKey: Deps["onKey"]): Promise<void> {
-  noteEntry(file, cursor.head.offset, cursor.position);
-  if (!cursor.head.hasKey || !(await cursor.loadStrings())) return;
+async function note(cursor: EntryCursor, file: LogFile, { onKey, onLineIds }: Deps): Promise<void> {
+  const { head } = cursor;
+  noteEntry(file, head.offset, cursor.position);
+  if (!(head.hasKey || head.hasLineIds) || !(await cursor.loadStrings())) return;
   const { bytes, at } = cursor;
-  onKey(cursor.head.tenant(bytes, at), cursor.head.key(bytes, at));
+  if (head.hasKey) onKey(head.tenant(bytes, at), head.key(bytes, at));
+  else onLineIds(head.lineIds(bytes, at));
+}
+
+async function headerOf(files: FileOps, fd: number): Promise<FileHeader | null> {
+  const bytes = Buffer.alloc(FILE_HEADER_BYTES);
+  return decodeFileHeader(bytes.subarray(0, await readAll(files, fd, bytes, 0)));
 }
 
 /**
@@ -176,11 +201,12 @@ export async function markOf(files: FileOps, fd: number, size: number): Promise<
 }
 
 /**
- * Cuts the torn end off and makes the rest durable. What was read just now may only be in memory: a process that was
- * killed before its `fdatasync`, or whose `fdatasync` failed (the kernel then takes the pages for clean and never writes them).
- * Once an entry counts, a repeat of it is acknowledged; so it is written again, with the same bytes in the same place.
+ * After a crash: cuts the torn end off and makes the rest durable. What was read just now may only be in memory: a process that
+ * was killed before its `fdatasync`, or whose `fdatasync` failed (the kernel then takes the pages for clean and never writes
+ * them). Once an entry counts, a repeat of it is acknowledged; so it is written again, with the same bytes in the same place.
  */
-async function settle(file: string, end: number, size: number, { files, log }: Deps): Promise<void> {
+async function settle(result: LogFile, size: number, { files, log }: Deps): Promise<void> {
+  const { path: file, end } = result;
   try {
     const fd = await files.open(file, "r+");
     try {
@@ -201,7 +227,9 @@ async function settle(file: string, end: number, size: number, { files, log }: D
     // starting, because only its work makes room.
     if (codeOf(error) !== "ENOSPC" && codeOf(error) !== "EDQUOT") throw unreadable(file, error);
     log.warn({ file, error: messageOf(error) }, "intake: can't make sure that the newest log file is on the disk");
+    return;
   }
+  await noteSafe(files, log, result);
 }
 
 async function withFile(files: FileOps, file: string, use: (fd: number) => Promise<void>): Promise<void> {

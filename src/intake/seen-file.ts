@@ -5,7 +5,7 @@ import { type FileOps, readAll, writeAll } from "../core/files.ts";
 import { DIGEST_BYTES, type SeenKeys } from "./seen-keys.ts";
 
 /*
- * `<folder>/seen`, version 1: the ids of received chunks, written before log files are removed, so that a chunk that is sent
+ * `<folder>/seen`, and `<folder>/seen-lines`, version 1: the ids of received chunks, and those of pushed lines, written before log files are removed, so that a chunk that is sent
  * again is recognised although its entry is gone. Replaced as a whole (a new file, fsync, rename). Little-endian.
  *
  *   offset  size  field
@@ -16,7 +16,7 @@ import { DIGEST_BYTES, type SeenKeys } from "./seen-keys.ts";
  *       16     4  digests     u32, n
  *       20     4  crc         u32, CRC-32 of bytes 0 to 19 and of all from 24 on
  *       24   8*p  next        u64 each: no entry below this offset will ever be written again to partition 0, 1, …
- *  24+8*p  16*n  digests     the first 16 bytes of SHA-1 of tenant, a zero byte, key; oldest first
+ *  24+8*p  16*n  digests     the first 16 bytes of SHA-1 of tenant, a zero byte, key; ids of lines as they came; oldest first
  *
  * One partition at offset 7 and no digest:
  *   574549525345454e 0100 0000 01000000 00000000 a6f7eaa2 0700000000000000
@@ -24,7 +24,10 @@ import { DIGEST_BYTES, type SeenKeys } from "./seen-keys.ts";
 const MAGIC = Buffer.from("WEIRSEEN", "latin1");
 const VERSION = 1;
 const HEADER_BYTES = 24;
-const NAME = "seen";
+
+export const SEEN_CHUNKS = "seen";
+export const SEEN_LINES = "seen-lines";
+export type SeenName = typeof SEEN_CHUNKS | typeof SEEN_LINES;
 
 export interface SeenFile {
   readonly next: readonly number[];
@@ -69,8 +72,9 @@ export async function writeSeen(
   folder: string,
   next: readonly number[],
   seen: SeenKeys,
+  name: SeenName = SEEN_CHUNKS,
 ): Promise<void> {
-  const temporary = path.join(folder, `${NAME}.tmp`);
+  const temporary = path.join(folder, `${name}.tmp`);
   const fd = await files.open(temporary, "w");
   try {
     await writeAll(files, fd, [encodeSeen(next, seen.dump())], 0);
@@ -78,16 +82,15 @@ export async function writeSeen(
   } finally {
     await files.close(fd);
   }
-  await files.rename(temporary, path.join(folder, NAME));
+  await files.rename(temporary, path.join(folder, name));
   await files.syncFolder(folder);
 }
 
 /** The file's contents, null when they are damaged, and nothing seen when there is no file yet. */
-export async function readSeen(files: FileOps, folder: string): Promise<SeenFile | null> {
-  const name = path.join(folder, NAME);
+export async function readSeen(files: FileOps, folder: string, name: SeenName = SEEN_CHUNKS): Promise<SeenFile | null> {
   let fd: number;
   try {
-    fd = await files.open(name, "r");
+    fd = await files.open(path.join(folder, name), "r");
   } catch (error) {
     if (codeOf(error) === "ENOENT") return { next: [], digests: [] };
     throw error;

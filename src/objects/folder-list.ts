@@ -69,7 +69,8 @@ async function sized(files: FileOps, root: string, keys: readonly string[]): Pro
   const found = await Promise.all(
     keys.map(async (key) => {
       try {
-        return { key, size: (await files.stat(path.join(root, key))).size };
+        const { size, mtimeMs } = await files.stat(path.join(root, key));
+        return { key, size, modifiedMs: mtimeMs };
       } catch (error) {
         if (codeOf(error) === "ENOENT") return null; // Deleted since the folder was read.
         throw storeUnavailable("list", key, error);

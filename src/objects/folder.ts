@@ -120,8 +120,8 @@ export class FolderStore implements ObjectStore {
   async head(key: string): Promise<ObjectInfo | null> {
     const file = this.pathOf(key);
     try {
-      const { size, isFile } = await this.files.stat(file);
-      return isFile ? { key, size } : null;
+      const { size, mtimeMs, isFile } = await this.files.stat(file);
+      return isFile ? { key, size, modifiedMs: mtimeMs } : null;
     } catch (error) {
       if (isAbsent(error)) return null;
       throw storeUnavailable("look up", key, error);

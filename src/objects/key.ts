@@ -7,10 +7,14 @@ const PART = /^[A-Za-z0-9._=-]+$/;
 
 const isPart = (part: string) => PART.test(part) && part !== "." && part !== ".." && part.length <= PART_BYTES_MAX;
 
+/** Whether `key` is one as store.ts describes them. */
+export function isKey(key: string): boolean {
+  return key.length <= KEY_BYTES_MAX && key.split("/").every(isPart);
+}
+
 /** Throws `bad_key` unless `key` is one as store.ts describes them. */
 export function checkKey(key: string): void {
-  if (key.length <= KEY_BYTES_MAX && key.split("/").every(isPart)) return;
-  throw badKey("key", key);
+  if (!isKey(key)) throw badKey("key", key);
 }
 
 /** Throws `bad_key` unless some key could begin with `prefix`. */

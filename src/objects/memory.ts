@@ -2,19 +2,29 @@ import { objectExists, objectMissing, objectRange } from "./errors.ts";
 import { checkKey, checkPrefix } from "./key.ts";
 import type { ObjectInfo, ObjectStore } from "./store.ts";
 
-/** Objects that last as long as the process: for tests and for trying things out. */
+interface Held {
+  readonly bytes: Buffer;
+  readonly modifiedMs: number;
+}
+
+/** Objects that last as long as the process: for tests and for trying things out. `nowMs` dates what is put. */
 export class MemoryStore implements ObjectStore {
-  private readonly objects = new Map<string, Buffer>();
+  private readonly objects = new Map<string, Held>();
+  private readonly nowMs: () => number;
+
+  constructor(nowMs: () => number = Date.now) {
+    this.nowMs = nowMs;
+  }
 
   async put(key: string, parts: readonly Uint8Array[]): Promise<void> {
     checkKey(key);
-    this.objects.set(key, Buffer.concat(parts));
+    this.keep(key, parts);
   }
 
   async putIfAbsent(key: string, parts: readonly Uint8Array[]): Promise<void> {
     checkKey(key);
     if (this.objects.has(key)) throw objectExists(key);
-    this.objects.set(key, Buffer.concat(parts));
+    this.keep(key, parts);
   }
 
   async get(key: string): Promise<Buffer> {
@@ -36,16 +46,16 @@ export class MemoryStore implements ObjectStore {
 
   async head(key: string): Promise<ObjectInfo | null> {
     checkKey(key);
-    const bytes = this.objects.get(key);
-    return bytes === undefined ? null : { key, size: bytes.length };
+    const held = this.objects.get(key);
+    return held === undefined ? null : infoOf(key, held);
   }
 
   async *list(prefix: string, after = ""): AsyncIterable<ObjectInfo> {
     checkPrefix(prefix);
     const keys = [...this.objects.keys()].filter((key) => key.startsWith(prefix) && key > after);
     for (const key of keys.sort()) {
-      const bytes = this.objects.get(key);
-      if (bytes !== undefined) yield { key, size: bytes.length };
+      const held = this.objects.get(key);
+      if (held !== undefined) yield infoOf(key, held);
     }
   }
 
@@ -60,10 +70,18 @@ export class MemoryStore implements ObjectStore {
 
   async close(): Promise<void> {}
 
+  private keep(key: string, parts: readonly Uint8Array[]): void {
+    this.objects.set(key, { bytes: Buffer.concat(parts), modifiedMs: this.nowMs() });
+  }
+
   private bytesOf(key: string): Buffer {
     checkKey(key);
-    const bytes = this.objects.get(key);
-    if (bytes === undefined) throw objectMissing(key);
-    return bytes;
+    const held = this.objects.get(key);
+    if (held === undefined) throw objectMissing(key);
+    return held.bytes;
   }
+}
+
+function infoOf(key: string, { bytes, modifiedMs }: Held): ObjectInfo {
+  return { key, size: bytes.length, modifiedMs };
 }

@@ -3,6 +3,11 @@ export interface ObjectInfo {
   readonly key: string;
   /** Bytes. */
   readonly size: number;
+  /**
+   * When the object was last written, in milliseconds since 1970 by the store's clock (S3: whole seconds, at the start of an upload;
+   * folder: the end of the file's writing, before it got its name).
+   */
+  readonly modifiedMs: number;
 }
 
 /**
@@ -23,7 +28,7 @@ export interface ObjectStore {
   getRange(key: string, start: number, length: number): Promise<Buffer>;
   /** The last `length` bytes (all of a shorter object) and the size of the whole. */
   getSuffix(key: string, length: number): Promise<{ bytes: Buffer; size: number }>;
-  /** Size, or null when there is no such object. */
+  /** What a listing would say of it, or null when there is no such object. */
   head(key: string): Promise<ObjectInfo | null>;
   /** All objects whose key begins with `prefix`, in order of their keys' bytes, beginning after key `after`. */
   list(prefix: string, after?: string): AsyncIterable<ObjectInfo>;

@@ -56,6 +56,6 @@ export class PipelineBuilder {
   }
 
   get scope(): Scope {
-    return { names: this.names, layers: [...this.layers], plan: this.plan };
+    return { names: this.names, layers: [...this.layers], plan: this.plan, labels: [...this.labels] };
   }
 }

@@ -1,7 +1,7 @@
 import type { ParserSpec } from "../core/component.ts";
 import { messageOf, WeirError } from "../core/errors.ts";
 import { compileGlob } from "../core/glob.ts";
-import type { IntakeEntry } from "../core/intake-entry.ts";
+import { ENTRY_PUSH, type IntakeEntry } from "../core/intake-entry.ts";
 import type { LineSink } from "../core/line.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
@@ -11,12 +11,15 @@ import { FieldPlan } from "./field-plan.ts";
 import { GroupCache } from "./group.ts";
 import { PipelineCounts, PipelineMetrics } from "./metrics.ts";
 import type { Limits } from "./options.ts";
-import { Pipeline } from "./pipeline.ts";
+import { Pipeline, type PipelineParts } from "./pipeline.ts";
+import { PUSH_TAG, PushRun } from "./push-run.ts";
 import { Router } from "./route.ts";
-import { PipelineRun } from "./run.ts";
+import { type EntryRun, PipelineRun, type RunDeps } from "./run.ts";
 import type { StepSpec } from "./step.ts";
 import { steps } from "./steps/index.ts";
 import { StreamTable } from "./streams.ts";
+
+const FAILURE_LOG_MS = 60_000;
 
 /** A pipeline as src/config reads it. */
 export interface PipelineConfig {
@@ -45,7 +48,9 @@ export interface PipelineDeps {
 
 /** Takes intake entries apart and puts their lines into the sinks. One entry at a time: a run ends before the next begins. */
 export interface Pipelines {
-  begin(entry: IntakeEntry): PipelineRun;
+  begin(entry: IntakeEntry): EntryRun;
+  /** Whether a pipeline takes what is pushed to this receiver. */
+  takesPushed(receiver: string): boolean;
 }
 
 /**
@@ -55,12 +60,16 @@ export interface Pipelines {
  * Throws `bad_pipeline` when a pipeline can't work; its context has the pipeline's name and the number of the step.
  */
 export function compilePipelines(config: readonly PipelineConfig[], deps: PipelineDeps): Pipelines {
+  const now = deps.now ?? Date.now;
   const metrics = new PipelineMetrics(deps.metrics);
   const record = new RecordContext();
   const streams = new StreamTable(deps.limits, (label) => metrics.droppedLabel(label));
-  const pipelines = config.map((one) =>
-    compilePipeline(one, { ...deps, record, streams, countLabel: (label) => metrics.droppedLabel(label) }),
-  );
+  const countLabel = (label: string) => metrics.droppedLabel(label);
+  const pipelines = config.map((one) => {
+    const counts = new PipelineCounts(one.name);
+    const own = { ...deps, record, streams, countLabel, counts, onFailed: failureLog(one.name, deps.log, now) };
+    return compilePipeline(one, { ...own, plain: compilePipeline({ ...one, steps: [] }, { ...own, plain: null }) });
+  });
   deps.metrics.gauge("weir_pipeline_active_streams", "Streams that had a line lately.", ["tenant"], (gauge) => {
     for (const [tenant, count] of streams.counts()) gauge.set({ tenant }, count);
   });
@@ -74,14 +83,26 @@ export function compilePipelines(config: readonly PipelineConfig[], deps: Pipeli
     deps.log,
   );
   const groups = new GroupCache();
-  const now = deps.now ?? Date.now;
-  return { begin: (entry) => new PipelineRun(entry, { router, record, groups, metrics, log: deps.log, now }) };
+  const runDeps: RunDeps = { router, record, groups, metrics, log: deps.log, now };
+  return {
+    begin: (entry) => (entry.kind === ENTRY_PUSH ? new PushRun(entry, runDeps) : new PipelineRun(entry, runDeps)),
+    takesPushed: (receiver) => router.takes(receiver, PUSH_TAG),
+  };
 }
 
-interface CompileDeps extends PipelineDeps {
-  readonly record: RecordContext;
-  readonly streams: StreamTable;
-  readonly countLabel: (label: string) => void;
+type CompileDeps = PipelineDeps & PipelineParts & { readonly counts: PipelineCounts };
+
+/** Says what a step threw: in a log that the same mistake may fill with every record, once a minute. */
+function failureLog(pipeline: string, log: Logger, now: () => number): (error: unknown) => void {
+  let saidMs = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    if (now() - saidMs < FAILURE_LOG_MS) return;
+    saidMs = now();
+    log.error(
+      { err: error, pipeline },
+      `pipelines.${pipeline}: a step failed (${messageOf(error)}); the record is stored without the pipeline's steps. This is a mistake in Weir: please report it`,
+    );
+  };
 }
 
 function compilePipeline(config: PipelineConfig, deps: CompileDeps): Pipeline {
@@ -91,7 +112,7 @@ function compilePipeline(config: PipelineConfig, deps: CompileDeps): Pipeline {
     return sink;
   });
   const builder = new PipelineBuilder({
-    counts: new PipelineCounts(config.name),
+    counts: deps.counts,
     plan: new FieldPlan(config.line),
     parsers: deps.parsers,
     limits: deps.limits,

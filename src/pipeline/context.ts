@@ -1,4 +1,6 @@
 import type { Fields } from "../core/component.ts";
+import type { Labels } from "../core/labels.ts";
+import type { LineSource } from "../core/line.ts";
 import { type GroupInfo, NO_GROUP } from "./group.ts";
 import type { LineScan } from "./line-scan.ts";
 import { Candidates } from "./trace/candidates.ts";
@@ -6,11 +8,18 @@ import { Candidates } from "./trace/candidates.ts";
 /** Fields of a record that may hold ids, at most; further ones are not looked at. */
 const ID_FIELDS_MAX = 32;
 
+/** The stream that a pushed line came with. Its labels stay, whatever the steps say. */
+export interface GivenStream {
+  /** `canonicalLabels(labels)`. */
+  readonly canonical: string;
+  readonly labels: Labels;
+}
+
 /**
  * The record that a pipeline is working on. One object, filled again for every record: offsets are into `bytes`
  * unless said otherwise, and -1 stands for what is not there.
  */
-export class RecordContext {
+export class RecordContext implements LineSource {
   tenant = "";
   tag = "";
   source = "";
@@ -20,6 +29,8 @@ export class RecordContext {
   metadataStart = -1;
   metadataEnd = -1;
   group: GroupInfo = NO_GROUP;
+  /** Set for a pushed line, which `lineBytes` then has already; record and metadata are both its structured metadata. */
+  given: GivenStream | null = null;
   sec = 0;
   nsec = 0;
 
@@ -61,6 +72,14 @@ export class RecordContext {
     this.idAt[this.idCount] = at;
     this.idEnd[this.idCount] = end;
     this.idCount++;
+  }
+
+  /** Source of `json`, set by the pipeline at work. */
+  makeJson: (record: RecordContext, keep?: ReadonlySet<string>) => string = () => "{}";
+
+  /** The record with what parsers found, as JSON: see LineSource. */
+  json(keep?: ReadonlySet<string>): string {
+    return this.makeJson(this, keep);
   }
 
   readLevel(): string {

@@ -1,5 +1,17 @@
 import { sanitizeLabelName } from "../core/labels.ts";
-import { Line, type LineSink } from "../core/line.ts";
+import {
+  ID_ABSENT,
+  ID_BYTES,
+  ID_ELSEWHERE,
+  ID_NAMES,
+  ID_SLOTS,
+  Line,
+  type LineSink,
+  PARENT_SPAN_ID,
+  REQUEST_ID,
+  SPAN_ID,
+  TRACE_ID,
+} from "../core/line.ts";
 import { BoundedCache } from "./bounded-cache.ts";
 import type { PipelineBuilder } from "./builder.ts";
 import type { RecordContext } from "./context.ts";
@@ -19,6 +31,9 @@ const OTLP = "otlp";
 /** What OTLP says of a record beside its attributes, kept under these names as Loki does. */
 const OTLP_TEXTS = new Set(["severity_text", "severity_number"]);
 
+const ID_SLOT_NAMES: readonly string[] = ID_NAMES;
+const NO_IDS: readonly string[] = ID_NAMES.map(() => "");
+
 /** Turns a record that went through the steps into a line, and hands it to the pipeline's sinks. */
 export class Emitter {
   private readonly builder: PipelineBuilder;
@@ -30,6 +45,8 @@ export class Emitter {
   private level = "";
   private levelRank = RANK_NONE;
   private severityNumber = "";
+  /** The text of ids that a pushed line came with, by their slots; "" for none. */
+  private readonly givenIds: string[] = [...NO_IDS];
   /** Bytes and entries of metadata so far. */
   private metadataBytes = 0;
   private metadataCount = 0;
@@ -58,9 +75,10 @@ export class Emitter {
     if (hasMetadata || this.contexts.lineMetadata.length > 0) this.addMetadata(record, context, hasMetadata);
     if (record.parseError !== "") line.addExtra("parse_error", record.parseError);
     this.addIds(record, context, hasMetadata);
+    if (record.given !== null) this.keepGivenIds();
     if (builder.level !== null) line.level = this.levelOf(record);
     const { handles } = context;
-    for (let i = 0; i < sinks.length; i++) sinks[i].append(handles[i], line);
+    for (let i = 0; i < sinks.length; i++) sinks[i].append(handles[i], line, record);
   }
 
   /** Cuts a line that is too long between two characters; its metadata says how long it was. */
@@ -75,7 +93,7 @@ export class Emitter {
     const { ids } = record;
     const { line, builder } = this;
     ids.clear();
-    if (hasMetadata) addOtlpIds(record.bytes, record.metadataStart, record.metadataEnd, ids);
+    if (hasMetadata && record.given === null) addOtlpIds(record.bytes, record.metadataStart, record.metadataEnd, ids);
     builder.trace?.collect(record);
     if (ids.count === 0 && !ids.hasRequest) return;
     const source = pickIds(ids, line, line.end - line.start, builder.trace?.options.requestIdAsTrace ?? false);
@@ -100,9 +118,11 @@ export class Emitter {
     const { bytes } = record;
     const seen = new Set<string>();
     const add = (keyStart: number, keyEnd: number, start: number, end: number) => {
-      const name = freeName(this.validName(bytes.toString("utf8", keyStart, keyEnd)), context.names);
-      if (name === "" || seen.has(name)) return;
+      const key = bytes.toString("utf8", keyStart, keyEnd);
       const value = valueText(bytes, start, end);
+      if (record.given !== null && this.takeGiven(key, value)) return;
+      const name = freeName(this.validName(key), context.names);
+      if (name === "" || seen.has(name)) return;
       if (value === "") return;
       seen.add(name);
       this.addEntry(name, value);
@@ -118,6 +138,46 @@ export class Emitter {
         else if (name === "attributes") eachPair(bytes, at, next, add);
       });
     });
+  }
+
+  /** Keeps what needs no other name of a pushed line's metadata: an id, the level, and what a step has kept already. */
+  private takeGiven(name: string, value: string): boolean {
+    const slot = ID_SLOT_NAMES.indexOf(name);
+    if (slot !== -1) {
+      this.givenIds[slot] = value;
+      return true;
+    }
+    if (name === "detected_level") {
+      this.addEntry(name, value);
+      return true;
+    }
+    return hasExtra(this.line, name, value);
+  }
+
+  /**
+   * Ids that a pushed line came with stay as they are. One in canonical form goes to its slot, so that it is found as fast as
+   * any; another stays text. What a step found of another trace gives way, with its spans.
+   */
+  private keepGivenIds(): void {
+    const { line, givenIds } = this;
+    const trace = givenIds[TRACE_ID];
+    if (trace !== "" && idText(line, TRACE_ID) !== trace) {
+      line.idAt[SPAN_ID] = ID_ABSENT;
+      line.idAt[PARENT_SPAN_ID] = ID_ABSENT;
+    }
+    for (let slot = 0; slot < ID_SLOTS; slot++) {
+      const text = givenIds[slot];
+      if (text === "") continue;
+      givenIds[slot] = "";
+      if (idText(line, slot) === text) continue;
+      line.idAt[slot] = ID_ABSENT;
+      if (setId(line, slot, text)) removeExtra(line, ID_NAMES[slot]);
+      // A step may have kept one that is no UUID as text.
+      else if (!hasExtra(line, ID_NAMES[slot], text)) {
+        removeExtra(line, ID_NAMES[slot]);
+        this.addEntry(ID_NAMES[slot], text);
+      }
+    }
   }
 
   private validName(name: string): string {
@@ -159,4 +219,36 @@ export class Emitter {
     if (this.severityNumber !== "") return severityLevel(this.severityNumber);
     return record.readLevel() || LEVEL_UNKNOWN;
   }
+}
+
+function hasExtra({ extraNames, extraValues, extraCount }: Line, name: string, value: string): boolean {
+  for (let i = 0; i < extraCount; i++) if (extraNames[i] === name && extraValues[i] === value) return true;
+  return false;
+}
+
+function removeExtra(line: Line, name: string): void {
+  const at = line.extraNames.indexOf(name);
+  if (at === -1 || at >= line.extraCount) return;
+  line.extraCount--;
+  line.extraNames[at] = line.extraNames[line.extraCount];
+  line.extraValues[at] = line.extraValues[line.extraCount];
+}
+
+/** The id in a slot as text, "" where there is none. */
+function idText(line: Line, slot: number): string {
+  if (line.idAt[slot] === ID_ABSENT) return "";
+  const hex = Buffer.from(line.ids.buffer, line.ids.byteOffset + slot * 16, ID_BYTES[slot]).toString("hex");
+  return slot === REQUEST_ID ? hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-") : hex;
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const LOWER_HEX = /^[0-9a-f]+$/;
+
+/** Puts an id in canonical form into its slot; false, and nothing has changed, for any other text. */
+function setId(line: Line, slot: number, text: string): boolean {
+  const hex = slot === REQUEST_ID ? (UUID.test(text) ? text.replaceAll("-", "") : "") : text;
+  if (hex.length !== ID_BYTES[slot] * 2 || !LOWER_HEX.test(hex)) return false;
+  line.ids.set(Buffer.from(hex, "hex"), slot * 16);
+  line.idAt[slot] = ID_ELSEWHERE;
+  return true;
 }

@@ -3,6 +3,7 @@ import { findPath, isMap } from "./find.ts";
 import { valueText } from "./json.ts";
 import { levelOfLine } from "./level.ts";
 import { fieldLevel, LEVEL_NAMES, levelRank, normalLevel, severityLevel } from "./level-names.ts";
+import { fieldText, isFields } from "./parsed.ts";
 import { readValue, type ValueSource } from "./value-source.ts";
 
 const SEVERITY_NUMBER = [Buffer.from("otlp"), Buffer.from("severity_number")];
@@ -40,7 +41,7 @@ export class LevelFinder {
       if (fields === null || fields === undefined) continue;
       const name = LEVEL_NAMES.find((candidate) => Object.hasOwn(fields, candidate));
       const value = name === undefined ? null : fields[name];
-      if (value !== null && (typeof value !== "object" || !Array.isArray(value))) return String(value);
+      if (value !== null && !isFields(value) && !Array.isArray(value)) return fieldText(value);
     }
     const { bytes, levelField, recordEnd } = record;
     return levelField === -1 || isMap(bytes[levelField]) ? "" : valueText(bytes, levelField, recordEnd);

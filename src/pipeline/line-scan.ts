@@ -17,6 +17,11 @@ for (const c of " \t\n[({\"'=|") EDGE[c.charCodeAt(0)] = LEFT | RIGHT;
 for (const c of "]):},!") EDGE[c.charCodeAt(0)] |= RIGHT;
 
 const WORDS = LEVEL_WORDS.map(([text, level]) => ({ text: Buffer.from(text), level }));
+/** Of each byte, the words that begin with it, in the order of the list; null for most. */
+const WORDS_FROM = Array.from({ length: 256 }, (_, c) => {
+  const words = WORDS.filter(({ text }) => isLetter(c, text[0]));
+  return words.length === 0 ? null : words;
+});
 const DATADOG = Buffer.from("dd.trace_id");
 /** The names of level fields in any case, and their places in the list (specs: "detected_level", rule 5). */
 const NAMES = [...new Set(LEVEL_NAMES.map((name) => name.toLowerCase()))].map((name) => Buffer.from(name));
@@ -151,9 +156,10 @@ function hitAt(bytes: Buffer, p: number): number {
 /** The level of the first level word that begins in [from, to), or "". */
 function firstWord(bytes: Buffer, start: number, end: number, from: number, to: number): Level | "" {
   for (let at = Math.max(start, from); at < to; at++) {
-    if (at > start && (EDGE[bytes[at - 1]] & LEFT) === 0) continue;
-    for (let i = 0; i < WORDS.length; i++) {
-      const { text, level } = WORDS[i];
+    const words = WORDS_FROM[bytes[at]];
+    if (words === null || (at > start && (EDGE[bytes[at - 1]] & LEFT) === 0)) continue;
+    for (let i = 0; i < words.length; i++) {
+      const { text, level } = words[i];
       const stop = at + text.length;
       if (stop > end || (stop < end && (EDGE[bytes[stop]] & RIGHT) === 0)) continue;
       if (isText(bytes, at, text)) return level;

@@ -8,6 +8,7 @@ export class PipelineMetrics {
   private readonly records: Counter<"pipeline">;
   private readonly traced: Counter<"pipeline">;
   private readonly dropped: Counter<"pipeline">;
+  private readonly failed: Counter<"pipeline">;
   private readonly unparsed: Counter<"pipeline">;
   private readonly badTimes: Counter<"pipeline">;
   private readonly cutLines: Counter<"pipeline">;
@@ -26,6 +27,7 @@ export class PipelineMetrics {
     this.records = counter("records", "Records that came to a pipeline.");
     this.traced = counter("traced_lines", "Lines with a trace id.");
     this.dropped = counter("dropped_records", "Records that a drop step left out.");
+    this.failed = counter("failed_records", "Records stored without the pipeline's steps, because one failed.");
     this.unparsed = counter("unparsed_lines", "Lines that no parser of a step took.");
     this.badTimes = counter("bad_times", "Times that a step could not read.");
     this.cutLines = counter("cut_lines", "Lines cut to line_bytes_max.");
@@ -54,6 +56,7 @@ export class PipelineMetrics {
     add(this.records, counts.records);
     add(this.traced, counts.traced);
     add(this.dropped, counts.dropped);
+    add(this.failed, counts.failed);
     add(this.unparsed, counts.unparsed);
     add(this.badTimes, counts.badTimes);
     add(this.cutLines, counts.cutLines);
@@ -77,6 +80,7 @@ export class PipelineCounts {
   records = 0;
   traced = 0;
   dropped = 0;
+  failed = 0;
   unparsed = 0;
   badTimes = 0;
   cutLines = 0;
@@ -91,6 +95,7 @@ export class PipelineCounts {
     this.records = 0;
     this.traced = 0;
     this.dropped = 0;
+    this.failed = 0;
     this.unparsed = 0;
     this.badTimes = 0;
     this.cutLines = 0;

@@ -24,8 +24,8 @@ export function fieldText(value: FieldValue): string {
   return value === null ? "" : fieldJson(value);
 }
 
-/** Parsers bound the nesting of what they give. */
-function fieldJson(value: FieldValue): string {
+/** A parsed value as JSON text. Parsers bound the nesting of what they give. */
+export function fieldJson(value: FieldValue): string {
   if (value instanceof NumberText) return value.text;
   if (Array.isArray(value)) return `[${value.map(fieldJson).join(",")}]`;
   if (!isFields(value)) return JSON.stringify(value);

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { messageOf, WeirError } from "../core/errors.ts";
 
 /** Where a path begins. `record` is what an ordinary path reads; the others have a `$` or are an OTLP group. */
-export type PathRoot = "record" | "tag" | "source" | "line" | "level" | "metadata" | "resource" | "scope";
+export type PathRoot = "record" | "tag" | "source" | "line" | "level" | "labels" | "metadata" | "resource" | "scope";
 
 export interface Path {
   readonly root: PathRoot;
@@ -15,6 +15,7 @@ const ROOTS: Record<string, PathRoot> = {
   $source: "source",
   $line: "line",
   $level: "level",
+  $labels: "labels",
   $metadata: "metadata",
   $resource: "resource",
   $scope: "scope",
@@ -27,7 +28,7 @@ const STEP = /\.?([^.[\]"'\s]+)|\[("(?:[^"\\]|\\.)*"|'[^']*')\]/y;
 
 /**
  * Reads a path: `kubernetes.labels.app`, `kubernetes.labels["app.kubernetes.io/name"]`, `["log.level"]`, `$tag`,
- * `$source`, `$line`, `$level`, `$metadata.x`, `$resource["service.name"]`, `$scope.name`.
+ * `$source`, `$line`, `$level`, `$labels.app`, `$metadata.x`, `$resource["service.name"]`, `$scope.name`.
  * Throws WeirError `bad_path` that says at which character it went wrong.
  */
 export function parsePath(text: string): Path {

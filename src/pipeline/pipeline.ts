@@ -3,12 +3,24 @@ import type { LineSink } from "../core/line.ts";
 import type { PipelineBuilder, RunStep } from "./builder.ts";
 import type { RecordContext } from "./context.ts";
 import { Emitter } from "./emitter.ts";
-import { jsonTree, render, valueText } from "./json.ts";
+import { type JsonTree, jsonTree, render, valueText } from "./json.ts";
 import { fieldRank, LevelFinder } from "./level-finder.ts";
 import type { PipelineCounts } from "./metrics.ts";
 import type { Limits } from "./options.ts";
+import { fieldJson } from "./parsed.ts";
 import { StreamContexts } from "./stream-contexts.ts";
 import type { StreamTable } from "./streams.ts";
+
+export interface PipelineParts {
+  readonly limits: Limits;
+  readonly streams: StreamTable;
+  readonly record: RecordContext;
+  readonly countLabel: (label: string) => void;
+  /** The pipeline without its steps; null for that one itself. */
+  readonly plain: Pipeline | null;
+  /** Told of what a step threw. */
+  readonly onFailed: (error: unknown) => void;
+}
 
 /** A compiled pipeline: what it does to each record. */
 export class Pipeline {
@@ -17,12 +29,14 @@ export class Pipeline {
   private readonly runs: readonly RunStep[];
   private readonly emitter: Emitter;
   private readonly findLevel: (record: RecordContext) => string;
+  /** Whether its records have no sink here: another process or thread of work has them. */
+  private readonly isNowhere: boolean;
+  private readonly plain: Pipeline | null;
+  private readonly onFailed: (error: unknown) => void;
 
-  constructor(
-    builder: PipelineBuilder,
-    sinks: readonly LineSink[],
-    deps: { limits: Limits; streams: StreamTable; record: RecordContext; countLabel: (label: string) => void },
-  ) {
+  constructor(builder: PipelineBuilder, sinks: readonly LineSink[], deps: PipelineParts) {
+    this.plain = deps.plain;
+    this.onFailed = deps.onFailed;
     this.builder = builder;
     this.counts = builder.counts;
     this.runs = builder.runs;
@@ -37,6 +51,7 @@ export class Pipeline {
       dropLabel: deps.countLabel,
     });
     this.emitter = new Emitter(builder, contexts, sinks);
+    this.isNowhere = sinks.length === 0;
     // `$level` may be asked for without a level step.
     const level = builder.level ?? new LevelFinder(null, builder.layers.length);
     if (builder.level === null) builder.plan.levelRankOf = fieldRank;
@@ -44,16 +59,32 @@ export class Pipeline {
     deps.record.reserve(builder.plan.rootCount);
   }
 
-  /** Runs the steps over the record that `record` stands at, and gives its line to the sinks. */
+  /**
+   * Runs the steps over the record that `record` stands at, and gives its line to the sinks. A record that a step stumbles
+   * over, which no record should make it do, goes on without the steps: one line must not stop all that come after it.
+   */
   process(record: RecordContext, nowMs: number): void {
-    const { builder, runs } = this;
     this.counts.records++;
+    if (this.isNowhere) return;
+    try {
+      this.run(record, nowMs);
+    } catch (error) {
+      if (this.plain === null) throw error;
+      this.counts.failed++;
+      this.onFailed(error);
+      this.plain.run(record, nowMs);
+    }
+  }
+
+  private run(record: RecordContext, nowMs: number): void {
+    const { builder, runs } = this;
     builder.plan.scan(record);
     record.level = "";
     record.scan = null;
     record.parseError = "";
     record.findLevel = this.findLevel;
-    this.takeLine(record);
+    record.makeJson = this.sourceJson;
+    if (record.given === null) this.takeLine(record);
     for (let i = 0; i < runs.length; i++) {
       if (runs[i](record)) continue;
       this.counts.dropped++;
@@ -77,6 +108,21 @@ export class Pipeline {
     record.lineStart = 0;
     record.lineEnd = record.lineBytes.length;
   }
+
+  /** The record as a sink may send it on: a parsed field takes the place of one of the record's own with the same name. */
+  private readonly sourceJson = (
+    { bytes, recordStart, recordEnd, parsed }: RecordContext,
+    keep?: ReadonlySet<string>,
+  ): string => {
+    const tree = jsonTree(bytes, recordStart, recordEnd);
+    const fields: Map<string, JsonTree> = tree instanceof Map ? tree : new Map();
+    for (let i = 0; i < this.builder.layers.length; i++) {
+      for (const [name, value] of Object.entries(parsed[i] ?? {})) fields.set(name, fieldJson(value));
+    }
+    this.builder.names.apply(fields);
+    if (keep !== undefined) for (const name of [...fields.keys()]) if (!keep.has(name)) fields.delete(name);
+    return render(fields);
+  };
 
   private recordJson({ bytes, recordStart, recordEnd }: RecordContext): string {
     const tree = jsonTree(bytes, recordStart, recordEnd);

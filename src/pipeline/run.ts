@@ -10,7 +10,7 @@ import type { Pipeline } from "./pipeline.ts";
 import type { Router } from "./route.ts";
 
 /** Bytes of records after which a slice ends, however few they are: about 3 ms for lines made to be slow. */
-const SLICE_BYTES = 524_288;
+export const SLICE_BYTES = 524_288;
 
 export interface RunDeps {
   readonly router: Router;
@@ -22,7 +22,13 @@ export interface RunDeps {
 }
 
 /** One intake entry on its way through its pipeline, in slices so that the caller can give others a turn. */
-export class PipelineRun {
+export interface EntryRun {
+  /** Works through at most `maxLines` more records, fewer where they are long; true while there are more. */
+  step(maxLines: number): boolean;
+}
+
+/** The run of a message of the forward protocol. */
+export class PipelineRun implements EntryRun {
   private readonly deps: RunDeps;
   private readonly entry: IntakeEntry;
   private readonly cursor = new EventCursor();
@@ -44,7 +50,6 @@ export class PipelineRun {
     }
   }
 
-  /** Works through at most `maxLines` more records, fewer where they are long; true while there are more. */
   step(maxLines: number): boolean {
     if (this.isDone) return false;
     const { cursor, pipeline, deps } = this;
@@ -69,6 +74,7 @@ export class PipelineRun {
     record.tenant = entry.tenant;
     record.source = entry.source;
     record.tag = this.tag;
+    record.given = null;
     record.bytes = cursor.bytes;
     const stopAt = cursor.at + SLICE_BYTES;
     for (let left = maxLines; left > 0 && cursor.at < stopAt; left--) {
@@ -114,4 +120,4 @@ export class PipelineRun {
   }
 }
 
-const NO_BYTES = Buffer.alloc(0);
+export const NO_BYTES = Buffer.alloc(0);

@@ -1,5 +1,6 @@
 import type { Labels } from "../core/labels.ts";
 import type { SharedMetadata, StreamHandle } from "../core/line.ts";
+import type { GivenStream } from "./context.ts";
 import type { GroupInfo } from "./group.ts";
 import type { ActiveStream } from "./streams.ts";
 import { SOURCES } from "./trace/candidates.ts";
@@ -16,6 +17,7 @@ export class StreamContext {
   readonly tag: string;
   readonly source: string;
   readonly group: GroupInfo;
+  readonly given: GivenStream | null;
   /** Bytes of the top-level fields it depends on; null for one that was absent. */
   readonly roots: readonly (Buffer | null)[];
   /** Texts it depends on beside them. */
@@ -40,6 +42,7 @@ export class StreamContext {
     this.tag = init.tag;
     this.source = init.source;
     this.group = init.group;
+    this.given = init.given;
     this.roots = init.roots;
     this.values = init.values;
     this.shared = init.shared;

@@ -75,7 +75,7 @@ export class StreamContexts {
 
   private isLast(last: StreamContext, record: RecordContext): boolean {
     if (last.group !== record.group || last.tag !== record.tag || last.source !== record.source) return false;
-    if (last.tenant !== record.tenant) return false;
+    if (last.tenant !== record.tenant || last.given?.canonical !== record.given?.canonical) return false;
     const { roots, values } = this;
     for (let i = 0; i < values.length; i++) if (values[i] !== last.values[i]) return false;
     for (let i = 0; i < roots.length; i++) {
@@ -97,9 +97,10 @@ export class StreamContexts {
   }
 
   /** All that a context depends on, as a text in which no two lists of values look alike. */
-  private keyOf({ tenant, tag, source, group, bytes, rootAt, rootEnd }: RecordContext): string {
-    let lengths = `${group.id},${tenant.length},${tag.length},${source.length}`;
-    let texts = tenant + tag + source;
+  private keyOf({ tenant, tag, source, group, given, bytes, rootAt, rootEnd }: RecordContext): string {
+    const labels = given?.canonical ?? "";
+    let lengths = `${group.id},${tenant.length},${tag.length},${source.length},${labels.length}`;
+    let texts = tenant + tag + source + labels;
     for (const value of this.values) {
       lengths += `,${value.length}`;
       texts += value;
@@ -149,6 +150,7 @@ export class StreamContexts {
       tag: record.tag,
       source: record.source,
       group: record.group,
+      given: record.given,
       roots: this.roots.map((root) => copyRoot(record, root)),
       values: [...this.values],
       shared: pairs.length === 0 ? NO_METADATA : { pairs },
@@ -173,8 +175,10 @@ export class StreamContexts {
 
   private labelsOf(record: RecordContext): Labels {
     const { labels: rules, limits, counts, dropLabel } = this.deps;
-    const labels: Record<string, string> = {};
+    const given: Labels = record.given?.labels ?? {};
+    const labels: Record<string, string> = { ...given };
     for (const { name, source } of rules) {
+      if (Object.hasOwn(given, name)) continue;
       const value = readValue(source, record);
       const cut = cutText(value, limits.label_value_bytes_max);
       if (cut !== value) counts.cutLabels++;
@@ -183,7 +187,9 @@ export class StreamContexts {
     const present = Object.keys(labels);
     if (present.length === 0) labels.tag = cutText(record.tag, limits.label_value_bytes_max) || record.source || "none";
     const tooMany = Math.max(0, present.length - limits.labels_max);
-    for (const name of leastImportantFirst(present, limits.drop_order).slice(0, tooMany)) {
+    // Labels that were given have been within their receiver's limits.
+    const mayGo = present.filter((name) => !Object.hasOwn(given, name));
+    for (const name of leastImportantFirst(mayGo, limits.drop_order).slice(0, tooMany)) {
       delete labels[name];
       dropLabel(name);
     }

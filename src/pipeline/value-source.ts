@@ -37,6 +37,8 @@ export interface Scope {
   /** For each `parse` step so far, how many edits of names came before it. */
   readonly layers: readonly number[];
   readonly plan: FieldPlan;
+  /** Where the labels of the steps so far come from. */
+  readonly labels: readonly { readonly name: string; readonly source: ValueSource }[];
 }
 
 type Read = (context: RecordContext) => string;
@@ -90,6 +92,8 @@ function sourceOf({ root, segments }: Path, scope: Scope): ValueSource {
       return changing(({ lineBytes, lineStart, lineEnd }) => lineBytes.toString("utf8", lineStart, lineEnd));
     case "level":
       return changing((context) => context.readLevel());
+    case "labels":
+      return scope.labels.find(({ name }) => name === segments[0])?.source ?? constant("");
     case "metadata":
       return changing(({ bytes, metadataStart, metadataEnd }) => pathText(bytes, metadataStart, metadataEnd, keys));
     default:

@@ -1,11 +1,20 @@
 import { WeirError } from "../core/errors.ts";
 
-/** Lets a number of queries run at one time; further ones wait their turn, and beyond a limit are refused. */
+/** A query that waits; `go` tells it that its turn has come. */
+interface Waiting {
+  readonly go: () => void;
+}
+
+/**
+ * Lets a number of queries run at one time; further ones wait their turn, and beyond a limit for each tenant are refused. Turns go
+ * round over the tenants that wait, so that one with a thousand queries costs another no more than one turn.
+ */
 export class Admission {
   private readonly runningMax: number;
   private readonly waitingMax: number;
   private running = 0;
-  private readonly waiting: (() => void)[] = [];
+  /** Queries that wait, by tenant, in the order of the turns: the tenant that has had one goes to the end. */
+  private readonly queues = new Map<string, Waiting[]>();
 
   constructor(runningMax: number, waitingMax: number) {
     this.runningMax = runningMax;
@@ -16,35 +25,80 @@ export class Admission {
     return this.running;
   }
 
+  get waitingCount(): number {
+    let count = 0;
+    for (const queue of this.queues.values()) count += queue.length;
+    return count;
+  }
+
   /** Runs `work` when it is its turn. Rejects with `query_busy`, or with what `signal` was aborted for. */
-  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    while (this.running >= this.runningMax && !signal.aborted) await this.wait(signal);
+  async run<T>(tenant: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     signal.throwIfAborted();
-    this.running++;
+    // Whoever comes while others wait goes behind them, even if a place is free this very moment.
+    if (this.running < this.runningMax && this.queues.size === 0) this.running++;
+    else await this.wait(tenant, signal);
     try {
       return await work();
     } finally {
       this.running--;
-      this.waiting.shift()?.();
+      this.next();
     }
   }
 
-  private async wait(signal: AbortSignal): Promise<void> {
-    if (this.waiting.length >= this.waitingMax) {
+  /** Gives free places to those that wait; a place is taken for them at once. */
+  private next(): void {
+    while (this.running < this.runningMax) {
+      const [first] = this.queues;
+      if (first === undefined) return;
+      const [tenant, queue] = first;
+      const waiting = queue.shift();
+      this.queues.delete(tenant);
+      if (queue.length > 0) this.queues.set(tenant, queue);
+      if (waiting === undefined) continue;
+      this.running++;
+      waiting.go();
+    }
+  }
+
+  /** Resolves with a place taken. */
+  private async wait(tenant: string, signal: AbortSignal): Promise<void> {
+    const queue = this.queues.get(tenant) ?? [];
+    if (queue.length >= this.waitingMax) {
       throw new WeirError("query_busy", "too many outstanding requests: try again when fewer queries run", {
         retriable: true,
       });
     }
-    let wake: () => void = () => undefined;
-    const turn = new Promise<void>((resolve) => {
-      wake = resolve;
+    let isTurn = false;
+    await new Promise<void>((resolve) => {
+      const waiting: Waiting = {
+        go: () => {
+          isTurn = true;
+          signal.removeEventListener("abort", leave);
+          resolve();
+        },
+      };
+      const leave = () => {
+        this.forget(tenant, waiting);
+        resolve();
+      };
+      signal.addEventListener("abort", leave, { once: true });
+      queue.push(waiting);
+      this.queues.set(tenant, queue);
     });
-    this.waiting.push(wake);
-    const left = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-    await Promise.race([turn, left]);
-    const place = this.waiting.indexOf(wake);
-    if (place !== -1) this.waiting.splice(place, 1);
-    // Woken and gone in the same moment: the turn goes to the next.
-    else if (signal.aborted) this.waiting.shift()?.();
+    if (!isTurn) signal.throwIfAborted();
+    else if (signal.aborted) {
+      // Told and gone in the same moment: the place goes to the next.
+      this.running--;
+      this.next();
+      signal.throwIfAborted();
+    }
+  }
+
+  private forget(tenant: string, waiting: Waiting): void {
+    const queue = this.queues.get(tenant);
+    const place = queue?.indexOf(waiting) ?? -1;
+    if (queue === undefined || place === -1) return;
+    queue.splice(place, 1);
+    if (queue.length === 0) this.queues.delete(tenant);
   }
 }

@@ -1,40 +1,74 @@
-import { messageOf } from "../core/errors.ts";
-import { parseBlock } from "../store/block-view.ts";
-import type { ReadBlock } from "../store/thread-reader.ts";
+import { codeOf, messageOf } from "../core/errors.ts";
+import { parseBlock, type StoredBlock } from "../store/block-view.ts";
+import type { Place } from "../store/errors.ts";
+import type { ReadBlock } from "../store/prefetch.ts";
+import { MetricScanner } from "./metric/scanner.ts";
 import { BlockScanner } from "./scan.ts";
 import type { BatchBlock, BatchResult, ScanJob } from "./scan-job.ts";
 
+/** Where only the header of a block is needed, so much of it is read: that holds nearly all headers, and is a quarter of a block. */
+const HEAD_BYTES = 16 * 1024;
+
 /** One query's scans of batches, in a worker thread or in the main thread. */
 export class BatchScan {
-  private readonly scanner: BlockScanner;
-  private readonly read: ReadBlock;
+  private readonly scanner: BlockScanner | MetricScanner;
 
   /** Throws QueryError when the job's query can't be run. */
-  constructor(job: ScanJob, read: ReadBlock) {
-    this.scanner = new BlockScanner(job);
-    this.read = read;
+  constructor(job: ScanJob) {
+    this.scanner = job.evaluate === undefined ? new BlockScanner(job) : new MetricScanner(job, job.evaluate);
+  }
+
+  /** Those of the blocks that are in the store and, as far as is known now, are going to be read. */
+  toRead(blocks: readonly BatchBlock[]): readonly BatchBlock[] {
+    return this.scanner.stopped ? [] : blocks.filter((block) => block.bytes === null && this.wants(block));
   }
 
   /** Scans the blocks one after the other; `afterBlock` may give others a turn. A block that can't be read costs its own lines only. */
-  async run(blocks: readonly BatchBlock[], afterBlock?: () => Promise<void>): Promise<BatchResult> {
+  async run(blocks: readonly BatchBlock[], read: ReadBlock, afterBlock?: () => Promise<void>): Promise<BatchResult> {
     const { scanner } = this;
     const lost: { order: number; reason: string }[] = [];
     let readBytes = 0;
     for (const block of blocks) {
       if (scanner.stopped) break;
-      if (block.rows === null && !scanner.wantsBlock(block.timeMinNs, block.timeMaxNs)) continue;
+      if (!this.wants(block)) continue;
       try {
-        const reading = block.bytes === null ? this.read(block) : asBuffer(block.bytes);
-        const bytes = reading instanceof Promise ? await reading : reading;
-        readBytes += bytes.length;
-        scanner.scanBlock(parseBlock(bytes, { key: block.key, offset: block.offset }), block.order, block.rows);
+        const place = { key: block.key, offset: block.offset };
+        let view: StoredBlock | null = null;
+        if (scanner.headersOnly && block.hide === null && block.bytes === null && block.length > HEAD_BYTES) {
+          const reading = read({ ...place, length: HEAD_BYTES });
+          const head = reading instanceof Promise ? await reading : reading;
+          readBytes += head.length;
+          view = parseHead(head, place);
+        }
+        if (view === null) {
+          const reading = block.bytes === null ? read(block) : asBuffer(block.bytes);
+          const bytes = reading instanceof Promise ? await reading : reading;
+          readBytes += bytes.length;
+          view = parseBlock(bytes, place);
+        }
+        scanner.scanBlock(view, block);
       } catch (error) {
         lost.push({ order: block.order, reason: messageOf(error) });
       }
       if (afterBlock !== undefined) await afterBlock();
     }
-    const { entries, stats } = scanner.take();
-    return { entries, stats: { ...stats, readBytes: stats.readBytes + readBytes }, lost };
+    const { entries, partial, stats } = scanner.take();
+    return { entries, partial, stats: { ...stats, readBytes: stats.readBytes + readBytes }, lost };
+  }
+
+  private wants({ rows, timeMinNs, timeMaxNs }: BatchBlock): boolean {
+    return rows !== null || this.scanner.wantsBlock(timeMinNs, timeMaxNs);
+  }
+}
+
+/** The block whose first bytes these are; null when its header is longer. */
+function parseHead(head: Buffer, place: Place): StoredBlock | null {
+  try {
+    return parseBlock(head, place);
+  } catch (error) {
+    // If it is damaged rather than long, reading all of it will show.
+    if (codeOf(error) === "block_corrupt") return null;
+    throw error;
   }
 }
 

@@ -1,18 +1,22 @@
 import type { Labels } from "../core/labels.ts";
 import { compilePattern, compileRegexp } from "./stages/capture.ts";
+import { decolorize } from "./stages/decolorize.ts";
 import { compileDrop, compileKeep } from "./stages/drop-keep.ts";
-import { Entry } from "./stages/entry.ts";
+import { Entry, ERROR_DETAILS_LABEL, ERROR_LABEL } from "./stages/entry.ts";
+import { compileLabelFormat, compileLineFormat } from "./stages/format.ts";
+import { compileGate } from "./stages/gate.ts";
 import { compileJson } from "./stages/json.ts";
 import { compileJsonExtract } from "./stages/json-extract.ts";
 import { compileLabelFilter, compileTextTest } from "./stages/label-filter.ts";
 import { compileLineFilter, type LineTest } from "./stages/line-filter.ts";
 import { compileLogfmt } from "./stages/logfmt.ts";
+import { type Live, liveAfter, NEEDS_ALL, type Needs } from "./stages/needs.ts";
 import type { LineStage } from "./stages/stage.ts";
 import { compileUnpack } from "./stages/unpack.ts";
 import type { LabelFilter, LogExpr, Matcher, Stage, StageOf } from "./syntax/ast.ts";
-import { QueryError } from "./syntax/errors.ts";
 import { parseLogQuery } from "./syntax/parse.ts";
 import { formatStage } from "./syntax/print.ts";
+import { templateNames } from "./template/template.ts";
 
 export interface CompiledMatcher {
   readonly name: string;
@@ -59,18 +63,29 @@ export interface CompiledLog {
 }
 
 /** Compiles from the query's text, which is all that a worker thread needs. Throws QueryError. */
-export function compileLogText(query: string): CompiledLog {
-  return compileLog(parseLogQuery(query));
+export function compileLogText(query: string, needs: Needs = NEEDS_ALL): CompiledLog {
+  return compileLog(parseLogQuery(query), needs);
 }
 
-/** Compiles a log query. Throws QueryError for what a stage can't do, with Loki's text where Loki can't either. */
-export function compileLog(expr: LogExpr): CompiledLog {
+/**
+ * Compiles a log query. `needs`: what will be looked at of the result; what is not, need not be right.
+ * Throws QueryError for what a stage can't do, with Loki's text where Loki can't either.
+ */
+export function compileLog(expr: LogExpr, needs: Needs = NEEDS_ALL): CompiledLog {
   const entry = new Entry();
   const matchers = expr.matchers.map(compileMatcher);
   const { leading, rest } = splitLineFilters(expr.stages);
   const leadingText = leading.map(formatStage).join(" ");
   const tests = leading.map((filter) => compileLineFilter(filter, leadingText));
-  const stages = rest.map((stage, i) => compileStage(stage, rest, i, entry));
+  const live = liveAfter(rest, needs, templateNames);
+  const compiled = rest.map((stage, i) => compileStage(stage, live[i], needs, entry));
+  const stages = compiled.flatMap((stage, i) => {
+    if (stage === null) return [];
+    const gate = compileGateBefore(rest, i, live[i], entry);
+    return gate === null ? [stage] : [gate, stage];
+  });
+  /** The stages that do something. */
+  const active = rest.filter((_, i) => compiled[i] !== null);
   const run = (first: readonly LineTest[]) => {
     const line = first.filter((test) => test.constant !== true).map((test) => test.test);
     return chain(entry, [...line, ...stages]);
@@ -81,8 +96,8 @@ export function compileLog(expr: LogExpr): CompiledLog {
   return {
     matchers,
     prefilter,
-    needsText: tests.some((test) => test.constant !== true) || rest.some(readsLine),
-    needsLabels: rest.some((stage) => stage.type !== "line_filter"),
+    needsText: tests.some((test) => test.constant !== true) || active.some(readsLine),
+    needsLabels: active.some((stage) => stage.type !== "line_filter"),
     mayDrop:
       tests.some((test) => test.constant !== true) ||
       rest.some(({ type }) => type === "line_filter" || type === "label_filter"),
@@ -148,23 +163,68 @@ function readsLine({ type }: Stage): boolean {
   return type !== "label_filter" && type !== "label_format" && type !== "drop" && type !== "keep";
 }
 
-/** `stages[at]` is the stage. */
-function compileStage(stage: Stage, stages: readonly Stage[], at: number, entry: Entry): LineStage {
+/** For a parser at `at`: a stage that drops lines before it on behalf of the filters behind it. Null where there is none. */
+function compileGateBefore(stages: readonly Stage[], at: number, { names }: Live, entry: Entry): LineStage | null {
+  const parser = stages[at];
+  if ((parser.type !== "json" && parser.type !== "logfmt") || parser.extractions !== null) return null;
+  const filters: LabelFilter[] = [];
+  for (let i = at + 1; i < stages.length; i++) {
+    const stage = stages[i];
+    if (stage.type !== "label_filter") break;
+    filters.push(stage.filter);
+  }
+  if (filters.length === 0) return null;
+  return compileGate(
+    {
+      parser: parser.type,
+      filters,
+      isFirst: stages.findIndex(({ type }) => type !== "label_filter" && type !== "line_filter") === at,
+      compileProbe(wanted) {
+        if (names !== null && [...names].every((name) => wanted.has(name))) return null;
+        return parser.type === "json"
+          ? compileJson(entry, wanted, true)
+          : compileLogfmt(parser, entry, wanted, true, formatStage(parser));
+      },
+      compileFilter: (filter) => compileLabelFilter(filter, entry, formatStage({ type: "label_filter", filter })),
+    },
+    entry,
+  );
+}
+
+/** `live`: what is needed behind the stage. Null for a stage that makes no difference to that. */
+function compileStage(stage: Stage, live: Live, needs: Needs, entry: Entry): LineStage | null {
   const text = formatStage(stage);
+  // Who names the labels to look at leaves it to us to see no more of a line than these need.
+  const mayStop = needs.labels !== null;
+  const { names } = live;
   switch (stage.type) {
     case "line_filter":
       return compileLineFilter(stage, text).test;
     case "json":
-      if (stage.extractions !== null) return compileJsonExtract(stage.extractions, entry, text);
-      return compileJson(entry, namesBeforeKeep(stages, at + 1));
-    case "logfmt":
-      return compileLogfmt(stage, entry, namesBeforeKeep(stages, at + 1), text);
+    case "logfmt": {
+      if (stage.extractions !== null) {
+        const compiled =
+          stage.type === "json"
+            ? compileJsonExtract(stage.extractions, entry, text)
+            : compileLogfmt(stage, entry, null, false, text);
+        const isIdle =
+          mayStop &&
+          !isAnyWanted(
+            stage.extractions.map(({ name }) => name),
+            names,
+          );
+        return isIdle ? null : compiled;
+      }
+      if (mayStop && names?.size === 0) return null;
+      if (stage.type === "json") return compileJson(entry, names, mayStop);
+      return compileLogfmt(stage, entry, names, mayStop, text);
+    }
     case "regexp":
       return compileRegexp(stage.pattern, entry);
     case "pattern":
       return compilePattern(stage.pattern, entry);
     case "unpack":
-      return compileUnpack(entry);
+      return mayStop && names?.size === 0 && !live.line ? null : compileUnpack(entry);
     case "label_filter":
       return compileLabelFilter(stage.filter, entry, text);
     case "drop":
@@ -172,47 +232,17 @@ function compileStage(stage: Stage, stages: readonly Stage[], at: number, entry:
     case "keep":
       return compileKeep(stage.items, entry);
     case "line_format":
+      return compileLineFormat(stage.template, entry, text);
     case "label_format":
+      return compileLabelFormat(stage.formats, entry, text);
     case "decolorize":
-      throw new QueryError(`stage '${text}' : ${stage.type} is not supported yet by this version of Weir`);
+      return live.line ? decolorize() : null;
   }
 }
 
-/**
- * Where a `keep` comes at `from` or later, the names that anybody can see of what a parser finds before: those that the `keep`
- * and the stages between mention. Null: all of them.
- */
-function namesBeforeKeep(stages: readonly Stage[], from: number): ReadonlySet<string> | null {
-  const names = new Set<string>();
-  for (let i = from; i < stages.length; i++) {
-    const stage = stages[i];
-    switch (stage.type) {
-      case "label_filter":
-        for (const name of filterNames(stage.filter)) names.add(name);
-        break;
-      case "drop":
-      case "keep":
-        for (const item of stage.items) names.add(typeof item === "string" ? item : item.name);
-        if (stage.type === "keep") return names;
-        break;
-      case "line_filter":
-        break;
-      default:
-        // Another parser's labels can be shut out by ours; don't try to be clever about that.
-        return null;
-    }
-  }
-  return null;
-}
-
-function filterNames(filter: LabelFilter): string[] {
-  switch (filter.type) {
-    case "and":
-    case "or":
-      return [...filterNames(filter.left), ...filterNames(filter.right)];
-    case "string":
-      return [filter.matcher.name];
-    default:
-      return [filter.name];
-  }
+/** Whether a parser that gives `names` gives anything that is looked at, an error among it. */
+function isAnyWanted(names: readonly string[], wanted: ReadonlySet<string> | null): boolean {
+  if (wanted === null) return true;
+  if (wanted.has(ERROR_LABEL) || wanted.has(ERROR_DETAILS_LABEL)) return true;
+  return names.some((name) => wanted.has(name) || wanted.has(`${name}_extracted`));
 }

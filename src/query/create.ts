@@ -1,5 +1,5 @@
 import os from "node:os";
-import { messageOf, WeirError } from "../core/errors.ts";
+import { WeirError } from "../core/errors.ts";
 import { DEFAULT_TENANT, type Labels } from "../core/labels.ts";
 import type { Line, StreamHandle } from "../core/line.ts";
 import type { Logger } from "../core/log.ts";
@@ -8,29 +8,37 @@ import { parseDurationMs } from "../core/time.ts";
 import { parseTraceIdQuery } from "../core/trace-id.ts";
 import { sleepFor } from "../core/wait.ts";
 import type { SegmentReader } from "../store/reader.ts";
-import type { SegmentInfo, StoreSnapshot } from "../store/view.ts";
+import type { LabelValues, SegmentInfo, SegmentPart, StoreSnapshot } from "../store/view.ts";
 import { Admission } from "./admission.ts";
 import { compileLog, compileLogText, compileSelector } from "./compile.ts";
+import { Cut } from "./cut.ts";
 import { Deadline } from "./deadline.ts";
+import { HiddenLines, type HiddenScope } from "./deletes-hide.ts";
 import type {
+  BlockSum,
   Engine,
   LogRequest,
   LogResult,
+  MetricRequest,
+  MetricResult,
   QueryKind,
   StreamsRequest,
   TailRequest,
   TraceRequest,
   TraceResult,
 } from "./engine.ts";
+import { describeQuery, type QueryPlan } from "./explain.ts";
+import { labelValues } from "./label-values.ts";
 import { LiveTail } from "./live-tail.ts";
 import { LocalExecutor } from "./local-executor.ts";
-import { LogPass, type LogRunDeps, lostSegmentWarning, lostWarnings } from "./log-run.ts";
+import { LogPass, type LogRunDeps, lostPartWarning, lostSegmentWarning, lostWarnings } from "./log-run.ts";
 import { MergedEntries } from "./merge.ts";
-import type { QueryOptions } from "./options.ts";
+import { MetricQuery, type PassSetup, type Reach } from "./metric/query.ts";
+import { checkMetric } from "./metric/reach.ts";
+import { type QueryLimits, type QueryOptions, queryLimits } from "./options.ts";
 import { BlockPlan } from "./plan.ts";
 import { ScanPool, workerUrl } from "./pool.ts";
 import { fetchRows } from "./row-pass.ts";
-import { evaluateScalar } from "./scalar.ts";
 import { ScanControl, type ScanExecutor, type ScanJob } from "./scan-job.ts";
 import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
@@ -44,6 +52,9 @@ const TIME_MIN = -(2n ** 63n);
 const TIME_MAX = 2n ** 63n - 1n;
 /** How often a live tail gives what has come in. */
 const TAIL_MS = 100;
+/** How often a query is begun anew when the store has changed under it. */
+const TRIES = 3;
+const NEVER = new AbortController().signal;
 /** Lines of one pass when only some of them are kept (`interval`). */
 const INTERVAL_PAGE = 1000;
 
@@ -52,6 +63,8 @@ export type StreamFilter = (labels: Labels, tenant: string, canonical: string) =
 export interface EngineDeps {
   /** Everything that can be read, of streams that the filter takes. Called once a query. */
   readonly snapshot: (accept?: StreamFilter) => StoreSnapshot;
+  /** What the tenant's queries must not see now: expired and deleted lines. Null or absent: nothing. Called with each snapshot. */
+  readonly hidden?: (tenant: string) => HiddenScope | null;
   /** Called with each new line while there is a live tail. */
   readonly taps: Set<(stream: StreamHandle, line: Line) => void>;
   readonly reader: SegmentReader;
@@ -70,15 +83,19 @@ function createExecutor(options: QueryOptions, { reader, objectsUrl, log }: Engi
   const threads = options.threads === "auto" ? os.availableParallelism() : options.threads;
   const url = workerUrl();
   if (threads === 0 || objectsUrl === "memory:" || url === null) return new LocalExecutor(reader);
-  return new ScanPool(threads, url, { objectsUrl }, log);
+  return new ScanPool(threads, url, { objectsUrl, isRemote: /^s3:/i.test(objectsUrl) }, log);
 }
 
 /** What all passes of one query share. */
 interface Run {
   readonly snapshot: StoreSnapshot;
+  /** Taken with the snapshot: what compaction has removed since is still in the one and hidden by the other. */
+  readonly hidden: HiddenLines | null;
   readonly stats: QueryStats;
   readonly warnings: string[];
   readonly signal: AbortSignal;
+  /** Set for a query that gives what it has when it reaches a limit. */
+  readonly cut: Cut | null;
 }
 
 class LocalEngine implements Engine {
@@ -102,9 +119,16 @@ class LocalEngine implements Engine {
       [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
       ["kind"],
     );
+    deps.metrics.gauge("weir_query_waiting", "Queries that wait for their turn.", [], (gauge) =>
+      gauge.set(this.admission.waitingCount),
+    );
     deps.metrics.gauge("weir_query_running", "Queries that run now.", [], (gauge) =>
       gauge.set(this.admission.runningCount),
     );
+  }
+
+  limitsOf(tenant: string): QueryLimits {
+    return queryLimits(this.options, tenant);
   }
 
   kindOf(query: string): QueryKind {
@@ -114,7 +138,46 @@ class LocalEngine implements Engine {
       return { kind: "log" };
     }
     validateForApi(expr);
-    return { kind: "metric", constant: evaluateScalar(expr) };
+    checkMetric(expr);
+    return { kind: "metric" };
+  }
+
+  describe(query: string): QueryPlan {
+    return describeQuery(query);
+  }
+
+  async metric(request: MetricRequest): Promise<MetricResult> {
+    const { tenant = DEFAULT_TENANT, cutSeries = false } = request;
+    const { max_query_series: maxSeries, max_query_range: maxRange } = this.limitsOf(tenant);
+    const { max_query_partial_bytes: maxPartialBytes } = this.options;
+    const query = new MetricQuery(request, maxRange, { maxSeries, cutSeries, maxPartialBytes });
+    const { isScalar } = query;
+    if (query.isConstant) {
+      // No lines, no work: Grafana's health check is answered however busy the store is.
+      const { series, warnings } = await query.evaluate([], request.signal ?? NEVER);
+      return { isScalar, series, stats: new QueryStats(), warnings };
+    }
+    return this.run(
+      "metric",
+      request.signal,
+      async (run) => {
+        const tables = await query.read(
+          (reach) => this.metricSetup(request.query, query, reach, run, tenant),
+          run.warnings,
+        );
+        const { series, warnings } = await query.evaluate(tables, run.signal);
+        run.stats.entries = series.length;
+        return { isScalar, series, stats: run.stats, warnings: warningsOf(run, warnings) };
+      },
+      { tenant, partial: request.partial, accept: (labels, owner) => owner === tenant && query.wantsStream(labels) },
+    );
+  }
+
+  private metricSetup(text: string, query: MetricQuery, reach: Reach, run: Run, tenant: string): PassSetup {
+    const wanted = { query: text, ids: null, ...reach, limit: 0, backward: false, categorize: false };
+    const job: ScanJob = { ...this.job({ ...wanted, mode: "metric" }), evaluate: query.times };
+    const matches = (_canonical: string, labels: Labels) => query.wantsStream(labels);
+    return { job, deps: this.passDeps(run, this.plan(run, tenant, job, matches, undefined, query.labels)) };
   }
 
   queryRange(request: LogRequest): Promise<LogResult> {
@@ -128,10 +191,14 @@ class LocalEngine implements Engine {
           entries,
           categorize: request.categorize === true,
           stats: run.stats,
-          warnings: [...new Set(run.warnings)],
+          warnings: warningsOf(run),
         };
       },
-      this.acceptOf(request.tenant, [request.query]),
+      {
+        tenant: request.tenant,
+        partial: request.partial,
+        accept: this.acceptOf(request.tenant, [request.query]),
+      },
     );
   }
 
@@ -146,23 +213,55 @@ class LocalEngine implements Engine {
   }
 
   series(request: StreamsRequest): Promise<Labels[]> {
-    const tests = request.selectors.map((text) => compileSelector(parseSelector(text)));
+    const selectors = request.selectors.map(parseSelector);
+    const tests = selectors.map(compileSelector);
+    // What several selectors take together is no list of values.
+    const labels = selectors.length === 1 ? labelValues(selectors[0]) : [];
     const accepts = (labels: Labels) => tests.length === 0 || tests.some((test) => test(labels));
     const tenant = request.tenant ?? DEFAULT_TENANT;
     const accept: StreamFilter = (labels, owner) => owner === tenant && accepts(labels);
     return this.run(
       "streams",
       request.signal,
-      ({ snapshot }) => {
+      ({ snapshot, hidden, warnings }) => {
         const { startNs, endNs } = request;
+        // The answer has no room for them.
+        const lost = ({ key }: { key: string }, warning: string) => {
+          warnings.push(warning);
+          this.deps.log.warn({ key }, `streams: ${warning}`);
+        };
         return streamsIn(
           snapshot,
-          { tenant, startNs, endNs, accepts },
+          { tenant, startNs, endNs, accepts, labels, hidden },
           (info) => this.deps.reader.index(info),
-          (info, error) => this.deps.log.warn({ key: info.key }, `streams: ${messageOf(error)}`),
+          (info, error) => lost(info, lostSegmentWarning(info.key, info.lines, error)),
+          (part, error) => lost(part, lostPartWarning(part.key, part.lines, error)),
         );
       },
-      accept,
+      { tenant, accept },
+    );
+  }
+
+  eachBlock(request: StreamsRequest, begin: () => (block: BlockSum) => void): Promise<void> {
+    const selectors = request.selectors.map(parseSelector);
+    const tests = selectors.map(compileSelector);
+    const labels = selectors.length === 1 ? labelValues(selectors[0]) : [];
+    const accepts = (of: Labels) => tests.length === 0 || tests.some((test) => test(of));
+    const { tenant = DEFAULT_TENANT, startNs, endNs, signal } = request;
+    return this.run(
+      "stats",
+      signal,
+      async (run) => {
+        const wantsStream = (_canonical: string, of: Labels) => accepts(of);
+        const times = { startNs, endNs, backward: false };
+        const plan = this.plan(run, tenant, times, wantsStream, undefined, labels);
+        const visit = begin();
+        for (let block = await plan.next(); block !== null && !run.signal.aborted; block = await plan.next()) {
+          const { rows, textBytes, timeMinNs, timeMaxNs, stream } = block;
+          visit({ ...stream, rows, textBytes, timeMinNs, timeMaxNs });
+        }
+      },
+      { tenant, accept: (of, owner) => owner === tenant && accepts(of) },
     );
   }
 
@@ -199,7 +298,7 @@ class LocalEngine implements Engine {
           traceId: idText(candidates[0]),
         };
       },
-      (_labels, owner) => owner === tenant,
+      { tenant, accept: (_labels, owner) => owner === tenant },
     );
   }
 
@@ -219,11 +318,12 @@ class LocalEngine implements Engine {
     const end = deadline.signal;
     // In one tick: what is in the snapshot is history, and all that comes after it goes through the tap.
     const snapshot = this.deps.snapshot(this.acceptOf(tenant, [query]));
+    const hidden = this.hiddenFrom(tenant);
     this.deps.taps.add(live.tap);
     try {
       const history: LogRequest = { tenant, query, startNs, endNs: TIME_MAX, limit, backward: true, categorize };
-      const run: Run = { snapshot, stats: new QueryStats(), warnings: [], signal: end };
-      const entries = await this.admission.run(end, () => this.rangeEntries(history, run));
+      const run: Run = { snapshot, hidden, stats: new QueryStats(), warnings: [], signal: end, cut: null };
+      const entries = await this.admission.run(tenant, end, () => this.rangeEntries(history, run));
       const oldest = [...entries].reverse().map(({ sec, nsec, group, detail, line }) => ({
         timeNs: BigInt(sec) * 1_000_000_000n + BigInt(nsec),
         group,
@@ -259,19 +359,37 @@ class LocalEngine implements Engine {
     kind: string,
     signal: AbortSignal | undefined,
     work: (run: Run) => Promise<T>,
-    accept: StreamFilter,
+    {
+      tenant = DEFAULT_TENANT,
+      accept,
+      partial = false,
+    }: {
+      readonly tenant: string | undefined;
+      readonly accept: StreamFilter;
+      readonly partial?: boolean | undefined;
+    },
   ): Promise<T> {
-    const deadline = new Deadline(parseDurationMs(this.options.query_timeout), signal);
+    const { query_timeout: timeoutText } = this.limitsOf(tenant);
+    const timeoutMs = parseDurationMs(timeoutText);
+    const deadline = new Deadline(timeoutMs, signal);
+    const cut = partial ? new Cut(timeoutMs, timeoutText) : null;
     const started = performance.now();
     let outcome = "failed";
     try {
-      const running = this.admission.run(deadline.signal, async () => {
-        const stats = new QueryStats();
-        stats.queueMs = performance.now() - started;
-        const snapshot = this.deps.snapshot(accept);
-        const answer = await work({ snapshot, stats, warnings: [], signal: deadline.signal });
-        stats.execMs = performance.now() - started - stats.queueMs;
-        return answer;
+      const running = this.admission.run(tenant, deadline.signal, async () => {
+        const queueMs = performance.now() - started;
+        for (let tries = 1; ; tries++) {
+          const stats = new QueryStats();
+          stats.queueMs = queueMs;
+          const snapshot = this.deps.snapshot(accept);
+          const hidden = this.hiddenFrom(tenant);
+          const warnings: string[] = [];
+          const answer = await work({ snapshot, hidden, stats, warnings, signal: deadline.signal, cut });
+          // What could not be read may have been replaced and deleted while the query ran.
+          if (warnings.length > 0 && tries < TRIES && (await snapshot.segments.isOutdated())) continue;
+          stats.execMs = performance.now() - started - stats.queueMs;
+          return answer;
+        }
       });
       const result = await deadline.race(running);
       outcome = "answered";
@@ -281,10 +399,16 @@ class LocalEngine implements Engine {
       outcome = deadline.isLate ? "timeout" : "cancelled";
       throw deadline.error(error);
     } finally {
+      cut?.end();
       deadline.end();
       this.queries.inc({ kind, outcome });
       this.seconds.observe({ kind }, (performance.now() - started) / 1000);
     }
+  }
+
+  private hiddenFrom(tenant: string): HiddenLines | null {
+    const scope = this.deps.hidden?.(tenant) ?? null;
+    return scope === null ? null : new HiddenLines(scope);
   }
 
   private async rangeEntries(request: LogRequest, run: Run): Promise<MergedEntries> {
@@ -295,11 +419,12 @@ class LocalEngine implements Engine {
   private async onePass(request: LogRequest, run: Run): Promise<MergedEntries> {
     const { query, startNs, endNs, limit, backward, categorize = false, tenant = DEFAULT_TENANT } = request;
     const compiled = compileLogText(query);
-    const matches = (_canonical: string, labels: Labels) => compiled.matchesStream(labels);
+    const matches = (_canonical: string, stream: Labels) => compiled.matchesStream(stream);
+    const labels = labelValues(parseLogQuery(query).matchers);
     // Nothing but the time decides: find the best times from headers, then inflate only the blocks that hold them.
     const mode = compiled.mayDrop ? "scan" : "times";
     const job = this.job({ query, ids: null, startNs, endNs, limit, backward, categorize, mode });
-    const deps = this.passDeps(run, this.plan(run, tenant, job, matches));
+    const deps = this.passDeps(run, this.plan(run, tenant, job, matches, undefined, labels));
     const pass = await new LogPass(job, deps).run();
     if (mode === "scan") {
       run.warnings.push(...lostWarnings(pass.lost));
@@ -312,7 +437,10 @@ class LocalEngine implements Engine {
     }
     // A block whose header is whole and whose text is not has taken the place of other blocks' lines.
     const again = this.job({ ...job, mode: "scan" });
-    const scan = await new LogPass(again, this.passDeps(run, this.plan(run, tenant, again, matches))).run();
+    const scan = await new LogPass(
+      again,
+      this.passDeps(run, this.plan(run, tenant, again, matches, undefined, labels)),
+    ).run();
     run.warnings.push(...lostWarnings(scan.lost));
     return scan.entries;
   }
@@ -339,11 +467,12 @@ class LocalEngine implements Engine {
   }
 
   private plan(
-    { snapshot, warnings }: Run,
+    { snapshot, hidden, warnings, stats }: Run,
     tenant: string,
-    { startNs, endNs, backward }: ScanJob,
+    { startNs, endNs, backward }: Pick<ScanJob, "startNs" | "endNs" | "backward">,
     wantsStream: (canonical: string, labels: Labels) => boolean,
     wantsBlock?: (mayHoldId: (slot: number, low8: Uint8Array) => boolean) => boolean,
+    labels: readonly LabelValues[] = [],
   ): BlockPlan {
     const request = {
       tenant,
@@ -351,16 +480,27 @@ class LocalEngine implements Engine {
       endNs,
       backward,
       wantsStream,
+      labels,
+      hidden,
       ...(wantsBlock === undefined ? {} : { wantsBlock }),
     };
     const index = (info: SegmentInfo) => this.deps.reader.index(info);
     const onLost = (info: SegmentInfo, error: unknown) =>
       warnings.push(lostSegmentWarning(info.key, info.lines, error));
-    return new BlockPlan(snapshot, request, { index, onLost });
+    const onLostPart = (part: SegmentPart, error: unknown) =>
+      warnings.push(lostPartWarning(part.key, part.lines, error));
+    return new BlockPlan(snapshot, request, { index, onLost, onLostPart, counts: stats.plan });
   }
 
-  private passDeps({ stats, signal }: Run, plan: BlockPlan): LogRunDeps {
-    const { max_query_bytes_read: maxBytesRead, max_result_bytes: maxResultBytes } = this.options;
-    return { executor: this.executor, plan, stats, maxBytesRead, maxResultBytes, signal };
+  private passDeps({ stats, signal, cut }: Run, plan: BlockPlan): LogRunDeps {
+    const { max_result_bytes: maxResultBytes } = this.options;
+    const { max_query_bytes_read: maxBytesRead } = this.limitsOf(plan.tenant);
+    return { executor: this.executor, plan, stats, maxBytesRead, maxResultBytes, signal, cut };
   }
+}
+
+/** What is to be said of an answer, each once. */
+function warningsOf({ warnings, cut }: Run, more: readonly string[] = []): string[] {
+  const ofCut = cut?.warning ?? null;
+  return [...new Set([...warnings, ...more, ...(ofCut === null ? [] : [ofCut])])];
 }

@@ -1,7 +1,9 @@
 import type { Labels } from "../core/labels.ts";
+import type { QueryPlan } from "./explain.ts";
 import type { MergedEntries } from "./merge.ts";
-import type { QueryOptions } from "./options.ts";
-import type { ScalarResult } from "./scalar.ts";
+import type { MetricSeries } from "./metric/evaluate.ts";
+import type { EvalTimes } from "./metric/windows.ts";
+import type { QueryLimits, QueryOptions } from "./options.ts";
 import type { QueryStats } from "./stats.ts";
 
 /** A log query over a range. */
@@ -18,6 +20,8 @@ export interface LogRequest {
   readonly intervalNs?: bigint;
   /** Keep stream labels, structured metadata and parsed labels apart. */
   readonly categorize?: boolean;
+  /** At a limit of time or bytes: give what there is and a warning, rather than fail. */
+  readonly partial?: boolean;
   /** The client left. */
   readonly signal?: AbortSignal;
 }
@@ -28,6 +32,27 @@ export interface LogResult {
   readonly categorize: boolean;
   readonly stats: QueryStats;
   /** Sentences about data that could not be read, and lines that are therefore missing. */
+  readonly warnings: readonly string[];
+}
+
+/** A metric query at `startNs`, `startNs + stepNs`, … up to `endNs`; an instant query has one point. */
+export interface MetricRequest extends EvalTimes {
+  readonly tenant?: string;
+  /** LogQL. */
+  readonly query: string;
+  /** With more series than are allowed: give so many and a warning, rather than fail. */
+  readonly cutSeries?: boolean;
+  /** As in LogRequest. */
+  readonly partial?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface MetricResult {
+  /** The query is a number by itself, which is no series. */
+  readonly isScalar: boolean;
+  /** Sorted by labels; by value where an instant query asks for it. */
+  readonly series: readonly MetricSeries[];
+  readonly stats: QueryStats;
   readonly warnings: readonly string[];
 }
 
@@ -54,6 +79,17 @@ export interface StreamsRequest {
   /** Stream selectors, united; none means all streams. */
   readonly selectors: readonly string[];
   readonly signal?: AbortSignal;
+}
+
+/** What a block's header says of its lines. */
+export interface BlockSum {
+  readonly labels: Labels;
+  readonly canonical: string;
+  readonly rows: number;
+  readonly textBytes: number;
+  /** Nanoseconds since 1970, both inclusive. */
+  readonly timeMinNs: bigint;
+  readonly timeMaxNs: bigint;
 }
 
 export interface TailEntry {
@@ -83,27 +119,34 @@ export interface TailRequest {
   readonly signal: AbortSignal;
 }
 
-/** What a query asks for: lines, or numbers; `constant` when the numbers need no lines (`1+1`, `vector(1)`). */
-export type QueryKind =
-  | { readonly kind: "log" }
-  | {
-      readonly kind: "metric";
-      readonly constant: ScalarResult | null;
-    };
+/** What a query asks for: lines, or numbers. */
+export interface QueryKind {
+  readonly kind: "log" | "metric";
+}
 
 /**
  * Answers queries. Errors: QueryError (the query's own fault, with Loki's text), and WeirErrors `query_timeout`,
  * `query_cancelled`, `query_limit` (more asked for than is allowed), `query_bytes_limit`, `query_result_size`,
- * `query_busy` (too many at once, retriable), `query_worker_failed` (retriable), `bad_trace_id`.
+ * `query_partial_size`, `query_vector_matching`, `query_busy` (too many at once, retriable), `query_worker_failed` (retriable), `bad_trace_id`.
  */
 export interface Engine {
   readonly options: QueryOptions;
+  /** A tenant's own limits, or those of all. */
+  limitsOf(tenant: string): QueryLimits;
   /** Throws QueryError when the query can't be understood. */
   kindOf(query: string): QueryKind;
+  /** What will be done for a query. Throws QueryError. */
+  describe(query: string): QueryPlan;
   queryRange(request: LogRequest): Promise<LogResult>;
+  metric(request: MetricRequest): Promise<MetricResult>;
   labels(request: StreamsRequest): Promise<string[]>;
   labelValues(name: string, request: StreamsRequest): Promise<string[]>;
   series(request: StreamsRequest): Promise<Labels[]>;
+  /**
+   * Goes through the blocks with lines of these streams in the time range, by headers alone: for statistics. `begin` gives what is
+   * called with each, and is called again when all has to be begun anew, because the store has changed.
+   */
+  eachBlock(request: StreamsRequest, begin: () => (block: BlockSum) => void): Promise<void>;
   trace(request: TraceRequest): Promise<TraceResult>;
   /** Resolves when the tail has ended: by its signal, or by `tail_max_duration`. */
   tail(request: TailRequest): Promise<void>;

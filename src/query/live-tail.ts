@@ -1,5 +1,5 @@
 import type { Labels } from "../core/labels.ts";
-import { ID_ABSENT, ID_BYTES, ID_NAMES, ID_SLOTS, type Line, REQUEST_ID, type StreamHandle } from "../core/line.ts";
+import { type Line, lineMetadata, type StreamHandle } from "../core/line.ts";
 import { joinNs } from "../core/time.ts";
 import { compileSelector } from "./compile.ts";
 import type { DroppedEntry, TailEntry } from "./engine.ts";
@@ -73,6 +73,8 @@ class LineView implements JudgedView {
   labels: Labels = {};
   text: Buffer = Buffer.alloc(0);
   readonly lineStarts = new Uint32Array(2);
+  readonly sec = new Float64Array(1);
+  readonly nsec = new Uint32Array(1);
   private line: Line | null = null;
 
   show(labels: Labels, line: Line): void {
@@ -80,23 +82,11 @@ class LineView implements JudgedView {
     this.line = line;
     this.text = line.bytes.subarray(line.start, line.end);
     this.lineStarts[1] = line.end - line.start + 1;
+    this.sec[0] = line.sec;
+    this.nsec[0] = line.nsec;
   }
 
   metadata(): (readonly [string, string])[] {
-    const { line } = this;
-    if (line === null) return [];
-    const pairs: (readonly [string, string])[] = [...line.shared.pairs];
-    if (line.level !== "") pairs.push(["detected_level", line.level]);
-    for (let slot = 0; slot < ID_SLOTS; slot++) {
-      if (line.idAt[slot] === ID_ABSENT) continue;
-      const hex = Buffer.from(line.ids.subarray(slot * 16, slot * 16 + ID_BYTES[slot])).toString("hex");
-      pairs.push([ID_NAMES[slot], slot === REQUEST_ID ? uuidOf(hex) : hex]);
-    }
-    for (let i = 0; i < line.extraCount; i++) pairs.push([line.extraNames[i], line.extraValues[i]]);
-    return pairs;
+    return this.line === null ? [] : lineMetadata(this.line);
   }
-}
-
-function uuidOf(hex: string): string {
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }

@@ -13,6 +13,7 @@ import { Slices } from "./slices.ts";
 /** Scans in this thread, block after block with turns for others between: for `threads: 0` and for stores in memory. */
 export class LocalExecutor implements ScanExecutor {
   readonly parallel = 1;
+  readonly ahead = 3;
   private readonly reader: SegmentReader;
   private readonly scans = new Map<number, BatchScan>();
   private work: Promise<unknown> = Promise.resolve();
@@ -38,13 +39,14 @@ export class LocalExecutor implements ScanExecutor {
 
   private async scan(job: ScanJob, blocks: readonly BatchBlock[]): Promise<BatchResult> {
     // A batch that waited behind the end of its query.
-    if (new ScanControl(job.control, job.backward).stopped) return { entries: null, stats: emptyStats(), lost: [] };
+    if (new ScanControl(job.control, job.backward).stopped)
+      return { entries: null, partial: null, stats: emptyStats(), lost: [] };
     let scan = this.scans.get(job.id);
     if (scan === undefined) {
-      scan = new BatchScan(job, (block) => this.reader.readBlock(block, block));
+      scan = new BatchScan(job);
       this.scans.set(job.id, scan);
     }
     const slices = new Slices();
-    return scan.run(blocks, () => slices.turn());
+    return scan.run(blocks, this.reader.prefetch(scan.toRead(blocks)), () => slices.turn());
   }
 }

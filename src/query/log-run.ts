@@ -1,5 +1,6 @@
 import { messageOf, WeirError } from "../core/errors.ts";
 import { joinNs } from "../core/time.ts";
+import type { Cut } from "./cut.ts";
 import { MergedEntries } from "./merge.ts";
 import type { BlockPlan, PlannedBlock } from "./plan.ts";
 import { RowBound } from "./row-bound.ts";
@@ -26,8 +27,6 @@ const TEXT_BYTES_A_BYTE = 8;
 /** Blocks of a batch of mode `times`, which reads headers only. */
 const TIMES_FIRST_BLOCKS = 32;
 const TIMES_BLOCKS_MAX = 512;
-/** Batches of one query at the executor, for each of its threads: one under way, one next, one to come. */
-const AHEAD = 3;
 /** Blocks that a warning counts but does not list. */
 const WARNINGS_MAX = 10;
 
@@ -38,6 +37,8 @@ export interface LogRunDeps {
   readonly maxBytesRead: number;
   readonly maxResultBytes: number;
   readonly signal: AbortSignal;
+  /** Set for a query that gives what it has when it reaches a limit. */
+  readonly cut?: Cut | null;
 }
 
 /** One pass over the blocks of a plan: the best entries, and what could not be read. */
@@ -76,8 +77,9 @@ export class LogPass {
   }
 
   async run(): Promise<PassResult> {
-    const { plan, executor, signal } = this.deps;
+    const { plan, executor, signal, cut } = this.deps;
     const onAbort = () => this.control.stop();
+    const forget = cut?.onOver(onAbort);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
       await this.scan(plan);
@@ -87,6 +89,7 @@ export class LogPass {
       return { entries: this.entries, blocks: this.blocks, lost: this.lost };
     } finally {
       signal.removeEventListener("abort", onAbort);
+      forget?.();
       this.control.stop();
       executor.end(this.job);
     }
@@ -100,10 +103,11 @@ export class LogPass {
     let batch: PlannedBlock[] = [];
     for (;;) {
       const block = await plan.next();
-      if (this.failure !== null || signal.aborted) return;
+      if (this.failure !== null || signal.aborted || this.deps.cut?.isOver === true) return;
       // Blocks come best first, so the first that can't help is the end.
       if (block === null || !this.canHelp(block) || bound?.canHelp(block) === false) break;
-      bound?.add(block);
+      // Rows of which some are hidden are no promise of so many lines.
+      if (block.hide === null) bound?.add(block);
       stats.plannedBlocks++;
       if (block.open !== null) {
         await this.scanOpen(block);
@@ -129,7 +133,7 @@ export class LogPass {
 
   private async submit(planned: readonly PlannedBlock[]): Promise<void> {
     const { executor, stats } = this.deps;
-    while (this.running.size >= executor.parallel * AHEAD) await Promise.race(this.running);
+    while (this.running.size >= executor.ahead) await Promise.race(this.running);
     // Others may have come back meanwhile with all that is wanted.
     const blocks = planned.filter((block) => this.canHelp(block));
     if (blocks.length === 0 || this.failure !== null || this.deps.signal.aborted) return;
@@ -151,7 +155,7 @@ export class LogPass {
       if (block !== undefined) this.lost.push({ block, reason });
     }
     if (result.entries !== null) this.merge(result.entries);
-    checkBytesRead(stats.stored.textBytes + stats.open.textBytes, maxBytesRead);
+    checkBytesRead(stats.stored.textBytes + stats.open.textBytes, maxBytesRead, this.deps.cut);
   }
 
   private merge(entries: NonNullable<BatchResult["entries"]>): void {
@@ -171,7 +175,7 @@ export class LogPass {
     this.scanner ??= new BlockScanner(this.job);
     const slices = new Slices();
     for (let row = 0; row < open.rows; ) {
-      row = this.scanner.scanSlice(open, block.order, row, slices.deadline());
+      row = this.scanner.scanSlice(open, block, row, slices.deadline());
       await slices.turn();
       if (this.deps.signal.aborted) return;
     }
@@ -205,13 +209,18 @@ class BatchGrowth {
 
 /** A planned block as a worker gets it. The bytes of one that is not in the store are copied, to be handed over. */
 export function batchBlock(block: PlannedBlock): BatchBlock {
-  const { order, offset, length, timeMinNs, timeMaxNs, segment, pending } = block;
+  const { order, offset, length, timeMinNs, timeMaxNs, segment, pending, hide } = block;
   const bytes = pending === null ? null : new Uint8Array(pending.bytes);
-  return { key: segment?.key ?? "", offset, length, order, timeMinNs, timeMaxNs, bytes, rows: null };
+  return { key: segment?.key ?? "", offset, length, order, timeMinNs, timeMaxNs, bytes, rows: null, hide };
 }
 
-function checkBytesRead(bytes: number, bytesMax: number): void {
+/** Throws `query_bytes_limit`. */
+export function checkBytesRead(bytes: number, bytesMax: number, cut: Cut | null = null): void {
   if (bytesMax === 0 || bytes <= bytesMax) return;
+  if (cut !== null) {
+    cut.stop(`it had read more bytes than it may (query: ${bytes}B, max_query_bytes_read: ${bytesMax}B)`);
+    return;
+  }
   throw new WeirError(
     "query_bytes_limit",
     `the query would read too many bytes (query: ${bytes}B, limit: ${bytesMax}B); consider adding more specific stream selectors or reduce the time range of the query`,
@@ -231,4 +240,9 @@ export function lostWarnings(lost: readonly LostBlock[]): string[] {
 /** What a segment whose index can't be read costs. */
 export function lostSegmentWarning(key: string, lines: number, error: unknown): string {
   return `up to ${lines} lines are missing, because the index of ${key} could not be read: ${messageOf(error)}`;
+}
+
+/** What a page of the catalog that can't be read costs. */
+export function lostPartWarning(key: string, lines: number, error: unknown): string {
+  return `up to ${lines} lines are missing, because ${key}, a part of the catalog, could not be read: ${messageOf(error)}`;
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { tenantName } from "../core/tenant.ts";
 import { parseDurationMs } from "../core/time.ts";
 
 /** A duration in Prometheus form (`1m`, `30d1h`), kept as text because Loki's clients are shown it as written. */
@@ -14,7 +15,7 @@ function isDuration(text: string): boolean {
 }
 
 /** Limits and sizes of queries. Names and defaults are Loki's where Loki has them. */
-export const queryOptions = z.strictObject({
+const general = z.strictObject({
   threads: z
     .union([z.literal("auto"), z.int().min(0).max(256)])
     .default("auto")
@@ -41,6 +42,21 @@ export const queryOptions = z.strictObject({
     .describe(
       "Most bytes of lines that one query may read, 0 for no limit. No limit, because the time limit bounds the work already.",
     ),
+  max_query_series: z
+    .int()
+    .positive()
+    .default(500)
+    .describe("Most series in the answer of a metric query, as in Loki: more are no graph that anybody can read."),
+  max_query_range: durationText
+    .default("0s")
+    .describe("Longest range in brackets of a metric query (`[1h]`), 0s for no limit, as in Loki."),
+  max_query_partial_bytes: z
+    .int()
+    .positive()
+    .default(268_435_456)
+    .describe(
+      "Most memory that one metric query may take for the series and samples that it aggregates. 256 MiB hold some 20 million values of a quantile, or half a million series.",
+    ),
   max_result_bytes: z
     .int()
     .positive()
@@ -59,12 +75,16 @@ export const queryOptions = z.strictObject({
     .int()
     .min(0)
     .default(256)
-    .describe("Queries that may wait for their turn before others are refused. A dashboard opens some dozens at once."),
+    .describe(
+      "Queries of a tenant that may wait for their turn before others are refused with 429. A dashboard opens some dozens at once; turns go round over the tenants.",
+    ),
   max_concurrent_tail_requests: z
     .int()
     .min(0)
     .default(10)
-    .describe("Live tails at one time, as in Loki: each one costs the receiver a look at every new line."),
+    .describe(
+      "Live tails of a tenant at one time, 0 for no limit. Loki's 10: each one costs the receiver a look at every new line.",
+    ),
   tail_max_duration: durationText.default("1h").describe("When a live tail is ended, as in Loki; clients reconnect."),
   tail_queue_bytes: z
     .int()
@@ -75,4 +95,36 @@ export const queryOptions = z.strictObject({
     ),
 });
 
+const { shape } = general;
+
+/** The limits that a tenant may have of its own, without defaults, so that what an override leaves out is not set by it. */
+const ownLimits = z.strictObject({
+  max_entries_limit_per_query: shape.max_entries_limit_per_query.unwrap().optional(),
+  max_query_length: shape.max_query_length.unwrap().optional(),
+  query_timeout: shape.query_timeout.unwrap().optional(),
+  max_query_bytes_read: shape.max_query_bytes_read.unwrap().optional(),
+  max_query_series: shape.max_query_series.unwrap().optional(),
+  max_query_range: shape.max_query_range.unwrap().optional(),
+  max_concurrent_tail_requests: shape.max_concurrent_tail_requests.unwrap().optional(),
+});
+
+export type QueryLimits = Readonly<Pick<z.output<typeof general>, keyof z.output<typeof ownLimits>>>;
+
+export const queryOptions = general.extend({
+  overrides: z
+    .record(tenantName, ownLimits)
+    .default({})
+    .describe(
+      "Other limits for single tenants: a tenant's name, and behind it the limits that differ. None by default.",
+    ),
+});
+
 export type QueryOptions = z.output<typeof queryOptions>;
+
+/** The limits of a tenant: its own where they are set, else those of all. */
+export function queryLimits(options: QueryOptions, tenant: string): QueryLimits {
+  const own = Object.hasOwn(options.overrides, tenant) ? options.overrides[tenant] : undefined;
+  if (own === undefined) return options;
+  // The schema gave each value the type of the limit it stands for, or left it out.
+  return { ...options, ...Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined)) };
+}

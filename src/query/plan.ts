@@ -1,9 +1,24 @@
 import type { Labels } from "../core/labels.ts";
-import type { BlockView, PendingBlock, SegmentIndex, SegmentInfo, StoreSnapshot } from "../store/view.ts";
+import type {
+  BlockView,
+  LabelValues,
+  PendingBlock,
+  SegmentIndex,
+  SegmentInfo,
+  SegmentPart,
+  StoreSnapshot,
+} from "../store/view.ts";
+import { ArrivalRanks, RANKS } from "./arrival-ranks.ts";
+import type { BlockHide, HiddenLines } from "./deletes-hide.ts";
 import { Slices } from "./slices.ts";
 
-/** Blocks of one segment that an order number has room for. A segment of 64 MiB text has some hundreds. */
-const BLOCKS_A_SEGMENT = 2 ** 22;
+/** Blocks of one segment that an order number has room for, so that it stays below 2^53. 128 MiB hold some thousands. */
+const BLOCKS_A_SEGMENT = 2 ** 21;
+/** Ranks of what is in memory: after all segments. */
+const PENDING_RANK = RANKS;
+const OPEN_RANK = RANKS + 1;
+/** Pages of the catalog that are read at one time at most. */
+const PARTS_AT_ONCE = 4;
 /** Segment indexes that are read at one time at most. */
 const INDEXES_AT_ONCE = 16;
 
@@ -21,6 +36,10 @@ export interface PlannedBlock {
   readonly segment: SegmentInfo | null;
   readonly pending: PendingBlock | null;
   readonly open: BlockView | null;
+  /** The stream whose lines it holds. */
+  readonly stream: { readonly labels: Labels; readonly canonical: string };
+  /** What of it must not be seen; null for nothing. Only then may anything be concluded from its row count. */
+  readonly hide: BlockHide | null;
 }
 
 export interface PlanRequest {
@@ -33,25 +52,51 @@ export interface PlanRequest {
   readonly wantsStream: (canonical: string, labels: Labels) => boolean;
   /** Whether a block can, by its filter over ids. Absent: all can. */
   readonly wantsBlock?: (mayHoldId: (slot: number, low8: Uint8Array) => boolean) => boolean;
+  /** What `wantsStream` asks of labels' values, where it can be told so: segments without such a stream are passed over. */
+  readonly labels?: readonly LabelValues[];
+  /** What is expired or deleted. Absent or null: nothing. */
+  readonly hidden?: HiddenLines | null;
 }
 
 export interface PlanDeps {
   readonly index: (info: SegmentInfo) => Promise<SegmentIndex>;
   /** Told of a segment whose index can't be read; its lines are left out. */
   readonly onLost: (info: SegmentInfo, error: unknown) => void;
+  /** The same of a part of the catalog, with all its segments. */
+  readonly onLostPart: (part: SegmentPart, error: unknown) => void;
+  /** Counts what is looked at and passed over. */
+  readonly counts: PlanCounts;
+}
+
+/** What a plan has looked at so far, and how many blocks it passed over by which test. */
+export interface PlanCounts {
+  /** Parts of the catalog that were read. */
+  parts: number;
+  /** Segments whose index was read, and blocks that they and the memory hold. */
+  segments: number;
+  blocks: number;
+  readonly pruned: { labels: number; time: number; ids: number; hidden: number };
+}
+
+export function noPlanCounts(): PlanCounts {
+  return { parts: 0, segments: 0, blocks: 0, pruned: { labels: 0, time: 0, ids: 0, hidden: 0 } };
 }
 
 /**
  * The blocks that a query has to look at, best first: backward by latest time, forward by earliest, equal times by
  * order of arrival (backward: its reverse). Once one of them can't hold a line that is still wanted, none of the
- * later ones can. Indexes are read only as far as the caller iterates: the newest lines of a year are in few segments.
+ * later ones can. Pages of the catalog and indexes are read only as far as the caller iterates: the newest lines of a year are
+ * in few segments.
  */
 export class BlockPlan {
   private readonly snapshot: StoreSnapshot;
   private readonly request: PlanRequest;
   private readonly deps: PlanDeps;
-  /** Segments within the time range, the one to be opened next last. */
-  private readonly ahead: { info: SegmentInfo; rank: number }[];
+  /** Parts of the catalog within the time range, the one to be read next last. */
+  private readonly unread: SegmentPart[];
+  /** Segments of those that were read, the one to be opened next last. */
+  private ahead: RankedSegment[] = [];
+  private readonly ranks: ArrivalRanks;
   /** Opened blocks, sorted with the best last. */
   private ready: PlannedBlock[];
   /** Segments to open at one time even if the first may do: more as the query goes on, to hide a far store's latency. */
@@ -63,20 +108,32 @@ export class BlockPlan {
     this.snapshot = snapshot;
     this.request = request;
     this.deps = deps;
-    const { tenant, startNs, endNs } = request;
-    this.ahead = arrivalOrder(snapshot.segments)
-      .map((info, rank) => ({ info, rank }))
-      .filter(({ info }) => info.tenant === tenant && info.timeMaxNs >= startNs && info.timeMinNs < endNs)
-      .sort((a, b) => this.compare(a.info, b.info) || this.sign * (b.rank - a.rank))
-      .reverse();
+    const { tenant, startNs, endNs, labels = [], hidden } = request;
+    this.ranks = new ArrivalRanks(snapshot.segments.partitions);
+    this.unread = snapshot.segments
+      .parts({ tenant, startNs, endNs, labels })
+      .filter(({ timeMaxNs }) => hidden?.isPast(timeMaxNs) !== true)
+      .sort((a, b) => this.compare(b, a));
     this.ready = [...this.pendingBlocks(), ...this.openBlocks()];
     this.ready.sort((a, b) => this.compareBlocks(b, a));
   }
 
+  /** Whose blocks they are. */
+  get tenant(): string {
+    return this.request.tenant;
+  }
+
   /** The next block, or null at the end. Rejects only when an abort or a bug does. */
   async next(): Promise<PlannedBlock | null> {
-    while (this.ahead.length > 0 && !this.readyIsBest()) await this.openSegments();
-    return this.ready.pop() ?? null;
+    for (;;) {
+      const block = this.ready.at(-1);
+      const segment = this.ahead.at(-1)?.info;
+      const part = this.unread.at(-1);
+      // At equal times it takes the order of arrival, which shows when both are known.
+      if (part !== undefined && !this.isBefore(block, part) && !this.isBefore(segment, part)) await this.readParts();
+      else if (segment !== undefined && !this.isBefore(block, segment)) await this.openSegments();
+      else return this.ready.pop() ?? null;
+    }
   }
 
   private get sign(): number {
@@ -93,15 +150,48 @@ export class BlockPlan {
     return this.compare(a, b) || this.sign * (b.order - a.order);
   }
 
-  /** Whether the best opened block comes before all that the unopened segments can hold. */
-  private readyIsBest(): boolean {
-    const best = this.ready.at(-1);
-    const next = this.ahead.at(-1);
-    return best !== undefined && next !== undefined && this.compare(best, next.info) < 0;
+  /** Whether all of `a` comes before all that `b` can hold. */
+  private isBefore(a: TimeSpan | undefined, b: TimeSpan): boolean {
+    return a !== undefined && this.compare(a, b) < 0;
+  }
+
+  private async readParts(): Promise<void> {
+    const reading: SegmentPart[] = [];
+    for (
+      let next = this.unread.at(-1);
+      next !== undefined && reading.length < PARTS_AT_ONCE;
+      next = this.unread.at(-1)
+    ) {
+      if (reading.length > 0 && !overlap(reading[0], next)) break;
+      reading.push(next);
+      this.unread.pop();
+    }
+    this.deps.counts.parts += reading.length;
+    const read = await Promise.all(reading.map((part) => this.readPart(part)));
+    const infos = read.flat();
+    const ranks = this.ranks.add(infos);
+    const fresh = infos.map((info, i) => ({ info, rank: ranks[i] }));
+    const inOrder = (a: RankedSegment, b: RankedSegment) => this.compareSegments(b, a);
+    this.ahead = mergeSorted(this.ahead, fresh.sort(inOrder), inOrder);
+    await this.slices.turn();
+  }
+
+  private async readPart(part: SegmentPart): Promise<SegmentInfo[]> {
+    try {
+      const segments = await part.load();
+      return segments.filter(({ timeMaxNs }) => this.request.hidden?.isPast(timeMaxNs) !== true);
+    } catch (error) {
+      this.deps.onLostPart(part, error);
+      return [];
+    }
+  }
+
+  private compareSegments(a: RankedSegment, b: RankedSegment): number {
+    return this.compare(a.info, b.info) || this.sign * (b.rank - a.rank);
   }
 
   private async openSegments(): Promise<void> {
-    const opening: { info: SegmentInfo; rank: number }[] = [];
+    const opening: RankedSegment[] = [];
     for (
       let next = this.ahead.at(-1);
       next !== undefined && opening.length < INDEXES_AT_ONCE;
@@ -138,13 +228,32 @@ export class BlockPlan {
       return [];
     }
     const { request } = this;
+    const { pruned } = this.deps.counts;
+    this.deps.counts.segments++;
+    this.deps.counts.blocks += index.blocks.length;
     const wanted = index.streams.map(({ canonical, labels }) => this.wantsStream(canonical, labels));
     const found: PlannedBlock[] = [];
     for (let b = 0; b < index.blocks.length; b++) {
       const block = index.blocks[b];
-      if (!wanted[block.stream] || block.timeMaxNs < request.startNs || block.timeMinNs >= request.endNs) continue;
-      if (request.wantsBlock?.((slot, low8) => index.mayHoldId(b, slot, low8)) === false) continue;
+      if (!wanted[block.stream]) {
+        pruned.labels++;
+        continue;
+      }
+      if (block.timeMaxNs < request.startNs || block.timeMinNs >= request.endNs) {
+        pruned.time++;
+        continue;
+      }
+      if (request.wantsBlock?.((slot, low8) => index.mayHoldId(b, slot, low8)) === false) {
+        pruned.ids++;
+        continue;
+      }
       const { timeMinNs, timeMaxNs, rows, textBytes, length, offset } = block;
+      const { canonical, labels } = index.streams[block.stream];
+      const hide = this.hideOf(canonical, labels, block);
+      if (hide === "all") {
+        pruned.hidden++;
+        continue;
+      }
       const order = rank * BLOCKS_A_SEGMENT + b;
       found.push({
         order,
@@ -157,6 +266,8 @@ export class BlockPlan {
         segment: info,
         pending: null,
         open: null,
+        stream: index.streams[block.stream],
+        hide,
       });
     }
     return found;
@@ -164,43 +275,81 @@ export class BlockPlan {
 
   private pendingBlocks(): PlannedBlock[] {
     const { request } = this;
-    const rank = this.snapshot.segments.length;
+    const rank = PENDING_RANK;
+    this.deps.counts.blocks += this.snapshot.pending.length + this.snapshot.open.length;
     return this.snapshot.pending.flatMap((pending, i) => {
       const { timeMinNs, timeMaxNs, rows, textBytes } = pending.info;
       if (timeMaxNs < request.startNs || timeMinNs >= request.endNs) return [];
-      if (!this.wantsStream(pending.canonical, pending.labels)) return [];
+      if (pending.tenant !== request.tenant || !this.wantsStream(pending.canonical, pending.labels)) return [];
       if (request.wantsBlock?.((slot, low8) => pending.mayHoldId(slot, low8)) === false) return [];
+      const hide = this.hideOf(pending.canonical, pending.labels, pending.info);
+      if (hide === "all") return [];
       const order = rank * BLOCKS_A_SEGMENT + i;
       const length = pending.bytes.length;
-      return [{ order, timeMinNs, timeMaxNs, rows, textBytes, length, offset: 0, segment: null, pending, open: null }];
+      return [
+        {
+          order,
+          timeMinNs,
+          timeMaxNs,
+          rows,
+          textBytes,
+          length,
+          offset: 0,
+          segment: null,
+          pending,
+          open: null,
+          stream: pending,
+          hide,
+        },
+      ];
     });
   }
 
   private openBlocks(): PlannedBlock[] {
     const { request } = this;
-    const rank = this.snapshot.segments.length + 1;
+    const rank = OPEN_RANK;
     return this.snapshot.open.flatMap((open, i) => {
       if (open.rows === 0 || open.tenant !== request.tenant || !this.wantsStream(open.canonical, open.labels))
         return [];
       const { timeMinNs, timeMaxNs } = timeSpanOf(open);
       if (timeMaxNs < request.startNs || timeMinNs >= request.endNs) return [];
+      const hide = this.hideOf(open.canonical, open.labels, { timeMinNs, timeMaxNs });
+      if (hide === "all") return [];
       const order = rank * BLOCKS_A_SEGMENT + i;
       const { rows, textBytes } = open;
       return [
-        { order, timeMinNs, timeMaxNs, rows, textBytes, length: 0, offset: 0, segment: null, pending: null, open },
+        {
+          order,
+          timeMinNs,
+          timeMaxNs,
+          rows,
+          textBytes,
+          length: 0,
+          offset: 0,
+          segment: null,
+          pending: null,
+          open,
+          stream: open,
+          hide,
+        },
       ];
     });
   }
+
+  private hideOf(canonical: string, labels: Labels, { timeMinNs, timeMaxNs }: TimeSpan): BlockHide | null | "all" {
+    return this.request.hidden?.blockHide(canonical, labels, timeMinNs, timeMaxNs) ?? null;
+  }
+}
+
+interface RankedSegment {
+  readonly info: SegmentInfo;
+  /** Its place in order of arrival. */
+  readonly rank: number;
 }
 
 interface TimeSpan {
   readonly timeMinNs: bigint;
   readonly timeMaxNs: bigint;
-}
-
-/** Segments in order of arrival: by partition, then by first offset. */
-export function arrivalOrder(segments: readonly SegmentInfo[]): SegmentInfo[] {
-  return [...segments].sort((a, b) => a.partition - b.partition || a.firstOffset - b.firstOffset);
 }
 
 /** The times of a block's first and last row in time. */

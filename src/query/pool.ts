@@ -6,7 +6,9 @@ import type { Logger } from "../core/log.ts";
 import { type BatchBlock, type BatchResult, ScanControl, type ScanExecutor, type ScanJob } from "./scan-job.ts";
 
 /** Batches that a worker holds at one time: one under way, and the next, so that it never waits for the main thread. */
-const BATCHES_AHEAD = 2;
+const BATCHES_HELD = 2;
+/** The same where blocks come over the network: 5 MiB on their way while one is scanned, which is 10 ms, hide some 50 ms of waiting. */
+const BATCHES_HELD_REMOTE = 6;
 /** Heap of one worker. Blocks are outside of it; what a query builds from lines is bounded by its limit. */
 const WORKER_HEAP_MB = 512;
 /** How long a worker may go on with a block after its query was stopped, before it is taken for stuck and replaced. */
@@ -26,6 +28,8 @@ export type FromWorker =
 export interface WorkerSetup {
   /** Where the object store is: workers open it themselves. */
   readonly objectsUrl: string;
+  /** Whether it is reached over the network. */
+  readonly isRemote?: boolean;
 }
 
 interface Task {
@@ -52,12 +56,14 @@ export function workerUrl(): URL | null {
 }
 
 /**
- * Worker threads that scan blocks. They are started at the first query and kept. Batches of different queries take
+ * Worker threads that scan blocks. They are started at the first query (over a remote store at once) and kept. Batches of different queries take
  * turns, so that a small query does not wait for a big one to end. A worker that dies fails the queries whose
  * batches it held (`query_worker_failed`) and is replaced.
  */
 export class ScanPool implements ScanExecutor {
   readonly parallel: number;
+  readonly ahead: number;
+  private readonly held: number;
   private readonly url: URL;
   private readonly setup: WorkerSetup;
   private readonly log: Logger;
@@ -66,12 +72,21 @@ export class ScanPool implements ScanExecutor {
   private readonly waiting = new Map<number, Task[]>();
   private nextBatch = 0;
   private closed = false;
+  private isStarting = false;
+  /** Workers that are still to be started before there is a query. */
+  private toWarm = 0;
 
   constructor(threads: number, url: URL, setup: WorkerSetup, log: Logger) {
     this.parallel = threads;
+    this.held = setup.isRemote === true ? BATCHES_HELD_REMOTE : BATCHES_HELD;
+    // One more for each worker, to be handed out at once when it is done with another.
+    this.ahead = threads * (this.held + 1);
     this.url = url;
     this.setup = setup;
     this.log = log;
+    // A remote store's library takes some 0.3 s to load: not at the first query's expense.
+    if (setup.isRemote === true) this.toWarm = threads;
+    this.startNext();
   }
 
   run(job: ScanJob, blocks: readonly BatchBlock[]): Promise<BatchResult> {
@@ -102,9 +117,8 @@ export class ScanPool implements ScanExecutor {
   }
 
   private fill(): void {
-    // All of them at the first batch: the next ones are about to come.
-    while (this.waiting.size > 0 && this.members.size < this.parallel) this.start();
-    for (let ahead = 0; ahead < BATCHES_AHEAD; ahead++) {
+    this.startNext();
+    for (let ahead = 0; ahead < this.held; ahead++) {
       for (const member of this.members) if (member.tasks.size === ahead) this.give(member);
     }
   }
@@ -124,6 +138,22 @@ export class ScanPool implements ScanExecutor {
     member.tasks.set(task.number, task);
     const message: ToWorker = { type: "batch", job: id, batch: task.number, blocks: task.blocks };
     member.worker.postMessage(message, transferable(task.blocks));
+  }
+
+  /**
+   * Starts the workers that are missing, as soon as there is something to do: the next batches are about to come. One in a
+   * turn of the event loop, because each start holds it for some 10 ms.
+   */
+  private startNext(): void {
+    const isWanted = this.waiting.size > 0 || this.toWarm > 0;
+    if (this.isStarting || this.closed || !isWanted || this.members.size >= this.parallel) return;
+    this.toWarm = Math.max(0, this.toWarm - 1);
+    this.start();
+    this.isStarting = true;
+    setImmediate(() => {
+      this.isStarting = false;
+      this.fill();
+    });
   }
 
   private start(): void {

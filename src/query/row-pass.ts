@@ -32,12 +32,14 @@ export async function fetchRows(
   };
   for (const [block, rows] of rowsByBlock(pass)) {
     if (block.open === null) {
-      stored.push({ ...batchBlock(block), rows });
+      // The rows have been chosen among those that may be seen.
+      stored.push({ ...batchBlock(block), rows, hide: null });
       continue;
     }
     scanner ??= new BlockScanner(job);
     for (let at = 0; at < rows.length; at += ROWS_AT_ONCE) {
-      scanner.scanBlock(block.open, block.order, rows.subarray(at, at + ROWS_AT_ONCE), at === 0);
+      const some = { order: block.order, rows: rows.subarray(at, at + ROWS_AT_ONCE), hide: null };
+      scanner.scanBlock(block.open, some, at === 0);
       await slices.turn();
     }
   }

@@ -1,12 +1,16 @@
+import type { BlockHide } from "./deletes-hide.ts";
 import type { PackedEntries } from "./entries.ts";
+import type { MetricPartial } from "./metric/scanner.ts";
+import type { EvalTimes } from "./metric/windows.ts";
 
 /**
  * What to do with each block:
  * - `scan`: run the query over its lines.
  * - `times`: take every row for its time alone, without inflating; entries come back without line and labels.
  * - `rows`: make entries of the rows that a batch names.
+ * - `metric`: reduce the samples of a metric query to partial results.
  */
-export type ScanMode = "scan" | "times" | "rows";
+export type ScanMode = "scan" | "times" | "rows" | "metric";
 
 /** An id that wanted rows have. */
 export interface WantedId {
@@ -22,8 +26,10 @@ export interface WantedId {
 export interface ScanJob {
   readonly id: number;
   readonly mode: ScanMode;
-  /** A log query in LogQL. */
+  /** A log query in LogQL; for `metric` a metric query. */
   readonly query: string;
+  /** For `metric`: where the query is evaluated. */
+  readonly evaluate?: EvalTimes;
   /** When set, only rows with one of these ids are looked at. */
   readonly ids: readonly WantedId[] | null;
   /** Lines at `startNs` up to, not including, `endNs`. */
@@ -48,6 +54,8 @@ export interface BatchBlock {
   readonly bytes: Uint8Array | null;
   /** For mode `rows`. */
   readonly rows: Uint32Array | null;
+  /** What of it must not be seen; null for nothing. */
+  readonly hide: BlockHide | null;
 }
 
 export interface ScanStats {
@@ -60,9 +68,23 @@ export interface ScanStats {
   readBytes: number;
   /** Lines that passed every filter and lie in the time range. */
   matched: number;
+  /** Blocks that were read and not inflated: because their metadata ruled them out, or because their header said all. */
+  prunedByMetadata: number;
+  headersOnly: number;
+  /** Blocks that were inflated and hold none of the literals that a line must have. */
+  prunedByLiteral: number;
 }
 
-export const emptyStats = (): ScanStats => ({ blocks: 0, lines: 0, textBytes: 0, readBytes: 0, matched: 0 });
+export const emptyStats = (): ScanStats => ({
+  blocks: 0,
+  lines: 0,
+  textBytes: 0,
+  readBytes: 0,
+  matched: 0,
+  prunedByMetadata: 0,
+  headersOnly: 0,
+  prunedByLiteral: 0,
+});
 
 export function addStats(sum: ScanStats, more: ScanStats): void {
   sum.blocks += more.blocks;
@@ -70,11 +92,16 @@ export function addStats(sum: ScanStats, more: ScanStats): void {
   sum.textBytes += more.textBytes;
   sum.readBytes += more.readBytes;
   sum.matched += more.matched;
+  sum.prunedByMetadata += more.prunedByMetadata;
+  sum.headersOnly += more.headersOnly;
+  sum.prunedByLiteral += more.prunedByLiteral;
 }
 
 export interface BatchResult {
   /** At most `limit` entries, best first; null for none. */
   readonly entries: PackedEntries | null;
+  /** For mode `metric`. */
+  readonly partial: MetricPartial | null;
   readonly stats: ScanStats;
   /** Blocks that could not be read, and why. Their lines are missing from the entries. */
   readonly lost: readonly { readonly order: number; readonly reason: string }[];
@@ -84,6 +111,8 @@ export interface BatchResult {
 export interface ScanExecutor {
   /** How many batches can make progress at one time. */
   readonly parallel: number;
+  /** How many batches of one query it wants at one time, so that none of what it has waits for the next. */
+  readonly ahead: number;
   run(job: ScanJob, blocks: readonly BatchBlock[]): Promise<BatchResult>;
   /** The job gets no further batches. */
   end(job: ScanJob): void;

@@ -1,18 +1,25 @@
 import { ID_NAMES } from "../core/line.ts";
 import { splitNs } from "../core/time.ts";
 import type { BlockView } from "../store/view.ts";
+import { ColumnFilter } from "./column-filter.ts";
+import { RowHider } from "./deletes-hide.ts";
 import { BestEntries, type PackedEntries } from "./entries.ts";
 import { LineQuery } from "./line-query.ts";
-import { emptyStats, ScanControl, type ScanJob, type ScanStats } from "./scan-job.ts";
+import { type BatchBlock, emptyStats, ScanControl, type ScanJob, type ScanStats } from "./scan-job.ts";
+import { parseLogQuery } from "./syntax/parse.ts";
 
 /** Rows of one step of a sliced scan: some 10 to 200 us of work, so that a slice ends close to its time. */
 const SLICE_ROWS = 128;
+
+/** What a scan needs to know of a block besides its view. */
+export type ScannedBlock = Pick<BatchBlock, "order" | "rows" | "hide">;
 
 /** Runs one job over blocks and keeps the best entries. The same in a worker thread and in the main thread. */
 export class BlockScanner {
   private readonly job: ScanJob;
   private readonly control: ScanControl;
   private readonly query: LineQuery;
+  private readonly columnFilter: ColumnFilter | null;
   private readonly best: BestEntries;
   private readonly startSec: number;
   private readonly startNsec: number;
@@ -23,12 +30,14 @@ export class BlockScanner {
   private count = 0;
   /** Whether the candidates are hits of the query's search. */
   private searched = false;
+  private hider: RowHider | null = null;
 
   /** Throws QueryError when the job's query can't be run. */
   constructor(job: ScanJob) {
     this.job = job;
     this.control = new ScanControl(job.control, job.backward);
     this.query = new LineQuery(job.query, job.categorize);
+    this.columnFilter = job.mode === "scan" && job.query !== "" ? ColumnFilter.of(parseLogQuery(job.query)) : null;
     this.best = new BestEntries(job.limit, job.backward);
     ({ sec: this.startSec, nsec: this.startNsec } = splitNs(job.startNs));
     ({ sec: this.endSec, nsec: this.endNsec } = splitNs(job.endNs));
@@ -38,36 +47,61 @@ export class BlockScanner {
     return this.control.stopped;
   }
 
+  /** Whether the headers of blocks are all that is needed of them, hidden lines aside. */
+  get headersOnly(): boolean {
+    return this.job.mode === "times";
+  }
+
   /** Whether a block with these times can still help. */
   wantsBlock(timeMinNs: bigint, timeMaxNs: bigint): boolean {
     return this.control.wantsBlock(timeMinNs, timeMaxNs);
   }
 
   /**
-   * Looks at all of a block, or at `rows` of it; not `isFirst` when others of its rows have been looked at. Throws what
+   * Looks at all of a block, or at its `rows`; not `isFirst` when others of its rows have been looked at. Throws what
    * reading the block throws; entries found before stay.
    */
-  scanBlock(view: BlockView, order: number, rows: Uint32Array | null, isFirst = true): void {
+  scanBlock(view: BlockView, block: ScannedBlock, isFirst = true): void {
+    const { rows } = block;
     if (isFirst) this.countBlock(view);
     this.count = 0;
     if (rows !== null) this.setCandidates(rows);
     else if (this.job.ids !== null) this.setCandidates(this.rowsWithIds(view));
-    else {
-      const { from, to } = this.rowRange(view);
-      this.findCandidates(view, from, to);
+    else this.searchBlock(view);
+    this.takeCandidates(view, block);
+    if (isFirst) this.countText(view);
+  }
+
+  /** Candidates of a whole block: by its metadata before its text is inflated, then by literals. */
+  private searchBlock(view: BlockView): void {
+    const verdict = this.columnFilter?.open(view) ?? "all";
+    if (verdict === "none") {
+      this.stats.prunedByMetadata++;
+      return;
     }
-    this.takeCandidates(view, order);
+    const { from, to } = this.rowRange(view);
+    this.findCandidates(view, from, to);
+    if (this.searched && this.count === 0 && from < to) this.stats.prunedByLiteral++;
+    if (verdict === "all") return;
+    const { candidates } = this;
+    let kept = 0;
+    for (let i = 0; i < this.count; i++) if (verdict(candidates[i])) candidates[kept++] = candidates[i];
+    this.count = kept;
   }
 
   /**
    * Looks at an open block until about `deadline`, from where `done` rows have been looked at. Gives how many have been
    * then; `view.rows` at the end.
    */
-  scanSlice(view: BlockView, order: number, done: number, deadline: number): number {
-    if (done === 0) this.countBlock(view);
+  scanSlice(view: BlockView, block: Pick<ScannedBlock, "order" | "hide">, done: number, deadline: number): number {
+    const { order } = block;
+    if (done === 0) {
+      this.countBlock(view);
+      this.countText(view);
+    }
     if (this.job.ids !== null) {
       this.setCandidates(this.rowsWithIds(view));
-      this.takeCandidates(view, order);
+      this.takeCandidates(view, block);
       return view.rows;
     }
     const { from, to } = view.sorted ? this.rowRange(view) : { from: 0, to: view.rows };
@@ -80,7 +114,7 @@ export class BlockScanner {
       if (view.sorted && !this.best.wants(view.sec[first], view.nsec[first], order, first)) return view.rows;
       this.count = 0;
       this.findCandidates(view, begin, begin + step);
-      this.takeCandidates(view, order);
+      this.takeCandidates(view, block);
       done += step;
       if (performance.now() >= deadline) break;
     }
@@ -88,16 +122,20 @@ export class BlockScanner {
   }
 
   /** What was found since the last call. */
-  take(): { entries: PackedEntries | null; stats: ScanStats } {
+  take(): { entries: PackedEntries | null; partial: null; stats: ScanStats } {
     const { stats } = this;
     this.stats = emptyStats();
-    return { entries: this.best.take(), stats };
+    return { entries: this.best.take(), partial: null, stats };
   }
 
   private countBlock(view: BlockView): void {
     this.stats.blocks++;
     this.stats.lines += view.rows;
-    if (this.job.mode !== "times") this.stats.textBytes += view.textBytes;
+  }
+
+  private countText(view: BlockView): void {
+    if (!view.inflated) this.stats.headersOnly++;
+    else if (this.job.mode !== "times") this.stats.textBytes += view.textBytes;
   }
 
   private setCandidates(rows: ArrayLike<number>): void {
@@ -139,8 +177,9 @@ export class BlockScanner {
     );
   }
 
-  private takeCandidates(view: BlockView, order: number): void {
+  private takeCandidates(view: BlockView, { order, hide }: Pick<ScannedBlock, "order" | "hide">): void {
     if (this.count === 0) return;
+    const isHidden = hide === null ? null : this.hiderOf().open(view, hide);
     const { candidates, count, best, query, searched } = this;
     const { backward, mode } = this.job;
     const { sec, nsec, sorted } = view;
@@ -154,15 +193,21 @@ export class BlockScanner {
       }
       if (!this.inRange(s, n)) continue;
       if (mode === "times") {
+        if (isHidden?.(row) === true) continue;
         this.stats.matched++;
         best.add(s, n, order, row, "", "", null);
         continue;
       }
       const found = query.judge(view, row, searched);
-      if (found === null) continue;
+      if (found === null || isHidden?.(row) === true) continue;
       this.stats.matched++;
       best.add(s, n, order, row, found.group, found.detail, found.line);
     }
+  }
+
+  private hiderOf(): RowHider {
+    this.hider ??= new RowHider();
+    return this.hider;
   }
 
   private inRange(sec: number, nsec: number): boolean {

@@ -1,3 +1,4 @@
+import { noPlanCounts, type PlanCounts } from "./plan.ts";
 import { emptyStats, type ScanStats } from "./scan-job.ts";
 
 /** What a query cost. Times are in milliseconds. */
@@ -8,6 +9,10 @@ export class QueryStats {
   readonly open: ScanStats = emptyStats();
   /** Blocks that the plan chose, and those of them that were never read because better lines were found first. */
   plannedBlocks = 0;
+  /** What the plans looked at and passed over. */
+  readonly plan: PlanCounts = noPlanCounts();
+  /** Blocks that were counted from their segment's index alone. */
+  fromIndex = 0;
   batches = 0;
   queueMs = 0;
   execMs = 0;
@@ -44,7 +49,7 @@ export class QueryStats {
         store: this.lokiStore(emptyStats(), open, 0),
       },
       cache: {},
-      index: { totalChunks: this.plannedBlocks, postFilterChunks: stored.blocks, shardsDuration: 0 },
+      index: { totalChunks: this.plan.blocks, postFilterChunks: this.plannedBlocks, shardsDuration: 0 },
     };
   }
 

@@ -1,5 +1,7 @@
 import type { Labels } from "../core/labels.ts";
-import type { SegmentIndex, SegmentInfo, StoreSnapshot } from "../store/view.ts";
+import { byTime } from "../store/segment-order.ts";
+import type { LabelValues, SegmentIndex, SegmentInfo, SegmentPart, StoreSnapshot } from "../store/view.ts";
+import type { HiddenLines } from "./deletes-hide.ts";
 import { timeSpanOf } from "./plan.ts";
 import { Slices } from "./slices.ts";
 
@@ -9,41 +11,71 @@ export interface StreamsWanted {
   readonly startNs: bigint;
   readonly endNs: bigint;
   readonly accepts: (labels: Labels) => boolean;
+  /** What `accepts` asks of labels' values, where it can be told so. */
+  readonly labels: readonly LabelValues[];
+  /** Streams that have expired are not there. Those whose lines are deleted are, as in Loki, until compaction. */
+  readonly hidden: HiddenLines | null;
 }
 
 /**
  * The labels of all streams that have lines in a time range, as fine as segments are: a segment that reaches into the
- * range counts with all its streams. A segment whose index can't be read is passed over, and `onLost` told.
+ * range counts with all its streams. A segment whose index can't be read is passed over, and `onLost` told; so is `onLostPart` of a page of the catalog.
  */
 export async function streamsIn(
   snapshot: StoreSnapshot,
   wanted: StreamsWanted,
   index: (info: SegmentInfo) => Promise<SegmentIndex>,
   onLost: (info: SegmentInfo, error: unknown) => void,
+  onLostPart: (part: SegmentPart, error: unknown) => void,
 ): Promise<Labels[]> {
-  const { tenant, startNs, endNs, accepts } = wanted;
+  const { tenant, startNs, endNs, accepts, labels, hidden } = wanted;
   // By canonical text, so that a stream in a hundred segments is looked at once.
   const found = new Map<string, Labels | null>();
   const add = (canonical: string, labels: Labels): void => {
     if (!found.has(canonical)) found.set(canonical, accepts(labels) ? labels : null);
   };
   const slices = new Slices();
-  for (const info of snapshot.segments) {
-    if (info.tenant !== tenant || info.timeMaxNs < startNs || info.timeMinNs >= endNs) continue;
+  const segments = await snapshot.segments.segments({ tenant, startNs, endNs, labels }, onLostPart);
+  for (const info of segments.sort(byTime)) {
+    if (hidden?.isPast(info.timeMaxNs) === true) continue;
     try {
-      for (const { canonical, labels } of (await index(info)).streams) add(canonical, labels);
+      const { streams, blocks } = await index(info);
+      const live = hidden === null ? null : liveStreams(hidden, info, { streams, blocks });
+      streams.forEach(({ canonical, labels }, place) => {
+        if (live?.has(place) !== false) add(canonical, labels);
+      });
     } catch (error) {
       onLost(info, error);
     }
     await slices.turn();
   }
-  for (const { canonical, labels, info } of snapshot.pending) {
-    if (info.timeMaxNs >= startNs && info.timeMinNs < endNs) add(canonical, labels);
+  for (const { tenant: owner, canonical, labels, info } of snapshot.pending) {
+    if (owner !== tenant) continue;
+    if (info.timeMaxNs < startNs || info.timeMinNs >= endNs) continue;
+    if (hidden?.isExpired(canonical, labels, info.timeMaxNs) !== true) add(canonical, labels);
   }
   for (const view of snapshot.open) {
     if (view.tenant !== tenant || view.rows === 0) continue;
     const { timeMinNs, timeMaxNs } = timeSpanOf(view);
-    if (timeMaxNs >= startNs && timeMinNs < endNs) add(view.canonical, view.labels);
+    if (timeMaxNs < startNs || timeMinNs >= endNs) continue;
+    if (hidden?.isExpired(view.canonical, view.labels, timeMaxNs) !== true) add(view.canonical, view.labels);
   }
   return [...found.values()].filter((labels) => labels !== null);
+}
+
+/** Places of a segment's streams that have a line that is not expired. Null: all of them have. */
+function liveStreams(
+  hidden: HiddenLines,
+  info: Pick<SegmentInfo, "timeMinNs">,
+  { streams, blocks }: Pick<SegmentIndex, "streams" | "blocks">,
+): ReadonlySet<number> | null {
+  // Nothing has expired before the segment begins, so no block needs to be looked at: that is nearly every segment.
+  const touched = streams.some(({ canonical, labels }) => hidden.isExpired(canonical, labels, info.timeMinNs));
+  if (!touched) return null;
+  const live = new Set<number>();
+  for (const { stream, timeMaxNs } of blocks) {
+    const { canonical, labels } = streams[stream];
+    if (!hidden.isExpired(canonical, labels, timeMaxNs)) live.add(stream);
+  }
+  return live;
 }

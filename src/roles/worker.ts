@@ -38,6 +38,8 @@ export class Worker {
   /** A commit that lost: another worker has the partition's next position. */
   private taken = false;
   private done: Promise<void> | null = null;
+  /** Those that wait for a flush that they asked for. */
+  private asked: (() => void)[] = [];
 
   constructor(deps: WorkerDeps) {
     this.deps = deps;
@@ -70,6 +72,13 @@ export class Worker {
     await this.done;
   }
 
+  /** Commits what has been taken, soon: between two entries. Resolves when that was tried. */
+  flush(): Promise<void> {
+    const flushed = new Promise<void>((resolve) => this.asked.push(resolve));
+    this.wake();
+    return flushed;
+  }
+
   /** Ends at once, without a commit: what is not committed is read again at the next start. */
   stop(): void {
     this.stopped = true;
@@ -83,6 +92,7 @@ export class Worker {
     try {
       while (!this.stopped) {
         if (this.taken) reader = await this.restart(reader);
+        if (this.asked.length > 0 && this.flushing === null) this.flushAsked();
         const entry = await reader.poll();
         if (entry === null) {
           if (this.draining) break;
@@ -108,6 +118,7 @@ export class Worker {
       if (this.taken)
         this.deps.log.warn({ partition }, "worker: another process owns the partition; left its work to it");
     } finally {
+      for (const resolve of this.asked.splice(0)) resolve();
       await reader.close();
       if (this.stopped) writer.discard();
     }
@@ -159,6 +170,13 @@ export class Worker {
     })();
     this.flushing = flush;
     return flush;
+  }
+
+  private flushAsked(): void {
+    const asked = this.asked.splice(0);
+    void this.beginFlush().then(() => {
+      for (const resolve of asked) resolve();
+    });
   }
 
   /** Drops uncommitted work and begins again where the chain ends now. */

@@ -1,6 +1,6 @@
 import { crc32 } from "../codec/crc32.ts";
 import { writeVarint } from "../codec/varint.ts";
-import { ID_ABSENT, ID_BYTES, ID_SLOTS, NO_METADATA, type StreamHandle } from "../core/line.ts";
+import { ID_ABSENT, ID_BYTES, ID_SLOTS, NO_METADATA, type StreamHandle, TRACE_ID } from "../core/line.ts";
 import {
   BLOCK_FIXED_BYTES,
   FLAG_NEWLINES,
@@ -23,6 +23,7 @@ import {
   TEXT_AT,
 } from "./block-format.ts";
 import { ByteCopier } from "./byte-copier.ts";
+import { ALT_NAME, addAltIds } from "./id-alt.ts";
 import { encodeIds } from "./id-column.ts";
 import { FILTERED_SLOTS, IdFilterBuilder, type IdPresence } from "./id-filter.ts";
 import { beginMember, emptyMembers, MEMBER_DATA_MAX, MEMBER_HEADER_BYTES, sealMember } from "./member.ts";
@@ -91,6 +92,7 @@ export function encodeBlock(block: OpenBlock, stream: Buffer): EncodedBlock {
     out.at = encodeIds(scratch, out.at, slot, ids, starts, order, rows);
   }
   for (const column of block.columns) {
+    if (column.name === ALT_NAME) slots |= 1 << TRACE_ID;
     out.begin(SECTION_COLUMN);
     out.at = writeString(scratch, out.at, column.name);
     out.at = writeVarint(scratch, out.at, column.values.length);
@@ -198,7 +200,8 @@ function stringBytes(text: string): number {
 
 function encodeFilter(out: Sections, block: OpenBlock): Buffer | null {
   const used = FILTERED_SLOTS.filter((slot) => block.ids[slot] !== null);
-  if (used.length === 0) return null;
+  const further = block.columns.filter(({ name }) => name === ALT_NAME);
+  if (used.length === 0 && further.length === 0) return null;
   filterBuilder.clear();
   for (const slot of used) {
     const ids = block.ids[slot]!;
@@ -210,6 +213,7 @@ function encodeFilter(out: Sections, block: OpenBlock): Buffer | null {
       filterBuilder.add(slot, littleEndian(words[low]), littleEndian(words[low + 1]));
     }
   }
+  for (const { values } of further) for (const value of values) addAltIds(filterBuilder, value);
   out.begin(SECTION_FILTER);
   const start = out.at;
   out.at = filterBuilder.write(scratch, start);

@@ -1,5 +1,6 @@
 import { crc32 } from "../codec/crc32.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
+import { TRACE_ID } from "../core/line.ts";
 import {
   BLOCK_FIXED_BYTES,
   FLAG_NEWLINES,
@@ -10,6 +11,7 @@ import {
   MIN_SEC_AT,
   OVERFLOW_BYTES,
   ROWS_AT,
+  SECTION_COLUMN,
   SECTION_FILTER,
   SECTION_HEADER_BYTES,
   SECTION_ID,
@@ -17,6 +19,7 @@ import {
   TEXT_AT,
 } from "./block-format.ts";
 import { corrupt, type Place } from "./errors.ts";
+import { isAltColumn } from "./id-alt.ts";
 import type { IdPresence } from "./id-filter.ts";
 import { type Member, readMember } from "./member.ts";
 
@@ -88,7 +91,11 @@ export function findSection({ sections }: BlockHeader, type: number): Section | 
 /** Which ids the block may hold. */
 export function idPresence(header: BlockHeader): IdPresence {
   let slots = 0;
-  for (const { type, bytes, at, end } of header.sections) if (type === SECTION_ID && at < end) slots |= 1 << bytes[at];
+  for (const section of header.sections) {
+    const { type, bytes, at, end } = section;
+    if (type === SECTION_ID && at < end) slots |= 1 << bytes[at];
+    else if (type === SECTION_COLUMN && decodeSection(section, isAltColumn)) slots |= 1 << TRACE_ID;
+  }
   const filter = findSection(header, SECTION_FILTER);
   return { slots, filter: filter === null ? null : filter.bytes.subarray(filter.at, filter.end) };
 }

@@ -3,7 +3,7 @@ import { inflate } from "../codec/inflate.ts";
 import { VarintReader } from "../codec/varint.ts";
 import { codeOf, messageOf, type WeirError } from "../core/errors.ts";
 import type { Labels } from "../core/labels.ts";
-import { ID_ABSENT, ID_BYTES, ID_ELSEWHERE, ID_NAMES } from "../core/line.ts";
+import { ID_ABSENT, ID_BYTES, ID_ELSEWHERE, ID_NAMES, TRACE_ID } from "../core/line.ts";
 import { joinNs } from "../core/time.ts";
 import {
   SECTION_COLUMN,
@@ -22,12 +22,14 @@ import {
   type Section,
 } from "./block-header.ts";
 import { corrupt, NOWHERE, type Place } from "./errors.ts";
+import { ALT_NAME, altTest, isAltColumn, mergeRows } from "./id-alt.ts";
 import { decodeIds, ID_TEXT_BYTES, type IdColumn, idTail, idText } from "./id-column.ts";
 import { type IdPresence, mayHoldId } from "./id-filter.ts";
 import { linesByLength, linesByNewline, rowAt } from "./line-starts.ts";
 import { TRAILER_BYTES } from "./member.ts";
+import { type CodedPart, combineParts, type MetadataCodes, setsPart } from "./metadata-codes.ts";
 import { type CodedTexts, type CodedValues, decodeValues, readString } from "./text-column.ts";
-import { decodeTimes, type Times } from "./times.ts";
+import { decodeTimes, type Times, TimesWalk, WALK_SEC_MAX } from "./times.ts";
 import type { BlockView } from "./view.ts";
 
 /**
@@ -45,9 +47,17 @@ interface StreamSection {
   readonly labels: Labels;
 }
 
-interface SharedSets {
+export interface SharedSets {
+  /** For each row 0 for none, or 1 + the place of its set. */
   readonly codes: Uint32Array;
   readonly sets: readonly [string, string][][];
+}
+
+/** Structured metadata as it stands in a block. */
+export interface BlockColumns {
+  readonly ids: readonly IdColumn[];
+  readonly shared: SharedSets | null;
+  readonly texts: readonly CodedTexts[];
 }
 
 /** A block that was read. Needs nothing but its bytes, so it can be made in any thread. */
@@ -115,9 +125,20 @@ export class StoredBlock implements BlockView {
     return this.times().nsec;
   }
 
+  walkTimes(): TimesWalk | null {
+    const { minSec, maxSec, rows } = this.header;
+    if (maxSec - minSec >= WALK_SEC_MAX) return null;
+    const { bytes, at, end, place } = this.needed(SECTION_TIMES, "times");
+    return new TimesWalk(bytes, at, end, rows, place);
+  }
+
   get text(): Buffer {
     this.textCache ??= this.inflate();
     return this.textCache;
+  }
+
+  get inflated(): boolean {
+    return this.textCache !== null;
   }
 
   get lineStarts(): Uint32Array {
@@ -147,8 +168,47 @@ export class StoredBlock implements BlockView {
     return out;
   }
 
+  /** All columns as they stand, for whoever writes the rows anew. */
+  get metadataColumns(): BlockColumns {
+    return { ids: this.idColumns(), shared: this.shared(), texts: this.columns() };
+  }
+
+  metadataCodes(names: ReadonlySet<string> | null): MetadataCodes | null {
+    if (names?.size === 0) return combineParts(this.rows, []);
+    const wants = (name: string) => names === null || names.has(name);
+    for (const { bytes, at } of this.sectionsOf(SECTION_ID)) if (wants(ID_NAMES[bytes[at]] ?? "")) return null;
+    const parts: CodedPart[] = [];
+    const shared = this.shared();
+    if (shared !== null) parts.push(setsPart(this.rows, shared.codes, [[], ...shared.sets], wants));
+    for (const section of this.sectionsOf(SECTION_COLUMN)) {
+      if (wants(decodeSection(section, columnName)))
+        parts.push(columnPart(decodeSection(section, (it) => this.column(it))));
+    }
+    return combineParts(this.rows, parts);
+  }
+
   rowsWithId(slot: number, low8: Uint8Array): number[] {
     if (!mayHoldId(this.ids, slot, low8)) return [];
+    const own = this.rowsWithOwnId(slot, low8);
+    const further = slot === TRACE_ID ? this.rowsWithAltId(low8) : [];
+    return further.length === 0 ? own : mergeRows(own, further);
+  }
+
+  private rowsWithAltId(low8: Uint8Array): number[] {
+    // Other columns are decoded with these, so not unless there is one.
+    if (!this.sectionsOf(SECTION_COLUMN).some((section) => decodeSection(section, isAltColumn))) return [];
+    const test = altTest(low8);
+    const out: number[] = [];
+    for (const column of this.columns()) {
+      if (column.name !== ALT_NAME) continue;
+      const wanted = Array.from(column.starts, (_, place) => test(textOf(column, place)));
+      for (let row = 0; row < this.rows; row++)
+        if (column.codes[row] > 0 && wanted[column.codes[row] - 1]) out.push(row);
+    }
+    return out;
+  }
+
+  private rowsWithOwnId(slot: number, low8: Uint8Array): number[] {
     const out: number[] = [];
     const column = this.idColumns().find((ids) => ids.slot === slot);
     if (column === undefined) return out;
@@ -181,7 +241,7 @@ export class StoredBlock implements BlockView {
   }
 
   /** Offset of a row's id in its line, negative where it has none there. */
-  private offsetOf(column: IdColumn, row: number): number {
+  offsetOf(column: IdColumn, row: number): number {
     const at = column.at[row];
     if (at < 0 || !column.fromEnd) return at;
     const starts = this.lineStarts;
@@ -277,14 +337,16 @@ export class StoredBlock implements BlockView {
 
   private columns(): CodedTexts[] {
     this.columnsCache ??= this.sectionsOf(SECTION_COLUMN).map((section) =>
-      decodeSection(section, ({ bytes, at, end, place }) => {
-        const reader = new VarintReader(bytes, at, end);
-        const name = readString(reader);
-        const values = decodeValues(bytes, reader.at, end, this.rows, place);
-        return { ...values, name, bytes, texts: new Array<string | undefined>(values.starts.length).fill(undefined) };
-      }),
+      decodeSection(section, (it) => this.column(it)),
     );
     return this.columnsCache;
+  }
+
+  private column({ bytes, at, end, place }: Section): CodedTexts {
+    const reader = new VarintReader(bytes, at, end);
+    const name = readString(reader);
+    const values = decodeValues(bytes, reader.at, end, this.rows, place);
+    return { ...values, name, bytes, texts: new Array<string | undefined>(values.starts.length).fill(undefined) };
   }
 
   private shared(): SharedSets | null {
@@ -300,8 +362,21 @@ export class StoredBlock implements BlockView {
   }
 }
 
+function columnName({ bytes, at, end }: Section): string {
+  return readString(new VarintReader(bytes, at, end));
+}
+
+function columnPart(column: CodedTexts): CodedPart {
+  const { codes, texts, name } = column;
+  return {
+    codes,
+    count: texts.length + 1,
+    pairs: (code) => (code === 0 ? [] : [[name, textOf(column, code - 1)]]),
+  };
+}
+
 /** A value's text, decoded at the first use: most columns have few values in many rows. */
-function textOf({ texts, bytes, starts, ends }: CodedTexts, place: number): string {
+export function textOf({ texts, bytes, starts, ends }: CodedTexts, place: number): string {
   const known = texts[place];
   if (known !== undefined) return known;
   const text = bytes.toString("utf8", starts[place], ends[place]);

@@ -1,70 +1,133 @@
-import { WeirError } from "../core/errors.ts";
+import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
+import { sleepFor } from "../core/wait.ts";
 import type { ObjectStore } from "../objects/store.ts";
-import { CATALOG_PREFIX, type CatalogEntry, decodeEntry, entryKey, parseEntryKey } from "./catalog-entry.ts";
+import { CatalogChanger, type Change } from "./catalog-change.ts";
+import { collectGarbage, sweepOrphans } from "./catalog-collect.ts";
+import { type CatalogEntry, entryKey } from "./catalog-entry.ts";
+import { CatalogReader } from "./catalog-read.ts";
+import { CatalogView } from "./catalog-view.ts";
+import { NO_ROOT, type Root } from "./manifest-root.ts";
+import { PageReader, type PageReaderOptions } from "./page-reader.ts";
+import type { RetryDeps } from "./retry.ts";
 import type { SegmentInfo } from "./view.ts";
 
-/** Entries that are read at once: enough to hide an object store's latency, few enough to be no burst. */
-const READS_AT_ONCE = 16;
+/** A reading of the catalog begins again when the store changes under it so much that something was deleted. */
+const TRIES = 8;
+/** Entries after the root that make a fold worth its while, and the age of the oldest. */
+const FOLD_ENTRIES = 64;
+const FOLD_AGE_MS = 300_000;
+const PAGE_MEMORY_BYTES = 64 * 1024 * 1024;
+const NEVER = new AbortController().signal;
+
+export interface CatalogDeps {
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+  /** For tests; timers and Math.random otherwise. */
+  readonly sleep?: RetryDeps["sleep"];
+  readonly random?: () => number;
+  readonly pages?: Partial<PageReaderOptions>;
+}
 
 /**
- * What is in the store: the chain of committed entries of each partition. Lists and reads all of them.
- * Throws `catalog_corrupt` for an entry that is damaged, and `catalog_gap` for a chain with a hole or an overlap.
+ * What is in the store: the newest root of the manifest, and each partition's chain of entries after it. Reads the root and
+ * those entries. Throws `catalog_corrupt` for one that is damaged, and `catalog_gap` for a chain with a hole or an overlap.
  */
-export async function openCatalog(objects: ObjectStore, metrics: Metrics, log: Logger): Promise<Catalog> {
-  const catalog = new Catalog(objects, metrics, log);
+export async function openCatalog(
+  objects: ObjectStore,
+  metrics: Metrics,
+  log: Logger,
+  deps: CatalogDeps = {},
+): Promise<Catalog> {
+  const catalog = new Catalog(objects, metrics, log, deps);
   await catalog.refresh();
   return catalog;
 }
 
+/**
+ * The catalog as this process knows it. Which segments there are is always the same as in the store at some moment since the
+ * last `refresh`; own commits are added at once.
+ */
 export class Catalog {
   private readonly objects: ObjectStore;
   private readonly log: Logger;
-  /** Entries of a partition in order of their first offset. */
+  private readonly now: () => number;
+  private readonly reader: CatalogReader;
+  private readonly pages: PageReader;
+  private readonly changer: CatalogChanger;
+  private root: Root = NO_ROOT;
+  /** Entries of a partition after the root, in order of their first offset. */
   private readonly chains = new Map<number, CatalogEntry[]>();
   private readonly known = new Set<string>();
-  private flat: readonly SegmentInfo[] | null = null;
+  /** When this process first saw the oldest of them, or null. */
+  private tailSinceMs: number | null = null;
+  private current: CatalogView | null = null;
   private refreshing: Promise<void> | null = null;
 
-  constructor(objects: ObjectStore, metrics: Metrics, log: Logger) {
+  constructor(objects: ObjectStore, metrics: Metrics, log: Logger, deps: CatalogDeps = {}) {
+    const { now = Date.now, sleep = sleepFor, random = Math.random } = deps;
     this.objects = objects;
     this.log = log;
-    metrics.gauge("weir_store_segments", "Committed segments.", [], (gauge) => gauge.set(this.segments().length));
-    metrics.gauge("weir_store_catalog_entries", "Catalog entries.", [], (gauge) => gauge.set(this.known.size));
+    this.now = now;
+    this.reader = new CatalogReader(objects, log);
+    this.pages = new PageReader(objects, metrics, { memoryBytes: PAGE_MEMORY_BYTES, disk: null, ...deps.pages });
+    const retries: RetryDeps = {
+      sleep,
+      random,
+      onRetry: ({ message, code }, attempt, waitMs) =>
+        log.warn({ attempt, code }, `catalog: ${message}; trying again in ${Math.round(waitMs)} ms`),
+    };
+    this.changer = new CatalogChanger({ objects, pages: this.pages, reader: this.reader, metrics, log, now, retries });
+    metrics.gauge("weir_store_segments", "Committed segments.", [], (gauge) =>
+      gauge.set(this.root.pages.reduce((sum, { segments }) => sum + segments, this.view().tail.length)),
+    );
+    metrics.gauge(
+      "weir_store_catalog_entries",
+      "Catalog entries that are not in the manifest's pages yet.",
+      [],
+      (gauge) => gauge.set(this.known.size),
+    );
+    metrics.gauge("weir_store_catalog_pages", "Pages of the manifest.", [], (gauge) =>
+      gauge.set(this.root.pages.length),
+    );
+  }
+
+  /** The committed segments as this process knows them now. The view never changes; a later call may give another. */
+  view(): CatalogView {
+    this.current ??= new CatalogView(this.root, this.segmentsAfterRoot(), this.pages, (root) => this.isOutdated(root));
+    return this.current;
+  }
+
+  /** Segments of the entries that are not in the manifest's pages yet, by partition and first offset. */
+  tail(): readonly SegmentInfo[] {
+    return this.view().tail;
   }
 
   /** The intake offset that the partition's next entry begins with; 0 when it has none. */
   chainEnd(partition: number): number {
-    return this.chains.get(partition)?.at(-1)?.next ?? 0;
+    return this.chains.get(partition)?.at(-1)?.next ?? this.root.folded.get(partition) ?? 0;
   }
 
+  /** Whether the segments of the entry that begins there are in `view`. */
   has(partition: number, first: number): boolean {
-    return this.known.has(entryKey(partition, first));
-  }
-
-  /** All committed segments by partition and first offset. The array is never changed; a later call may give another. */
-  segments(): readonly SegmentInfo[] {
-    this.flat ??= [...this.chains.keys()]
-      .sort((a, b) => a - b)
-      .flatMap((partition) => this.chains.get(partition) ?? [])
-      .flatMap(({ segments }) => segments);
-    return this.flat;
+    return this.isFolded(partition, first) || this.known.has(entryKey(partition, first));
   }
 
   /** Takes in an entry that has just been committed. One that is known already is left alone. */
   add(entry: CatalogEntry): void {
     const key = entryKey(entry.partition, entry.first);
-    if (this.known.has(key)) return;
+    if (this.known.has(key) || this.isFolded(entry.partition, entry.first)) return;
     const chain = this.chains.get(entry.partition) ?? [];
-    const end = chain.at(-1);
-    if (end !== undefined && entry.first !== end.next) throw chainError(end, entry);
+    const end = chain.at(-1)?.next ?? this.root.folded.get(entry.partition);
+    if (end !== undefined && entry.first !== end) throw chainError(entry, end, chain.at(-1));
     this.known.add(key);
     this.chains.set(entry.partition, [...chain, entry]);
-    this.flat = null;
+    this.tailSinceMs ??= this.now();
+    this.current = null;
   }
 
-  /** Reads the entries that other processes have committed since. Calls at the same time share one reading. */
+  /** Takes in what other processes have changed since. Calls at the same time share one reading. */
   refresh(): Promise<void> {
     this.refreshing ??= this.load().finally(() => {
       this.refreshing = null;
@@ -72,34 +135,194 @@ export class Catalog {
     return this.refreshing;
   }
 
+  /**
+   * Looks whether an entry that was just created counts: `position_taken` is thrown when the manifest already reaches beyond
+   * its first offset. Then another worker had that offset, its entry was folded and deleted, and this worker has been asleep; or
+   * a fold was quick to take this very entry. Either way what is committed stands, and the worker goes on at `chainEnd`.
+   */
+  async confirm(partition: number, first: number): Promise<void> {
+    this.adopt(await this.reader.newestRoot(this.root));
+    if (!this.isFolded(partition, first)) return;
+    throw new WeirError(
+      "position_taken",
+      `commit of partition ${partition}: the manifest holds offset ${first} already; what is committed stands, and the position is to be read again`,
+      { context: { partition, first } },
+    );
+  }
+
+  /** Whether enough entries have gathered, or one has waited long enough, for a `fold`. */
+  foldIsDue(): boolean {
+    if (this.tailSinceMs === null) return false;
+    return this.known.size >= FOLD_ENTRIES || this.now() - this.tailSinceMs >= FOLD_AGE_MS;
+  }
+
+  /** Moves all entries there are into pages of the manifest. False when there are none. Tries on while the store is unavailable. */
+  fold(signal: AbortSignal = NEVER): Promise<boolean> {
+    return this.change(() => this.changer.fold(this.root, this.entries()), signal);
+  }
+
+  /**
+   * Puts `add` in the place of the segments `remove`, in one step for everyone. False when one of those is gone: another has
+   * replaced it, and what was made from it is to be dropped. Afterwards the removed ones are garbage, deleted by `collect`.
+   * Tries on while the store is unavailable; throws `aborted` with `signal`, and then it may have happened or not.
+   */
+  async replace(
+    { tenant, remove, add }: { tenant: string; remove: readonly string[]; add: readonly SegmentInfo[] },
+    signal: AbortSignal = NEVER,
+  ): Promise<boolean> {
+    // A new segment that is not there would be a hole: one that was written long ago may have been swept.
+    for (const { key } of add) {
+      if ((await this.changer.head(key, signal)) === null) return false;
+    }
+    const removed = new Set(remove);
+    for (;;) {
+      let done = false;
+      let isFresh = false;
+      await this.change(async () => {
+        isFresh = this.tail().some(({ key }) => removed.has(key));
+        if (isFresh) return null;
+        const change = await this.changer.replace(this.root, { tenant, remove, add });
+        done = change !== null;
+        return change === "done" ? null : change;
+      }, signal);
+      if (!isFresh) return done;
+      // Segments are replaced in pages: those of fresh entries go there first.
+      await this.fold(signal);
+    }
+  }
+
+  /**
+   * Deletes what was replaced more than `graceMs` ago: segments, pages, old roots, and entries that are in pages. A query that
+   * runs longer has to begin again. Gives how many objects went.
+   */
+  async collect(graceMs: number, signal: AbortSignal = NEVER): Promise<number> {
+    await this.refresh();
+    const { deleted, gone } = await collectGarbage(this.objects, this.root, graceMs, this.now());
+    if (gone.size > 0) {
+      await this.change(async () => this.changer.forget(this.root, gone), signal);
+    }
+    return deleted;
+  }
+
+  /**
+   * Deletes segments and pages that nothing names and that were written more than `graceMs` ago: leftovers of crashes and
+   * lost races. `graceMs` has to be longer than any writer takes from a segment to its entry, or a compaction to its `replace`.
+   */
+  sweep(graceMs: number): Promise<{ deleted: number; bytes: number }> {
+    return sweepOrphans(this.objects, graceMs, this.now(), async () => {
+      await this.refresh();
+      return this.namedKeys();
+    });
+  }
+
+  /** Keys of all segments and pages that the catalog names, garbage included. Rejects when a page can't be read. */
+  async namedKeys(): Promise<Set<string>> {
+    const { root, tail } = this.view();
+    const named = new Set([...tail.map(({ key }) => key), ...root.garbage.map(({ key }) => key)]);
+    for (const page of root.pages) {
+      named.add(page.key);
+      for (const { key } of await this.pages.load(page)) named.add(key);
+    }
+    return named;
+  }
+
+  private segmentsAfterRoot(): SegmentInfo[] {
+    return [...this.chains.keys()]
+      .sort((a, b) => a - b)
+      .flatMap((partition) => this.chains.get(partition) ?? [])
+      .flatMap(({ segments }) => segments);
+  }
+
+  private entries(): CatalogEntry[] {
+    return [...this.chains.values()].flat();
+  }
+
+  private isFolded(partition: number, first: number): boolean {
+    return first < (this.root.folded.get(partition) ?? 0);
+  }
+
+  private async isOutdated(root: Root): Promise<boolean> {
+    try {
+      return await this.hasChangedSince(root);
+    } catch (error) {
+      this.log.warn({ err: error }, `catalog: cannot be read anew: ${messageOf(error)}`);
+      return false;
+    }
+  }
+
+  private async hasChangedSince(root: Root): Promise<boolean> {
+    await this.refresh();
+    return this.root.version !== root.version;
+  }
+
+  /** Applies what `next` makes of the newest state, again and again until nobody else was quicker. False when it makes nothing. */
+  private change(next: () => Promise<Change | null>, signal: AbortSignal): Promise<boolean> {
+    return this.changer.inTurn(async () => {
+      for (;;) {
+        await this.changer.retrying(() => this.refresh(), signal);
+        const { root } = this;
+        let change: Change | null;
+        try {
+          change = await this.changer.retrying(next, signal);
+        } catch (error) {
+          // A page of a root that is no longer the newest may be gone.
+          if (codeOf(error) === "object_missing" && (await this.hasChangedSince(root))) continue;
+          throw error;
+        }
+        if (change === null) return false;
+        if (!(await this.changer.apply(change, signal))) continue;
+        this.adopt(change.root);
+        return true;
+      }
+    });
+  }
+
   private async load(): Promise<void> {
-    const keys: string[] = [];
-    for await (const { key } of this.objects.list(CATALOG_PREFIX)) {
-      if (this.known.has(key)) continue;
-      if (parseEntryKey(key) === null)
-        this.log.warn({ key }, "catalog: an object that is no catalog entry; left alone");
-      else keys.push(key);
+    for (let tries = 0; tries < TRIES; tries++) {
+      this.adopt(await this.reader.newestRoot(this.root));
+      const { root } = this;
+      try {
+        const fresh = await this.reader.entriesAfter(root, (key) => this.known.has(key));
+        // Entries are deleted only after the roots that need them: while ours is there, no entry was missing.
+        if (!(await this.reader.stands(root))) continue;
+        for (const entry of fresh) this.add(entry);
+        return;
+      } catch (error) {
+        if (codeOf(error) !== "object_missing" && codeOf(error) !== "catalog_gap") throw error;
+        if (await this.reader.stands(root)) throw error;
+      }
     }
-    const entries: CatalogEntry[] = [];
-    for (let at = 0; at < keys.length; at += READS_AT_ONCE) {
-      const some = keys.slice(at, at + READS_AT_ONCE);
-      entries.push(...(await Promise.all(some.map(async (key) => decodeEntry(key, await this.objects.get(key))))));
+    throw new WeirError("store_unavailable", `catalog: it changed ${TRIES} times while it was read`, {
+      retriable: true,
+    });
+  }
+
+  /** Makes a newer root the one that counts: what it has folded leaves the tail in the same tick. */
+  private adopt(root: Root): void {
+    if (root.version <= this.root.version) return;
+    this.root = root;
+    for (const [partition, chain] of this.chains) {
+      const rest = chain.filter(({ first }) => !this.isFolded(partition, first));
+      for (const { first } of chain) if (this.isFolded(partition, first)) this.known.delete(entryKey(partition, first));
+      if (rest.length === 0) this.chains.delete(partition);
+      else this.chains.set(partition, rest);
     }
-    // Keys are in order of offset within a partition, because offsets have a fixed number of digits.
-    for (const entry of entries) this.add(entry);
+    this.tailSinceMs = this.known.size === 0 ? null : this.now();
+    this.current = null;
+    this.log.debug({ version: root.version, pages: root.pages.length }, "catalog: new root");
   }
 }
 
-function chainError(end: CatalogEntry, entry: CatalogEntry): WeirError {
+function chainError(entry: CatalogEntry, end: number, last: CatalogEntry | undefined): WeirError {
   const what =
-    entry.first > end.next
-      ? `nothing covers intake offsets ${end.next} to ${entry.first - 1}`
-      : `intake offsets from ${entry.first} to ${Math.min(end.next, entry.next) - 1} are covered twice`;
-  const after = entryKey(end.partition, end.first);
+    entry.first > end
+      ? `nothing covers intake offsets ${end} to ${entry.first - 1}`
+      : `intake offsets from ${entry.first} to ${Math.min(end, entry.next) - 1} are covered twice`;
+  const after = last === undefined ? "the manifest" : entryKey(last.partition, last.first);
   const key = entryKey(entry.partition, entry.first);
   return new WeirError(
     "catalog_gap",
-    `catalog of partition ${entry.partition}: ${what}, between ${after} and ${key}; restore what was removed, or remove what does not belong there`,
+    `catalog of partition ${entry.partition}: ${what}, between ${after} and ${key}; restore what was removed, remove what does not belong there, or rebuild the catalog from the segments (weir rebuild)`,
     { context: { partition: entry.partition, after, key } },
   );
 }

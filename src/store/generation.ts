@@ -15,6 +15,8 @@ export class Generation {
   covers: IntakeRange | null = null;
   /** Segments that are written already, by tenant. */
   readonly segments = new Map<string, SegmentInfo>();
+  /** When the first of them was, by the writer's clock. */
+  writtenMs = 0;
   /** Closed blocks by stream, in order of arrival. */
   private readonly chunks = new Map<OpenStream, SealedBlock[]>();
   private uncompressed = 0;

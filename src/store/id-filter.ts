@@ -2,7 +2,7 @@ import { ID_SLOTS, REQUEST_ID, TRACE_ID } from "../core/line.ts";
 
 /*
  * Which ids a block may hold: a Bloom filter over the low 8 bytes of its trace and request ids together with their slot.
- * 12 bits an id and 6 probes let 0.4% of the absent ids pass.
+ * Further trace ids of a line (id-alt.ts) count as trace ids. 12 bits an id and 6 probes let 0.4% of the absent ids pass.
  *
  *   offset  size  field
  *        0     1  probes   6

@@ -1,3 +1,4 @@
+import { ALT_NAME, altFilterBytesMax } from "./id-alt.ts";
 import { codesBytesMax } from "./text-column.ts";
 
 /** Up to so many values a scan over them beats a map: most columns are levels and the like. */
@@ -64,9 +65,11 @@ export class OpenColumn {
     return place;
   }
 
-  /** Bytes of the column's section at most, in a block of so many rows. */
+  /** Bytes at most of the column's section, in a block of so many rows, and of what its ids take in the filter. */
   bytesMax(blockRows: number): number {
-    return this.nameBytes + 15 + this.valueBytes + codesBytesMax(this.values.length, this.count, blockRows);
+    const filterBytes = this.name === ALT_NAME ? altFilterBytesMax(this.valueBytes) : 0;
+    const codesBytes = codesBytesMax(this.values.length, this.count, blockRows);
+    return this.nameBytes + 15 + this.valueBytes + codesBytes + filterBytes;
   }
 
   /** The value of a row among the first `count` entries, or null. */

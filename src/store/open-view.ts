@@ -1,6 +1,16 @@
 import type { Labels } from "../core/labels.ts";
-import { ID_ABSENT, ID_BYTES, ID_NAMES, ID_SLOTS, type SharedMetadata, type StreamHandle } from "../core/line.ts";
+import {
+  ID_ABSENT,
+  ID_BYTES,
+  ID_NAMES,
+  ID_SLOTS,
+  type SharedMetadata,
+  type StreamHandle,
+  TRACE_ID,
+} from "../core/line.ts";
+import { ALT_NAME, altTest, mergeRows } from "./id-alt.ts";
 import { type IdRows, idText } from "./id-column.ts";
+import { type CodedPart, combineParts, type MetadataCodes, setsPart } from "./metadata-codes.ts";
 import type { OpenBlock } from "./open-block.ts";
 import { OpenColumn } from "./open-column.ts";
 import type { BlockView } from "./view.ts";
@@ -16,6 +26,7 @@ export class OpenBlockView implements BlockView {
   readonly sorted: boolean;
   readonly textBytes: number;
   readonly text: Buffer;
+  readonly inflated = true;
   readonly lineStarts: Uint32Array;
   private readonly block: OpenBlock;
   private readonly ids: readonly (IdRows | null)[];
@@ -65,7 +76,41 @@ export class OpenBlockView implements BlockView {
     return out;
   }
 
+  walkTimes(): null {
+    return null;
+  }
+
+  metadataCodes(names: ReadonlySet<string> | null): MetadataCodes | null {
+    const wants = (name: string) => names === null || names.has(name);
+    if (this.ids.some((ids, slot) => ids !== null && wants(ID_NAMES[slot]))) return null;
+    const sets = this.sharedSets.map(({ pairs }) => pairs);
+    const parts = this.columns.filter(({ name }) => wants(name)).map((column) => this.columnPart(column));
+    return combineParts(this.rows, [setsPart(this.rows, this.sharedCodes, sets, wants), ...parts]);
+  }
+
+  private columnPart({ name, rows, codes, count, values }: OpenBlockView["columns"][number]): CodedPart {
+    const dense = new Uint32Array(this.rows);
+    for (let i = 0; i < count && rows[i] < this.rows; i++) dense[rows[i]] = codes[i] + 1;
+    return { codes: dense, count: values.length + 1, pairs: (code) => (code === 0 ? [] : [[name, values[code - 1]]]) };
+  }
+
   rowsWithId(slot: number, low8: Uint8Array): number[] {
+    const own = this.rowsWithOwnId(slot, low8);
+    const further = slot === TRACE_ID ? this.rowsWithAltId(low8) : [];
+    return further.length === 0 ? own : mergeRows(own, further);
+  }
+
+  private rowsWithAltId(low8: Uint8Array): number[] {
+    const test = altTest(low8);
+    const out: number[] = [];
+    for (const { name, rows, codes, count, values } of this.columns) {
+      if (name !== ALT_NAME) continue;
+      for (let i = 0; i < count; i++) if (test(values[codes[i]])) out.push(rows[i]);
+    }
+    return out;
+  }
+
+  private rowsWithOwnId(slot: number, low8: Uint8Array): number[] {
     const ids = this.ids[slot];
     const out: number[] = [];
     if (ids === null || ids === undefined) return out;

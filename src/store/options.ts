@@ -55,6 +55,20 @@ export const storeOptions = z.strictObject({
     .min(0)
     .default(64 * MIB)
     .describe("Memory for segments' indexes. 64 MiB hold the indexes of about 5 GB of stored lines."),
+  catalog_memory_bytes: z
+    .int()
+    .min(0)
+    .default(64 * MIB)
+    .describe(
+      "Memory for pages of the catalog. A segment takes 0.5 to 4.5 KB of it, by its number of label values, so 64 MiB hold 15,000 to 130,000 segments.",
+    ),
+  catalog_cache_bytes: z
+    .int()
+    .min(0)
+    .default(256 * MIB)
+    .describe(
+      "Disk for copies of the catalog's pages below the data folder, when the store is remote; 0 for none. 256 MiB hold those of at least 60,000 segments, so that a restart reads few of them again.",
+    ),
 });
 
 export type StoreOptions = z.output<typeof storeOptions>;

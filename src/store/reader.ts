@@ -1,20 +1,17 @@
-import { WeirError } from "../core/errors.ts";
+import type { Labels } from "../core/labels.ts";
 import { joinNs } from "../core/time.ts";
 import type { ObjectStore } from "../objects/store.ts";
+import { type BlockRange, runsOf } from "./block-runs.ts";
 import { parseBlock, type StoredBlock } from "./block-view.ts";
 import { corrupt } from "./errors.ts";
 import { type Footer, parseFooter } from "./footer.ts";
+import { labelFilter } from "./label-filter.ts";
+import { type BlockPlace, prefetchBlocks, type ReadBlock } from "./prefetch.ts";
 import { parseIndex, type StoredIndex } from "./segment.ts";
-import type { BlockInfo, SegmentInfo } from "./view.ts";
+import type { SegmentInfo } from "./view.ts";
 
 /** One read of a segment's end gets footer and, for nearly all segments, the whole index. */
 const SUFFIX_BYTES = 512 * 1024;
-/** Bytes between two blocks that are read along rather than paid for with another request. */
-const GAP_BYTES = 64 * 1024;
-/** Bytes of one read at most, so that a query holds little more than it looks at. */
-const RUN_BYTES = 4 * 1024 * 1024;
-
-export type BlockRange = Pick<BlockInfo, "offset" | "length">;
 
 export interface ReaderOptions {
   /** Bytes of indexes that are kept. */
@@ -60,8 +57,13 @@ export class SegmentReader {
 
   /** What the catalog should say of a segment, from the segment alone. */
   async describe(key: string): Promise<SegmentInfo> {
+    return (await this.inspect(key)).info;
+  }
+
+  /** The same together with the index, past the cache. */
+  async inspect(key: string): Promise<{ info: SegmentInfo; index: StoredIndex }> {
     const { index, footer, size } = await this.load(key);
-    return describeSegment(key, size, index.tenant, footer);
+    return { info: describeSegment(key, size, index, footer), index };
   }
 
   /** The bytes of one block. */
@@ -85,6 +87,11 @@ export class SegmentReader {
       }),
     );
     return runs.flat();
+  }
+
+  /** Begins to read blocks of any segments, and gives how to take each one. */
+  prefetch(places: readonly BlockPlace[]): ReadBlock {
+    return prefetchBlocks(this.objects, places);
   }
 
   /** Reads and checks a block's header; lines and columns follow when they are asked for. */
@@ -116,8 +123,18 @@ export class SegmentReader {
   }
 }
 
-export function describeSegment(key: string, bytes: number, tenant: string, footer: Footer): SegmentInfo {
-  const { partition, firstOffset, nextOffset, lines, textBytes, streams } = footer;
+/** What the catalog says of a segment that was just built, or read: `index` is what stands in its index. */
+export function describeSegment(
+  key: string,
+  bytes: number,
+  {
+    tenant,
+    streams,
+    sources,
+  }: Pick<StoredIndex, "tenant" | "sources"> & { readonly streams: Iterable<{ readonly labels: Labels }> },
+  footer: Footer,
+): SegmentInfo {
+  const { partition, firstOffset, nextOffset, lines, textBytes } = footer;
   return {
     key,
     bytes,
@@ -129,28 +146,8 @@ export function describeSegment(key: string, bytes: number, tenant: string, foot
     timeMaxNs: joinNs(footer.maxSec, footer.maxNsec),
     lines,
     textBytes,
-    streams,
+    streams: footer.streams,
+    level: sources?.level ?? 0,
+    labelFilter: labelFilter(streams),
   };
-}
-
-interface Run {
-  readonly start: number;
-  end: number;
-  readonly blocks: BlockRange[];
-}
-
-function runsOf(blocks: readonly BlockRange[]): Run[] {
-  const runs: Run[] = [];
-  for (const block of blocks) {
-    const { offset, length } = block;
-    const run = runs.at(-1);
-    if (run !== undefined && offset < run.end) {
-      throw new WeirError("bad_range", `blocks to read: got offset ${offset} after ${run.end}, want ascending offsets`);
-    }
-    if (run !== undefined && offset - run.end <= GAP_BYTES && offset + length - run.start <= RUN_BYTES) {
-      run.end = offset + length;
-      run.blocks.push(block);
-    } else runs.push({ start: offset, end: offset + length, blocks: [block] });
-  }
-  return runs;
 }

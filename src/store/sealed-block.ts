@@ -50,6 +50,7 @@ export class SealedBlock {
 
 /** A compressed block in memory. */
 export class CompressedBlock implements PendingBlock, SegmentBlock {
+  readonly tenant: string;
   readonly labels: Labels;
   readonly canonical: string;
   readonly bytes: Buffer;
@@ -62,6 +63,7 @@ export class CompressedBlock implements PendingBlock, SegmentBlock {
   readonly ids: SegmentBlock["ids"];
 
   constructor(stream: StreamHandle, block: Omit<SegmentBlock, "canonical">) {
+    this.tenant = stream.tenant;
     this.labels = stream.labels;
     this.canonical = stream.canonical;
     this.bytes = block.bytes;

@@ -6,7 +6,7 @@ import type { StreamFilter, StreamWriter } from "./writer.ts";
 export function takeSnapshot(catalog: Catalog, writers: readonly StreamWriter[], accept?: StreamFilter): StoreSnapshot {
   const parts = writers.map((writer) => writer.snapshot(accept));
   return {
-    segments: catalog.segments(),
+    segments: catalog.view(),
     pending: parts.flatMap(({ pending }) => pending),
     open: parts.flatMap(({ open }) => open),
   };

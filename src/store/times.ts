@@ -18,6 +18,8 @@ export const SHORT_DELTA_SEC = 33;
 export const SHORT_DELTA_BYTES = 5;
 /** Seconds between two rows up to which the delta in nanoseconds is an exact double. */
 const EXACT_DELTA_SEC = 9_000_000;
+/** Blocks of less than so many seconds can be walked through. */
+export const WALK_SEC_MAX: number = EXACT_DELTA_SEC;
 
 /** Writes the section's data at `at` and returns the offset after it. Row i of the block is row order[i] of the arrays. */
 export function encodeTimes(
@@ -121,6 +123,59 @@ export function decodeTimes(
   }
   if (at !== end) throw corrupt("block_corrupt", "end of the times", at, end, place, at);
   return { sec, nsec };
+}
+
+/**
+ * Goes through the times of a block without making arrays of them, to count rows: half the time of `decodeTimes`. Only for blocks
+ * that are shorter than WALK_SEC_MAX. Throws `block_corrupt`.
+ */
+export class TimesWalk {
+  /** Rows passed. */
+  row = 0;
+  /** Nanoseconds from the first row to the next one; of no meaning behind the last. */
+  since = 0;
+  private readonly bytes: Uint8Array;
+  private at: number;
+  private readonly end: number;
+  private readonly rows: number;
+  private readonly unitNs: number;
+  private readonly place: Place;
+
+  constructor(bytes: Uint8Array, at: number, end: number, rows: number, place: Place) {
+    this.bytes = bytes;
+    this.end = end;
+    this.rows = rows;
+    this.place = place;
+    const unitNs = at < end ? UNIT_NS[bytes[at]] : undefined;
+    if (unitNs === undefined) throw corrupt("block_corrupt", "time unit", "another", "0 to 3", place, at);
+    this.unitNs = unitNs;
+    this.at = at + 1;
+  }
+
+  /** Passes all rows at most `ns` nanoseconds after the first row. Gives how many rows have been passed in all. */
+  passTo(ns: number): number {
+    const { bytes, end, rows, unitNs } = this;
+    if (this.row === rows || this.since > ns) return this.row;
+    const limit = Math.floor(ns / unitNs);
+    let { at, row } = this;
+    let units = this.since / unitNs;
+    while (units <= limit) {
+      if (++row === rows) break;
+      let byte = at < end ? bytes[at++] : 0x80;
+      let delta = byte & 0x7f;
+      for (let factor = 0x80; byte >= 0x80; factor *= 0x80) {
+        if (at >= end) throw corrupt("block_corrupt", "time delta", "cut", "a varint", this.place, at);
+        byte = bytes[at++];
+        delta += (byte & 0x7f) * factor;
+      }
+      units += delta;
+    }
+    if (row === rows && at !== end) throw corrupt("block_corrupt", "end of the times", at, end, this.place, at);
+    this.at = at;
+    this.row = row;
+    this.since = units * unitNs;
+    return row;
+  }
 }
 
 function readWide(bytes: Uint8Array, at: number, end: number): { value: bigint; at: number } | null {

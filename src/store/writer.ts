@@ -6,17 +6,18 @@ import type { Metrics } from "../core/metrics.ts";
 import { sleepFor } from "../core/wait.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import type { Catalog } from "./catalog.ts";
-import { putEntry, putSegment } from "./commit.ts";
+import { commitSources, putEntry, putSegment } from "./commit.ts";
 import { Compressor } from "./compressor.ts";
+import type { IntakeRange } from "./footer.ts";
 import { Generation } from "./generation.ts";
 import { OpenBlock } from "./open-block.ts";
 import { OpenBlockView } from "./open-view.ts";
 import type { StoreOptions } from "./options.ts";
-import type { RetryDeps } from "./retry.ts";
+import { type RetryDeps, retry } from "./retry.ts";
 import { OpenStream, type SealedBlock } from "./sealed-block.ts";
 import { StreamRegistry } from "./stream-registry.ts";
 import { TextBuffers } from "./text-buffers.ts";
-import type { BlockView, PendingBlock } from "./view.ts";
+import type { BlockView, PendingBlock, SegmentInfo } from "./view.ts";
 import { type WriterMetrics, writerMetrics } from "./writer-metrics.ts";
 
 /** Part of the memory limit at which a segment is due; the rest is for what arrives while it is written. */
@@ -24,12 +25,15 @@ const FLUSH_MEMORY_PART = 0.6;
 /** Uncompressed blocks that may wait for the pool before the caller is asked to wait: about half a second of work. */
 const QUEUE_BYTES = 16 * 1024 * 1024;
 
+/** How long a segment may wait for its entry before it is written again. Far below the age at which leftovers are swept. */
+const UNNAMED_MS = 600_000;
+
 export interface WriterDeps {
   readonly objects: ObjectStore;
   readonly catalog: Catalog;
   readonly metrics: Metrics;
   readonly log: Logger;
-  /** Milliseconds since 1970. */
+  /** Milliseconds of a steady clock. */
   readonly now: () => number;
   /** The intake log's partition whose lines these are. */
   readonly partition: number;
@@ -272,18 +276,23 @@ export class StreamWriter implements LineSink {
   /** Segments first, then the entry that makes them visible. What was done before a failure is not done again. */
   private async commit(generation: Generation, signal: AbortSignal): Promise<void> {
     const { objects, catalog } = this.deps;
-    const { covers, segments: written } = generation;
+    const { covers } = generation;
     if (covers === null) throw new Error("commit: the generation was not flushed");
     await generation.whenCompressed(signal);
     throwIfAborted(signal);
     const retries = this.retryDeps();
-    for (const [tenant, blocks] of generation.blocksByTenant()) {
-      if (written.has(tenant)) continue;
-      written.set(tenant, await putSegment(objects, tenant, blocks, covers, signal, retries));
-    }
     const { partition, firstOffset: first, nextOffset: next } = covers;
-    const segments = [...written.values()];
-    await putEntry(objects, { partition, first, next, segments }, signal, retries);
+    const segments = await retry(
+      async () => {
+        const fresh = await this.writeSegments(generation, covers, signal);
+        await putEntry(objects, { partition, first, next, segments: fresh });
+        return fresh;
+      },
+      signal,
+      retries,
+    );
+    // The entry at this offset may have been another's, long ago: such an entry is ignored by everyone.
+    await retry(() => catalog.confirm(partition, first), signal, retries);
     // In one tick: what leaves the snapshot is in the catalog. After a `discard` the entry stands all the same.
     catalog.add({ partition, first, next, segments });
     this.metrics.committed(segments);
@@ -291,6 +300,27 @@ export class StreamWriter implements LineSink {
     this.flushing.shift();
     this.pendingBytes -= generation.pendingBytes;
     this.relieve();
+  }
+
+  /** The generation's segments, those that are not written yet, or too long ago: what nothing names is swept one day. */
+  private async writeSegments(
+    generation: Generation,
+    covers: IntakeRange,
+    signal: AbortSignal,
+  ): Promise<readonly SegmentInfo[]> {
+    const { objects, now } = this.deps;
+    const { segments: written } = generation;
+    const byTenant = [...generation.blocksByTenant()];
+    do {
+      if (now() - generation.writtenMs > UNNAMED_MS) written.clear();
+      if (written.size === 0) generation.writtenMs = now();
+      for (const [i, [tenant, blocks]] of byTenant.entries()) {
+        if (written.has(tenant)) continue;
+        const sources = commitSources(i, byTenant.length);
+        written.set(tenant, await putSegment(objects, tenant, blocks, covers, signal, this.retryDeps(), sources));
+      }
+    } while (now() - generation.writtenMs > UNNAMED_MS);
+    return [...written.values()];
   }
 
   private retryDeps(): RetryDeps {

@@ -1,3 +1,4 @@
+import type { DeleteService } from "../../src/api/delete-routes.ts";
 import { httpOptions } from "../../src/api/options.ts";
 import { type HttpServer, startHttp } from "../../src/api/server.ts";
 import { silentLogger } from "../../src/core/log.ts";
@@ -25,14 +26,21 @@ export interface ApiSetup extends StoreSetup {
   readonly http?: Record<string, unknown>;
   /** Puts something in front of the engine. */
   readonly wrap?: (engine: Engine) => Engine;
+  readonly deletes?: DeleteService;
 }
 
 /** The HTTP API over a store in memory, on a free port. */
-export async function makeApi({ http = {}, wrap = (engine) => engine, ...setup }: ApiSetup = {}): Promise<TestApi> {
+export async function makeApi({
+  http = {},
+  wrap = (engine) => engine,
+  deletes,
+  ...setup
+}: ApiSetup = {}): Promise<TestApi> {
   const store = await makeStore(setup);
   const shared = { state: { ready: true, reason: "" } };
   const server = await startHttp(httpOptions.parse({ listen: "127.0.0.1:0", ...http }), {
     engine: wrap(store.engine),
+    ...(deletes === undefined ? {} : { deletes }),
     ready: () => shared.state,
     metrics: store.metrics,
     log: silentLogger,

@@ -14,8 +14,8 @@ describe("query", () => {
     const answer = await api.get(`${PATH}?direction=backward&query=vector%281%29%2Bvector%281%29&time=4000000000`);
     expect(answer.status).toBe(200);
     expect(answer.headers.get("content-type")).toBe("application/json; charset=UTF-8");
-    expect(answer.text).toBe(
-      '{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[4000000000,"2"]}],"stats":{}}}\n',
+    expect(answer.text).toMatch(
+      /^\{"status":"success","data":\{"resultType":"vector","result":\[\{"metric":\{\},"value":\[4000000000,"2"\]\}\],"stats":\{.*\}\}\}\n$/,
     );
   });
 
@@ -28,13 +28,17 @@ describe("query", () => {
       query: "vector(1e21)",
       data: { resultType: "vector", result: [{ metric: {}, value: [5, "1000000000000000000000"] }] },
     },
+    { query: "vector(1e308) * 10", data: { resultType: "vector", result: [{ metric: {}, value: [5, "+Inf"] }] } },
+    { query: "vector(1) * -1e308 * 10", data: { resultType: "vector", result: [{ metric: {}, value: [5, "-Inf"] }] } },
     { query: "vector(1e-7)", data: { resultType: "vector", result: [{ metric: {}, value: [5, "0.0000001"] }] } },
   ])("gives $query", async ({ query, data }) => {
     for (const answer of [
       await api.get(PATH + queryString({ query, time: "5" })),
       await api.post(PATH, { query, time: "5" }),
     ]) {
-      expect(JSON.parse(answer.text)).toEqual({ status: "success", data: { ...data, stats: {} } });
+      const { data: got, status } = JSON.parse(answer.text) as { status: string; data: Record<string, unknown> };
+      expect({ ...got, stats: null }).toEqual({ ...data, stats: null });
+      expect(status).toBe("success");
     }
   });
 
@@ -67,10 +71,6 @@ describe("query", () => {
     { params: { query: "" }, says: "parse error : syntax error: unexpected $end\n" },
     { params: { query: "vector(1)", time: "x" }, says: 'strconv.ParseInt: parsing "x": invalid syntax\n' },
     { params: { query: "vector(1)", limit: "0" }, says: "limit must be a positive value\n" },
-    {
-      params: { query: 'count_over_time({app="a"}[1m])' },
-      says: /^metric queries over log lines are not supported yet/,
-    },
   ])("refuses $params", async ({ params, says }) => {
     const answer = await api.get(PATH + queryString(params));
     expect(answer.status).toBe(400);

@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SECOND, T0 } from "../query/run/harness.ts";
 import { makeApi, type TestApi } from "./harness.ts";
@@ -97,5 +100,57 @@ describe("/api/v1/traces/<id>", () => {
     const answer = await api.get(`/api/v1/traces/${path}`);
     expect(answer.status).toBe(400);
     expect(answer.text).toMatch(says);
+  });
+});
+
+describe("/api/v1/traces/<id> of lines that name several traces", () => {
+  const THIRD = "64656667686970717273747576777879";
+  const given = [
+    { labels: { app: "a" }, ns: T0, text: "both", trace: TRACE, metadata: { trace_id_alt: `${OTHER},${THIRD}` } },
+    { labels: { app: "b" }, ns: T0 + SECOND, text: "own", trace: OTHER },
+    { labels: { app: "b" }, ns: T0 + 2n * SECOND, text: "narrow", trace: THIRD, metadata: { trace_id_alt: SHORT } },
+    { labels: { app: "c" }, ns: T0 + 3n * SECOND, text: "neither" },
+  ];
+  const wanted = [
+    { id: TRACE, texts: ["both", "narrow"] },
+    { id: OTHER, texts: ["both", "own"] },
+    { id: OTHER.slice(16), texts: ["both", "own"] },
+    { id: `1${OTHER.slice(1)}`, texts: [] },
+    { id: THIRD, texts: ["both", "narrow"] },
+    { id: SHORT, texts: ["both", "narrow"] },
+  ];
+
+  let folder = "";
+  beforeAll(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), "weir-traces-"));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  test("finds them by each, in open blocks, in segments, and after a restart", async () => {
+    const check = async (api: TestApi, when: string) => {
+      for (const { id, texts } of wanted) {
+        const { text } = await api.get(`/api/v1/traces/${id}`);
+        const { data } = JSON.parse(text) as { data: { lines: { line: string }[] } };
+        expect(
+          data.lines.map(({ line }) => line),
+          `${id}, ${when}`,
+        ).toEqual(texts);
+      }
+    };
+    const first = await makeApi({ folder, query: { threads: 0 } });
+    try {
+      for (const one of given) first.append(one);
+      await check(first, "open");
+      await first.flush();
+      await check(first, "flushed");
+    } finally {
+      await first.close();
+    }
+    const second = await makeApi({ folder, query: { threads: 0 } });
+    try {
+      await check(second, "restarted");
+    } finally {
+      await second.close();
+    }
   });
 });

@@ -31,7 +31,7 @@ describe("weir check", () => {
 
   test("a file that is fine", async () => {
     expect(await run(register, ["check", good])).toEqual({
-      stdout: `${good}: ok (receivers: forward; pipelines: web; sinks: store)\n`,
+      stdout: `${good}: ok (receivers: forward, push, otlp; pipelines: web; sinks: store)\n`,
       stderr: "",
       exitCode: 0,
     });
@@ -65,6 +65,8 @@ describe("weir check", () => {
   });
 
   const VALUES: Record<string, string> = {
+    "s3-endpoint": "http://127.0.0.1:9000",
+    "s3-region": "eu-central-1",
     http: "0.0.0.0:1",
     forward: "0.0.0.0:2",
     "shared-key": "1234",

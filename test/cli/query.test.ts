@@ -153,7 +153,7 @@ describe("weir query", () => {
     {
       name: "a matrix",
       body: '{"data":{"resultType":"matrix","result":[]}}',
-      says: /^weir: the query gives a matrix; weir query prints lines only\n$/,
+      says: /^weir: the query gives a matrix, and lines were expected\n$/,
     },
   ])("an answer that is $name", async ({ body, says }) => {
     answer = { status: 200, body };

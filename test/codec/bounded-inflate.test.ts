@@ -3,6 +3,7 @@ import path from "node:path";
 import { deflateRawSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { type Compression, inflateBounded, inflateBoundedSync } from "../../src/codec/bounded-inflate.ts";
+import { Xxh64 } from "../../src/codec/xxh64.ts";
 import { WeirError } from "../../src/core/errors.ts";
 import { Random } from "../forward/random.ts";
 
@@ -188,6 +189,49 @@ describe("zstd", () => {
         expect(await reasonOf(bytes.subarray(0, cut), "zstd")).toEqual(["bad_message", "inflate"]);
       }
     }
+  });
+});
+
+describe("zstd's checksums", () => {
+  test("refuses another content, wherever a bit of it or of the checksum changed", async () => {
+    const tiny = Buffer.from("28b52ffd0458210000", "hex"); // Raw block of 4 bytes, last, with a checksum.
+    const content = Buffer.from("weir");
+    const checksum = Buffer.alloc(4);
+    const hash = new Xxh64();
+    hash.update(content);
+    checksum.writeUInt32LE(Number(BigInt.asUintN(32, hash.digest())));
+    const frame = Buffer.concat([tiny, content, checksum]);
+    expect((await inflate(frame, "zstd")).toString()).toBe("weir");
+    for (let bit = tiny.length * 8; bit < frame.length * 8; bit++) {
+      const bytes = Buffer.from(frame);
+      bytes[bit >> 3] ^= 1 << (bit & 7);
+      const result = await inflate(bytes, "zstd");
+      expect(result).toMatchObject({ code: "bad_message", context: { reason: "inflate" } });
+      expect((result as WeirError).message).toContain("content's checksum is ");
+    }
+  });
+
+  test("are looked at in every frame, and the bytes of one that is wrong count for nothing", async () => {
+    const bad = Buffer.from(zst("checksum"));
+    bad[bad.length - 1] ^= 1;
+    for (const bytes of [bad, Buffer.concat([zst("tiny"), bad]), Buffer.concat([bad, zst("checksum")])]) {
+      expect(await reasonOf(bytes, "zstd")).toEqual(["bad_message", "inflate"]);
+    }
+  });
+
+  test("let no changed byte through", async () => {
+    const random = new Random();
+    console.log(`zstd checksums: WEIR_TEST_SEED=${random.seed}`);
+    const original = zst("checksum");
+    let refused = 0;
+    for (let i = 0; i < 150; i++) {
+      const bytes = Buffer.from(original);
+      bytes[random.next(bytes.length)] ^= 1 + random.next(255);
+      const result = await inflate(bytes, "zstd", MIB);
+      if (result instanceof WeirError) refused++;
+      else expect(result.equals(LINES), `seed ${random.seed} round ${i}`).toBe(true);
+    }
+    expect(refused).toBeGreaterThan(140);
   });
 });
 

@@ -1,7 +1,10 @@
 import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import zlib from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { inflate, inflateWithNode, inflateWithZlibSync } from "../../src/codec/inflate.ts";
+import { inflate, inflateBy, inflateWithNode, inflateWithZlibSync } from "../../src/codec/inflate.ts";
 
 const ways = [
   { name: "node:zlib", inflate: inflateWithNode },
@@ -46,16 +49,81 @@ describe.each(ways)("inflating with $name", ({ inflate }) => {
   });
 });
 
-test("without zlib-sync everything is inflated by node:zlib", () => {
-  // A module loader that does not find the package, as on a machine that could not build it.
-  const code = `
-    import { Module } from "node:module";
-    const load = Module._load;
-    Module._load = (name, ...rest) => { if (name === "zlib-sync") throw new Error("not built"); return load(name, ...rest); };
-    const { inflate, inflateWithZlibSync } = await import(process.argv[1]);
-    const { deflateRawSync } = await import("node:zlib");
-    console.log(inflateWithZlibSync === null, inflate(deflateRawSync(Buffer.from("hello")), 5).toString());`;
-  const built = new URL("../../dist/src/codec/inflate.js", import.meta.url).href;
-  const out = execFileSync(process.execPath, ["--input-type=module", "-e", code, built], { encoding: "utf8" });
-  expect(out.trim()).toBe("true hello");
+describe("the way that is chosen", () => {
+  test.each([
+    { way: undefined, is: inflateWithNode },
+    { way: "", is: inflateWithNode },
+    { way: "auto", is: inflateWithNode },
+    { way: "node", is: inflateWithNode },
+    ...(inflateWithZlibSync === null ? [] : [{ way: "zlib-sync", is: inflateWithZlibSync }]),
+  ])("by $way", ({ way, is }) => {
+    expect(inflateBy(way)).toBe(is);
+  });
+
+  test.each(["zlib", "Node", " node", "zlib_sync"])("is refused when it is %j", (way) => {
+    expect(() => inflateBy(way)).toThrow(
+      expect.objectContaining({
+        code: "bad_setting",
+        message: `WEIR_INFLATE: got "${way}", want auto, node, zlib-sync`,
+      }),
+    );
+  });
+
+  /** What a process of its own makes of the setting, in its main thread and in a worker. */
+  function inProcess(wanted: string | undefined, hasZlibSync: boolean): string {
+    // Without zlib-sync the module loader does not find the package, as on a machine that could not build it.
+    const code = `
+      import { Module } from "node:module";
+      import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+      import { deflateRawSync } from "node:zlib";
+      let made = 0;
+      const load = Module._load;
+      Module._load = (name, ...rest) => {
+        if (name !== "zlib-sync") return load(name, ...rest);
+        if (!${hasZlibSync}) throw new Error("not built");
+        const { Inflate, ...others } = load(name, ...rest);
+        return { ...others, Inflate: class { constructor(options) { made++; return new Inflate(options); } } };
+      };
+      const { inflate } = await import(${JSON.stringify(new URL("../../dist/src/codec/inflate.js", import.meta.url).href)});
+      let said;
+      try {
+        said = inflate(deflateRawSync(Buffer.from("hello")), 5).toString() + " by " + (made > 0 ? "zlib-sync" : "node:zlib");
+      } catch (error) { said = error.message; }
+      if (isMainThread) {
+        const worker = new Worker(process.argv[1]);
+        worker.on("message", (text) => console.log(said + "; " + text));
+      } else parentPort.postMessage(said);`;
+    const folder = mkdtempSync(path.join(tmpdir(), "weir-inflate-"));
+    try {
+      const file = path.join(folder, "main.mjs");
+      writeFileSync(file, code);
+      const { WEIR_INFLATE: _, ...env } = process.env;
+      if (wanted !== undefined) env.WEIR_INFLATE = wanted;
+      return execFileSync(process.execPath, [file], { encoding: "utf8", env }).trim();
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+
+  test.each([
+    { wanted: undefined, hasZlibSync: false, says: "hello by node:zlib" },
+    { wanted: "auto", hasZlibSync: false, says: "hello by node:zlib" },
+    { wanted: "node", hasZlibSync: false, says: "hello by node:zlib" },
+    {
+      wanted: "zlib-sync",
+      hasZlibSync: false,
+      says: "WEIR_INFLATE wants zlib-sync, which could not be built here; want auto or node",
+    },
+    ...(inflateWithZlibSync === null
+      ? []
+      : [
+          { wanted: "auto", hasZlibSync: true, says: "hello by node:zlib" },
+          { wanted: "zlib-sync", hasZlibSync: true, says: "hello by zlib-sync" },
+        ]),
+  ])(
+    "is $wanted, zlib-sync there: $hasZlibSync, in all threads (needs npm run build)",
+    ({ wanted, hasZlibSync, says }) => {
+      expect(inProcess(wanted, hasZlibSync)).toBe(`${says}; ${says}`);
+    },
+  );
 });

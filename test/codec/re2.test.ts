@@ -234,3 +234,51 @@ describe("V8 agrees with re2js", () => {
     expect(matched).toBeGreaterThan(PATTERNS / 2);
   }, 120_000);
 });
+
+describe("all matches", () => {
+  test.each<[pattern: string, text: string, found: string[]]>([
+    ["a+", "baaac", ["1-4:aaa"]],
+    ["a*", "baaac", ["0-0:", "1-4:aaa", "5-5:"]],
+    ["", "ab", ["0-0:", "1-1:", "2-2:"]],
+    ["^a*", "aab", ["0-2:aa"]],
+    ["x", "", []],
+    ["(?i)É", "éÉ", ["0-1:é", "1-2:É"]],
+    ["\\b", "a b", ["0-0:", "1-1:", "2-2:", "3-3:"]],
+    ["(a)|(b)", "ab", ["0-1:a", "1-2:b"]],
+    [".", "a😀b", ["0-1:a", "1-3:😀", "3-4:b"]],
+  ])("of %s in %s", (pattern, text, found) => {
+    const matches = compileRegex(pattern).matchAll(text);
+    expect(matches.map(({ index, end, values }) => `${index}-${end}:${values[0]}`)).toEqual(found);
+  });
+  test("have their groups", () => {
+    const [first, second] = compileRegex("(?P<k>\\w)=(\\d)?").matchAll("a=1 b=");
+    expect([first.values, second.values]).toEqual([
+      ["a=1", "a", "1"],
+      ["b=", "b", undefined],
+    ]);
+  });
+});
+
+describe("loops at the edges cost one walk", () => {
+  test.each<[pattern: string, yes: string[], no: string[]]>([
+    ["[a-z]+[0-9]{7,}", ["x1234567", "x12345678y"], ["x123456", "1234567"]],
+    [".*x.*", ["x", "axb"], ["", "y"]],
+    ["a*\\bx", ["x", "aa x"], ["ax", "aax"]],
+    ["x*$", ["", "y"], []],
+    ["(a+|b+)c+", ["ac", "bbcc"], ["c", "ab"]],
+    ["(?:ab){2,3}", ["abab"], ["aba"]],
+    ["a{2,}b{0,3}", ["aa"], ["a"]],
+    ["(a*)(b)?", ["", "x"], []],
+  ])("%s", (pattern, yes, no) => {
+    const regex = compileRegex(pattern);
+    for (const text of yes) expect([text, regex.test(text), regex.testRe2(text)]).toEqual([text, true, true]);
+    for (const text of no) expect([text, regex.test(text), regex.testRe2(text)]).toEqual([text, false, false]);
+  });
+  test("on a text that took quadratic time", () => {
+    const regex = compileRegex("[a-z]+[0-9]{7,}");
+    expect(regex.isFast).toBe(true);
+    const begun = performance.now();
+    expect(regex.test("a".repeat(1_000_000))).toBe(false);
+    expect(performance.now() - begun).toBeLessThan(1000);
+  });
+});

@@ -69,6 +69,7 @@ describe("a document", () => {
         query: { threads: "auto" },
         http: { listen: "127.0.0.1:3100", port: 3100, ratio: 0.5, cors: false },
       },
+      defaults: expect.any(Object) as object,
       log_level: "info",
       warnings: [],
     });

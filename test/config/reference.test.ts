@@ -1,4 +1,5 @@
 import { Ajv2020 } from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { inlineYaml, optionRows } from "../../src/config/describe-schema.ts";
@@ -178,7 +179,9 @@ describe("renderReference", () => {
 });
 
 describe("documentSchema", () => {
-  const validate = new Ajv2020({ strict: true, allowUnionTypes: true }).compile(documentSchema(registries));
+  const ajv = new Ajv2020({ strict: true, allowUnionTypes: true });
+  addFormats.default(ajv);
+  const validate = ajv.compile(documentSchema(registries));
 
   test.each([
     { name: "little", document: { receivers: { f: { type: "forward" } }, pipelines: { a: {} } }, fits: true },

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { parsers } from "../../parsers/index.ts";
-import { sinks } from "../../sinks/index.ts";
+import { lineSinks } from "../../sinks/index.ts";
 import type { Registries } from "../../src/config/config.ts";
 import { parserRefs } from "../../src/core/parser-refs.ts";
 
@@ -14,7 +14,7 @@ const forward = z.strictObject({
 /** Small stand-ins with the shapes that real ones have; the parsers and sinks are the real ones. */
 export const registries = {
   receivers: { forward: { name: "forward", summary: "Receives.", options: forward } },
-  sinks,
+  sinks: lineSinks,
   parsers,
   steps: {
     parse: {

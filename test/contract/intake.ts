@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ENTRY_FORWARD, type EntryDraft, type IntakeEntry } from "../../src/core/intake-entry.ts";
-import type { EntryReader, IntakeLog } from "../../src/intake/intake.ts";
+import type { Consumers, EntryReader, IntakeLog } from "../../src/intake/intake.ts";
 
 export interface IntakeCase {
   readonly partitions?: number;
   readonly minNextOffset?: (partition: number) => number;
   readonly sizeMaxBytes?: number;
+  readonly consumers?: Consumers;
 }
 
 export function draft(text: string, more: Partial<EntryDraft> = {}): EntryDraft {
@@ -21,7 +22,9 @@ export function draft(text: string, more: Partial<EntryDraft> = {}): EntryDraft 
 
 export async function drain(reader: EntryReader): Promise<IntakeEntry[]> {
   const entries: IntakeEntry[] = [];
-  for (let entry = await reader.poll(); entry !== null; entry = await reader.poll()) entries.push(entry);
+  for (let entry = await reader.poll(); entry !== null; entry = await reader.poll()) {
+    entries.push({ ...entry, payload: Buffer.from(entry.payload) }); // Its bytes are valid until the next call.
+  }
   return entries;
 }
 
@@ -158,11 +161,13 @@ export function intakeContract(
       expect((await drain(log.read(0, 1000))).map(({ offset }) => offset)).toEqual([1000]);
     });
 
-    test.runIf(keepsInMemory)("inflated entries stay with an entry that comes from memory", async () => {
-      await log.append(0, draft("a", { inflated: Buffer.from("inflated") }));
-      const [entry] = await drain(log.read(0, 0));
-      expect(entry.inflated?.toString()).toBe("inflated");
-    });
+    if (keepsInMemory) {
+      test("inflated entries stay with an entry that comes from memory", async () => {
+        await log.append(0, draft("a", { inflated: Buffer.from("inflated") }));
+        const [entry] = await drain(log.read(0, 0));
+        expect(entry.inflated?.toString()).toBe("inflated");
+      });
+    }
 
     test("at the size limit appends are refused until entries are committed", async () => {
       await reopen({ sizeMaxBytes: 1 << 20 });
@@ -191,6 +196,36 @@ export function intakeContract(
       await waiting;
       expect(log.status()).toMatchObject({ ready: true, reason: "" });
       expect(await log.append(0, draft(body))).toEqual({ offset: stored });
+    });
+
+    test("each consumer reads at its own pace, and entries stay until all are done with them", async () => {
+      const behind = 4;
+      await reopen({ sizeMaxBytes: 1 << 20, consumers: { slow: () => 0, ahead: () => behind } });
+      const body = "x".repeat(100_000);
+      const stored: string[] = [];
+      while (log.status().ready && stored.length < 20) {
+        const text = `${stored.length} ${body}`;
+        await log.append(0, draft(text)).then(
+          () => stored.push(text),
+          (error: unknown) => expect(error).toMatchObject({ code: "intake_full" }),
+        );
+      }
+      expect((await drain(log.read(0, 0))).map(textOf)).toEqual(stored);
+      const slow = log.read(0, 0, "slow");
+      const ahead = log.read(0, behind, "ahead");
+      expect(textOf((await slow.poll()) as IntakeEntry)).toBe(stored[0]);
+      expect(() => log.read(0, 0, "slow")).toThrow(/reader/);
+      expect((await drain(ahead)).map(textOf)).toEqual(stored.slice(behind));
+      await log.commit(0, stored.length);
+      await log.commit(0, stored.length, "ahead");
+      expect(log.status().ready).toBe(false);
+      expect(log.bytesFrom(0, 0)).toBeGreaterThan(stored.length * 100_000);
+      expect(log.bytesFrom(0, stored.length)).toBe(0);
+      expect((await drain(slow)).map(textOf)).toEqual(stored.slice(1));
+      await log.commit(0, stored.length, "slow");
+      await log.whenReady();
+      expect(await log.append(0, draft(body))).toEqual({ offset: stored.length });
+      expect(() => log.commit(0, 1, "unknown")).toThrow(/unknown/);
     });
 
     test("whenReady is at once true of a log that is ready", async () => {

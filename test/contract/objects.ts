@@ -22,7 +22,19 @@ export function objectStoreContract(name: string, open: () => Promise<ObjectStor
     test("gives back what was put, parts joined", async () => {
       await store.put("a/b.gz", parts("one", "", "two"));
       expect(text(await store.get("a/b.gz"))).toBe("onetwo");
-      expect(await store.head("a/b.gz")).toEqual({ key: "a/b.gz", size: 6 });
+      expect(await store.head("a/b.gz")).toMatchObject({ key: "a/b.gz", size: 6 });
+    });
+
+    test("an object is dated by when it was written, in listings as in head", async () => {
+      // A store's clock may count whole seconds only.
+      const before = Date.now() - 1000;
+      await store.put("dated", parts("x"));
+      const after = Date.now() + 1000;
+      const info = await store.head("dated");
+      expect(info?.modifiedMs).toBeGreaterThanOrEqual(before);
+      expect(info?.modifiedMs).toBeLessThanOrEqual(after);
+      for await (const listed of store.list("dated"))
+        expect(Math.abs(listed.modifiedMs - (info?.modifiedMs ?? 0))).toBeLessThan(1000);
     });
 
     test("keeps an object without bytes", async () => {

@@ -236,6 +236,42 @@ describe("memory", () => {
     await eventually("all is free", () => receiver.server.memoryBytes() === 0);
   });
 
+  test("peers that never end their messages hold the others up for the time of one message, and no longer", async () => {
+    const limits = { memory_bytes_max: 500_000, message_timeout_ms: 600 };
+    const receiver = await startReceiver({ limits });
+    const good = await Peer.connect(receiver.port);
+    const bad = await Promise.all(Array.from({ length: 30 }, () => Peer.connect(receiver.port)));
+    for (const peer of bad) peer.write(message("x".repeat(300_000)).subarray(0, 40_000));
+    await eventually("they fill the memory", () => receiver.server.memoryBytes() > 500_000);
+    const start = performance.now();
+    good.write(message("good", { chunk: "g" }));
+    await good.read(1);
+    expect(performance.now() - start).toBeLessThan(4 * limits.message_timeout_ms);
+    expect(good.isClosed).toBe(false);
+    const ended = receiver.lines.warnings.map(({ fields }) => fields.reason);
+    expect(ended.length).toBeGreaterThan(0);
+    expect(new Set(ended)).toEqual(new Set(["message_timeout"]));
+    // Those whose memory is not needed keep their time; it ends as well.
+    await eventually("all is free", () => receiver.server.memoryBytes() === 0, 10_000);
+    expect(receiver.recorder.stored.length).toBe(1);
+  });
+
+  test("unfinished messages are not ended for time in which the intake takes nothing", async () => {
+    const receiver = await startReceiver({ limits: { memory_bytes_max: 500_000, message_timeout_ms: 200 } });
+    receiver.recorder.refuse();
+    const first = await Peer.connect(receiver.port);
+    first.write(message("held", { chunk: "h" }));
+    const texts = Array.from({ length: 12 }, (_, i) => message("x".repeat(300_000), { chunk: `c${i}` }));
+    const peers = await Promise.all(texts.map(() => Peer.connect(receiver.port)));
+    for (const [i, peer] of peers.entries()) peer.write(texts[i].subarray(0, 150_000));
+    await sleep(800);
+    expect(peers.some(({ isClosed }) => isClosed)).toBe(false);
+    receiver.recorder.accept();
+    for (const [i, peer] of peers.entries()) peer.write(texts[i].subarray(150_000));
+    await Promise.all([first, ...peers].map((peer) => peer.read(1)));
+    expect(receiver.recorder.stored.length).toBe(13);
+  });
+
   test("a connection that goes while it holds memory gives it back", async () => {
     const receiver = await startReceiver();
     const peers = await Promise.all(Array.from({ length: 5 }, () => Peer.connect(receiver.port)));

@@ -16,6 +16,7 @@ const ALL_ROOMS = [
   "src/forward",
   "src/intake",
   "src/pipeline",
+  "src/push",
   "src/store",
   "src/query",
   "src/api",
@@ -34,13 +35,14 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   "src/forward": ["src/core", "src/codec"],
   "src/intake": ["src/core", "src/codec", "src/kafka"],
   "src/pipeline": ["src/core", "src/codec"],
+  "src/push": ["src/core", "src/codec"],
   "src/store": ["src/core", "src/codec", "src/objects"],
   "src/query": ["src/core", "src/codec", "src/store"],
-  "src/api": ["src/core", "src/query"],
+  "src/api": ["src/core", "src/push", "src/query"],
   // A role is wired from everything, and knows nothing of the command line that starts it.
   "src/roles": ALL_ROOMS.filter((room) => room !== "src/cli"),
   parsers: ["src/core", "src/codec"],
-  sinks: ["src/core", "src/store"],
+  sinks: ["src/core", "src/codec", "src/store"],
   // The commands join what the rooms offer; nobody but main.ts imports them.
   "src/cli": ALL_ROOMS,
   "src/main.ts": ALL_ROOMS,
@@ -57,12 +59,16 @@ const VENDORS: Record<string, { readonly where: readonly string[]; readonly why:
   "fast-json-stable-stringify": { where: ["src/core/labels.ts"], why: "the canonical form of labels" },
   yaml: { where: ["src/config/"], why: "the pipeline file" },
   fastify: { where: ["src/api/"], why: "the HTTP server" },
+  "@fastify/compress": { where: ["src/api/"], why: "gzip answers" },
   "@fastify/formbody": { where: ["src/api/"], why: "the HTTP server" },
   ws: { where: ["src/api/", "src/cli/tail-client.ts"], why: "the two ends of a live tail" },
   commander: { where: ["src/main.ts", "src/cli/"], why: "the command line" },
   re2js: { where: ["src/codec/"], why: "regular expressions in linear time" },
+  pbf: { where: ["src/codec/"], why: "protobuf bodies" },
+  snappyjs: { where: ["src/codec/"], why: "snappy bodies" },
   fzstd: { where: ["src/codec/"], why: "zstd, which Node 20 lacks" },
-  "zlib-sync": { where: ["src/codec/"], why: "the faster inflate, where it could be built" },
+  "@aws-sdk/client-s3": { where: ["src/objects/"], why: "the object store in S3, with its requests and errors" },
+  "zlib-sync": { where: ["src/codec/"], why: "another inflate, where it could be built" },
 };
 
 interface Import {

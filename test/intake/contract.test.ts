@@ -12,11 +12,14 @@ const folders: string[] = [];
 afterAll(() => Promise.all(folders.map((folder) => rm(folder, { recursive: true, force: true }))));
 
 function onDisk(tailBytes: number) {
-  return async ({ partitions, minNextOffset, sizeMaxBytes }: IntakeCase) => {
+  return async ({ partitions, minNextOffset, sizeMaxBytes, consumers }: IntakeCase) => {
     const dir = await mkdtemp(path.join(tmpdir(), "weir-intake-"));
     folders.push(dir);
     const options = { tail_bytes: tailBytes, ...(sizeMaxBytes === undefined ? {} : { size_max_bytes: sizeMaxBytes }) };
-    return openDiskIntake({ dir, partitions, minNextOffset, options }, { log: silentLogger, metrics: new Metrics() });
+    return openDiskIntake(
+      { dir, partitions, minNextOffset, consumers, options },
+      { log: silentLogger, metrics: new Metrics() },
+    );
   };
 }
 

@@ -182,6 +182,10 @@ export class CrashDisk implements FileOps {
 
   async touch(): Promise<void> {}
 
+  async space(): Promise<{ free: number; total: number }> {
+    return { free: 1 << 30, total: 1 << 30 };
+  }
+
   private rename_(name: string, apply: (names: Map<string, Inode>) => void): void {
     apply(this.names);
     this.namePending.push({ folder: path.dirname(name), apply });

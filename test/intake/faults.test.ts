@@ -182,6 +182,7 @@ describe("a disk that refuses", () => {
 
 describe("removal on a disk that refuses", () => {
   const options = { file_bytes: 65_536, tail_bytes: 0 };
+  const logFiles = (dir: string) => readdirSync(path.join(dir, "0")).filter((name) => name.endsWith(".log"));
   const fill = async (log: Awaited<ReturnType<typeof openLog>>) => {
     for (let i = 0; i < 10; i++) await log.append(0, draft(`${i} ${"x".repeat(40_000)}`, { dedupeKey: `k${i}` }));
   };
@@ -191,13 +192,13 @@ describe("removal on a disk that refuses", () => {
     const files = new FaultyFiles();
     const log = await openLog({ dir, options }, { files });
     await fill(log);
-    const before = readdirSync(path.join(dir, "0"));
+    const before = logFiles(dir);
     files.plan = ({ op, path: name }) => (name.includes("seen") && op !== "close" ? { code } : undefined);
     await log.commit(0, 10);
-    expect(readdirSync(path.join(dir, "0"))).toEqual(before);
+    expect(logFiles(dir)).toEqual(before);
     files.plan = () => undefined;
     await log.commit(0, 10);
-    expect(readdirSync(path.join(dir, "0"))).toEqual([]);
+    expect(logFiles(dir)).toEqual([]);
     await log.close();
   });
 
@@ -206,13 +207,11 @@ describe("removal on a disk that refuses", () => {
     const files = new FaultyFiles();
     let log = await openLog({ dir, options }, { files });
     await fill(log);
-    const before = readdirSync(path.join(dir, "0")).length;
+    const before = logFiles(dir).length;
     files.plan = ({ op, path: name }) =>
-      op === "writev" && name.includes("seen") && readdirSync(path.join(dir, "0")).length === before
-        ? { code: "ENOSPC" }
-        : undefined;
+      op === "writev" && name.includes("seen") && logFiles(dir).length === before ? { code: "ENOSPC" } : undefined;
     await log.commit(0, 10);
-    expect(readdirSync(path.join(dir, "0"))).toEqual([]);
+    expect(logFiles(dir)).toEqual([]);
     await log.close();
     log = await openLog({ dir, options });
     for (let i = 0; i < 10; i++)
@@ -225,15 +224,51 @@ describe("removal on a disk that refuses", () => {
     const files = new FaultyFiles();
     const log = await openLog({ dir, options }, { files });
     await fill(log);
-    const [, second] = readdirSync(path.join(dir, "0"));
-    files.plan = ({ op, path: name }) => (op === "unlink" && name.endsWith(second) ? { code: "EIO" } : undefined);
+    const [, second] = logFiles(dir);
+    files.plan = ({ op, path: name }) =>
+      (op === "unlink" || op === "rename") && name.endsWith(second) ? { code: "EIO" } : undefined;
     await log.commit(0, 10);
-    expect(readdirSync(path.join(dir, "0"))[0]).toBe(second);
-    expect(readdirSync(path.join(dir, "0")).length).toBeGreaterThan(1);
+    expect(logFiles(dir)[0]).toBe(second);
+    expect(logFiles(dir).length).toBeGreaterThan(1);
     files.plan = () => undefined;
     await log.commit(0, 10);
-    expect(readdirSync(path.join(dir, "0"))).toEqual([]);
+    expect(logFiles(dir)).toEqual([]);
     await log.close();
+  });
+});
+
+describe("a disk with little room", () => {
+  test("keeps some for the store: appends wait, and go on by themselves", async () => {
+    const files = new FaultyFiles();
+    files.free = 300 << 20;
+    const log = await openLog({ dir: await newFolder(), options: { disk_free_min_bytes: 128 << 20 } }, { files });
+    expect(await log.append(0, draft("a"))).toEqual({ offset: 0 });
+    files.free = 100 << 20;
+    await expect(async () => {
+      for (let i = 0; i < 10; i++) await log.append(0, draft("x".repeat(1 << 20)));
+    }).rejects.toMatchObject({
+      code: "intake_full",
+      retriable: true,
+      message: expect.stringMatching(/104857600 bytes free/),
+    });
+    expect(log.status()).toMatchObject({ ready: false, reason: expect.stringContaining("make room") });
+    const next = log.nextOffset(0);
+    files.free = 200 << 20;
+    await log.whenReady();
+    expect(await log.append(0, draft("b"))).toEqual({ offset: next });
+    await log.close();
+  });
+
+  test("is refused no more than a quarter of it, and nothing with 0", async () => {
+    const files = new FaultyFiles();
+    files.free = 260 << 20;
+    const log = await openLog({ dir: await newFolder(), options: { disk_free_min_bytes: 1 << 30 } }, { files });
+    expect(log.status().ready).toBe(true);
+    await log.close();
+    files.free = 0;
+    const other = await openLog({ dir: await newFolder(), options: { disk_free_min_bytes: 0 } }, { files });
+    expect(await other.append(0, draft("a"))).toEqual({ offset: 0 });
+    await other.close();
   });
 });
 

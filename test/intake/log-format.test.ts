@@ -31,12 +31,12 @@ function encode(given: typeof GIVEN, offset: number, mark: number): Buffer {
 
 describe("file header", () => {
   test("is as documented", () => {
-    expect(encodeFileHeader({ partition: 0, first: 7, mark: MARK })).toEqual(HEADER);
-    expect(decodeFileHeader(HEADER)).toEqual({ partition: 0, first: 7, mark: MARK });
+    expect(encodeFileHeader({ partition: 0, first: 7, mark: MARK, reused: false })).toEqual(HEADER);
+    expect(decodeFileHeader(HEADER)).toEqual({ partition: 0, first: 7, mark: MARK, reused: false });
   });
 
   test("keeps offsets beyond 32 bits", () => {
-    const header = { partition: 1023, first: Number.MAX_SAFE_INTEGER, mark: 0xffffffff };
+    const header = { partition: 1023, first: Number.MAX_SAFE_INTEGER, mark: 0xffffffff, reused: true };
     expect(decodeFileHeader(encodeFileHeader(header))).toEqual(header);
   });
 

@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { cp, mkdir, readdir, readFile, rm, truncate, unlink, writeFile } from "node:fs/promises";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { appendFile, copyFile, cp, mkdir, readdir, readFile, rm, truncate, unlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { nodeFiles } from "../../src/core/files.ts";
@@ -108,16 +108,84 @@ describe("recovery of a torn end", () => {
     expect((await readBack(dir)).texts).toEqual(["a", "c"]);
   });
 
-  test("what is recovered is written and synced again before it counts", async () => {
-    const dir = await write(["a", "b"]);
-    const [file] = logFiles(dir);
-    const before = await readFile(file);
-    const files = new FaultyFiles();
+  /** What an open and close of the log do to its files, locks aside. */
+  async function changesOf(dir: string): Promise<string[]> {
+    const done: string[] = [];
+    const files = new FaultyFiles(nodeFiles, ({ op, path: name }) => {
+      const changes = ["writev", "datasync", "syncFolder", "truncate", "unlink", "rename"].includes(op);
+      if (changes && !path.basename(name).startsWith("lock.")) done.push(`${op} ${path.relative(dir, name)}`);
+      return undefined;
+    });
     const log = await openLog({ dir }, { files });
-    const done = files.done.filter((op) => ["writev", "datasync", "syncFolder"].includes(op));
-    expect(done).toEqual(["writev", "datasync", "syncFolder"]);
-    expect(await readFile(file)).toEqual(before);
+    // Known again without a look at whether the entry is durable, so it has to be.
+    expect(await log.append(0, draft("b", { dedupeKey: "key b" }))).toEqual({ offset: null });
     await log.close();
+    return done;
+  }
+  const LAST = "0/00000000000000000001.log";
+  const SETTLED = [`writev ${LAST}`, `datasync ${LAST}`, "syncFolder 0", "writev 0/safe"];
+
+  test("after an end in order nothing is written", async () => {
+    const dir = await write(["a"], ["b"]);
+    const before = logFiles(dir).map((file) => ({ bytes: readFileSync(file), mtimeMs: statSync(file).mtimeMs }));
+    expect(await changesOf(dir)).toEqual([]);
+    expect(await changesOf(dir)).toEqual([]);
+    expect(logFiles(dir).map((file) => ({ bytes: readFileSync(file), mtimeMs: statSync(file).mtimeMs }))).toEqual(
+      before,
+    );
+  });
+
+  test.each([
+    { name: "is missing", damage: (note: string) => unlink(note) },
+    { name: "is cut", damage: (note: string) => truncate(note, 35) },
+    { name: "is too long", damage: (note: string) => appendFile(note, "x") },
+    {
+      name: "has another bit",
+      damage: async (note: string) => {
+        const bytes = await readFile(note);
+        bytes[33] ^= 1;
+        await writeFile(note, bytes);
+      },
+    },
+    {
+      name: "is of another file",
+      damage: async (note: string) => copyFile(path.join(await noteOf(["a"]), "0/safe"), note),
+    },
+  ])(
+    "what is recovered is written and synced again before it counts when the note of the end $name",
+    async ({ damage }) => {
+      const dir = await write(["a"], ["b"]);
+      const before = logFiles(dir).map((file) => readFileSync(file));
+      await damage(path.join(dir, "0", "safe"));
+      expect(await changesOf(dir)).toEqual(SETTLED);
+      expect(logFiles(dir).map((file) => readFileSync(file))).toEqual(before);
+      // Once is enough.
+      expect(await changesOf(dir)).toEqual([]);
+    },
+  );
+
+  const noteOf = (texts: string[]) => write(["x"], texts);
+
+  test("a torn end behind entries that are noted is cut, and they are written again", async () => {
+    const dir = await write(["a"], ["b"]);
+    await appendFile(path.join(dir, LAST), "torn");
+    expect(await changesOf(dir)).toEqual([`truncate ${LAST}`, ...SETTLED]);
+    expect(await readBack(dir)).toEqual({ texts: ["a", "b"], offsets: [0, 1], next: 2 });
+  });
+
+  test("a note that can't be read or written stops nothing", async () => {
+    const dir = await newFolder();
+    const files = new FaultyFiles(nodeFiles, ({ path: name }) =>
+      path.basename(name) === "safe" ? { code: "EIO" } : undefined,
+    );
+    const first = await openLog({ dir }, { files });
+    await first.append(0, draft("a", { dedupeKey: "key a" }));
+    await first.close();
+    expect(readdirSync(path.join(dir, "0"))).not.toContain("safe");
+    await writeFile(path.join(dir, "0", "safe"), "");
+    const second = await openLog({ dir }, { files });
+    expect(await second.append(0, draft("a", { dedupeKey: "key a" }))).toEqual({ offset: null });
+    await second.close();
   });
 });
 

@@ -23,6 +23,7 @@ export class FaultyDisk implements FileOps {
   readonly read = nodeFiles.read;
   readonly stat = nodeFiles.stat;
   readonly size = nodeFiles.size;
+  readonly space = nodeFiles.space;
   readonly readdir = nodeFiles.readdir;
   readonly mkdir = nodeFiles.mkdir;
   // Names can always be removed: a lock file of a "crashed" instance would otherwise stay with this process's own id.

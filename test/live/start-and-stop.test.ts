@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -66,6 +66,16 @@ describe("weir run", () => {
     writeFileSync(data(), "a file where the folder should be");
     expect(await refusal([QUICKSTART, ...onFreePorts()])).toContain(data());
   });
+
+  // Where nobody can make a folder, not even root. Other systems than Linux have no such place in common.
+  test.each(["/proc/weir", "/dev/null/weir"].filter(() => existsSync("/proc/self")))(
+    "says that it can't make the folder %s",
+    async (folder) => {
+      const line = await refusal([QUICKSTART, ...onFreePorts(), "--data", folder]);
+      expect(line).toMatch(/^weir: can't use the folder /);
+      expect(line).toContain(folder);
+    },
+  );
 
   test("says that another process has the folder", async () => {
     const first = await Program.run(QUICKSTART, data());

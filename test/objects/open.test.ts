@@ -25,10 +25,10 @@ test("memory: is memory", async () => {
 });
 
 test.each([
-  { url: "s3://bucket/prefix", says: "S3 is not supported yet" },
+  { url: "s3://", says: "bucket" },
   { url: "http://host/x", says: "not a store that is known" },
   { url: "file://otherhost/x", says: "host" },
-  { url: "", says: "want a folder's path" },
+  { url: "", says: "a folder's path, file:///absolute/path, or memory:" },
 ])("refuses '$url'", async ({ url, says }) => {
   await expect(openObjectStore(url)).rejects.toMatchObject({
     code: "bad_store_url",

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import json from "../../parsers/json.ts";
 import type { Encodable } from "../../src/codec/msgpack.ts";
 import { levelOfLine } from "../../src/pipeline/level.ts";
 import { fieldLevel, LEVEL_NAMES, normalLevel, severityLevel } from "../../src/pipeline/level-names.ts";
@@ -391,5 +392,23 @@ describe("random lines have the level that the slow reading of the rules gives",
       const line = `{${base.slice(1, at)}${pick(["", '"', "\\", "{", "}", "[", "]", ",", ":", "\u0000"])}${base.slice(at + below(3))}}`;
       expect(["warn", "error", "unknown"]).toContain(levelOf(line));
     }
+  });
+});
+
+describe("a level among what a parser found", () => {
+  const setup = { parsers: { json }, steps: [{ parse: { with: ["json"] } }, { level: {} }] };
+  test.each([
+    ['{"level":"WARN"}', "warn"],
+    ['{"level":50}', "error"],
+    ['{"level":true}', "unknown"],
+    ['{"level":null}', "unknown"],
+    // A map or a list is no level, whatever is in it, and must not end the worker.
+    ['{"level":{}}', "unknown"],
+    ['{"level":{"level":"x"}}', "unknown"],
+    ['{"level":{"toString":1,"valueOf":2}}', "unknown"],
+    ['{"level":["DBG"]}', "unknown"],
+    ['{"level":[]}', "unknown"],
+  ])("%s is %s", (line, level) => {
+    expect(passOne(setup, { log: line }).metadata.detected_level).toBe(level);
   });
 });

@@ -816,7 +816,7 @@ describe("a pipeline that can't work says where", () => {
     [{ labels: { " ": "x" } }, "want a name that is not blank"],
     [{ metadata: { trace_id: "x" } }, "Weir itself gives metadata this name"],
     [{ labels: { a: "$nope" } }, "no $nope, only $tag"],
-    [{ drop: {} }, "want fields, or when with at least one condition"],
+    [{ drop: {} }, "want fields, or when or unless with at least one condition"],
     [{ drop: { when: { a: { regex: "(" } } } }, "missing closing )"],
     [{ rename: { $tag: "x" } }, "only fields of the record can be renamed"],
     [{ level: { form: "x" } }, "Unrecognized key"],

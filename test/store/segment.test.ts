@@ -20,7 +20,7 @@ async function segmentOf(
   const store = await TestStore.open(new MemoryStore(), options);
   store.append(lines);
   await store.writer.flush(1);
-  const [{ key }] = store.catalog.segments();
+  const [{ key }] = store.catalog.tail();
   return { store, bytes: await store.objects.get(key), key };
 }
 

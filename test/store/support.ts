@@ -9,6 +9,7 @@ import {
   ID_SLOTS,
   Line,
   type LineSink,
+  NO_SOURCE,
   REQUEST_ID,
   type SharedMetadata,
 } from "../../src/core/line.ts";
@@ -21,9 +22,10 @@ import { type Catalog, openCatalog } from "../../src/store/catalog.ts";
 import { OpenBlock } from "../../src/store/open-block.ts";
 import { defaultStoreOptions, type StoreOptions } from "../../src/store/options.ts";
 import { SegmentReader } from "../../src/store/reader.ts";
+import { byArrival } from "../../src/store/segment-order.ts";
 import { takeSnapshot } from "../../src/store/snapshot.ts";
 import { TextBuffers } from "../../src/store/text-buffers.ts";
-import type { BlockView } from "../../src/store/view.ts";
+import type { BlockView, SegmentInfo, SegmentView } from "../../src/store/view.ts";
 import { openStreamWriter, type StreamWriter, type WriterDeps } from "../../src/store/writer.ts";
 
 /** A line as a test knows it, in plain values. */
@@ -223,7 +225,7 @@ export class TestStore {
   append(lines: readonly TestLine[], sink: LineSink = this.writer): void {
     for (const line of lines) {
       const { tenant, labels, canonical } = streamOf(line);
-      sink.append(sink.stream(tenant, labels, canonical), fill(this.line, line));
+      sink.append(sink.stream(tenant, labels, canonical), fill(this.line, line), NO_SOURCE);
     }
   }
 
@@ -231,7 +233,7 @@ export class TestStore {
   async rows(): Promise<Row[]> {
     const { segments, pending, open } = takeSnapshot(this.catalog, [this.writer]);
     const out: Row[] = [];
-    for (const segment of segments) {
+    for (const segment of await allSegments(segments)) {
       const index = await this.reader.index(segment);
       const bytes = await this.reader.readBlocks(segment, index.blocks);
       index.blocks.forEach((info, i) => {
@@ -248,8 +250,15 @@ export class TestStore {
   }
 
   async segmentBytes(): Promise<Buffer[]> {
-    return Promise.all(this.catalog.segments().map(({ key }) => this.objects.get(key)));
+    return Promise.all(this.catalog.tail().map(({ key }) => this.objects.get(key)));
   }
+}
+
+/** All of them, in order of arrival. */
+export async function allSegments(view: SegmentView): Promise<SegmentInfo[]> {
+  const all = { startNs: -(2n ** 100n), endNs: 2n ** 100n };
+  const lists = await Promise.all(view.tenants.map((tenant) => view.segments({ tenant, ...all })));
+  return lists.flat().sort(byArrival);
 }
 
 /** `toEqual` for many rows: vitest compares deeply only when something differs, which is what takes its time. */

@@ -21,6 +21,9 @@ const condition = z.union([
   z.strictObject({ regex: regexText.describe("RE2 pattern that the value holds somewhere.") }),
 ]);
 
+/** Conditions that all have to hold: a path, and the value, a list of values, or `{regex: pattern}`. An absent field is "". */
+export const conditions = z.record(pathText, condition);
+
 const options = z
   .strictObject({
     fields: z
@@ -29,24 +32,30 @@ const options = z
       .describe(
         "Fields that later steps don't see, and that are left out of records stored as JSON. `$metadata`, `$resource` and `$scope` are not kept as metadata then. None by default.",
       ),
-    when: z
-      .record(pathText, condition)
+    when: conditions
       .optional()
       .describe(
         "Drops the whole record when all of these hold: path, and the value, a list of values, or `{regex: pattern}`. An absent field is empty text. Absent: no record is dropped.",
       ),
+    unless: conditions
+      .optional()
+      .describe("Drops the whole record unless all of these hold, written as `when` is. Absent: no record is dropped."),
   })
-  .refine(({ fields, when }) => fields.length > 0 || (when !== undefined && Object.keys(when).length > 0), {
-    error: "want fields, or when with at least one condition",
+  .refine(({ fields, when = {}, unless = {} }) => fields.length + Object.keys({ ...when, ...unless }).length > 0, {
+    error: "want fields, or when or unless with at least one condition",
   });
 
 export default defineStep({
   name: "drop",
   summary: "Leaves out fields, or whole records that are not worth keeping; those are counted.",
   options,
-  compile({ fields, when = {} }, builder) {
-    const tests = Object.entries(when).map(([path, wanted]) => compileTest(path, wanted, builder));
-    if (tests.length > 0) builder.runs.push((record) => !tests.every((test) => test(record)));
+  compile({ fields, when = {}, unless = {} }, builder) {
+    const tests = (conditions: typeof when) =>
+      Object.entries(conditions).map(([path, wanted]) => compileTest(path, wanted, builder));
+    const drops = tests(when);
+    const keeps = tests(unless);
+    if (drops.length > 0) builder.runs.push((record) => !drops.every((test) => test(record)));
+    if (keeps.length > 0) builder.runs.push((record) => keeps.every((test) => test(record)));
     for (const field of fields) hide(field, builder);
   },
 });

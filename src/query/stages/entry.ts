@@ -1,8 +1,15 @@
 import type { Labels } from "../../core/labels.ts";
+import { joinNs } from "../../core/time.ts";
+import type { MetadataCodes } from "../../store/metadata-codes.ts";
 
-/** Where an entry's structured metadata comes from; a block. */
+/** Where an entry's structured metadata and time come from; a block. */
 export interface MetadataSource {
   metadata(row: number): readonly (readonly [name: string, value: string])[];
+  /** Times of the rows: seconds since 1970 UTC and nanoseconds below 1e9. Without them every entry is of 1970. */
+  readonly sec?: ArrayLike<number>;
+  readonly nsec?: ArrayLike<number>;
+  /** All there is of these names; null when that is not known without reading lines. Without it nothing is known. */
+  metadataCodes?(names: ReadonlySet<string>): Pick<MetadataCodes, "count" | "pairs"> | null;
 }
 
 export const NO_METADATA_SOURCE: MetadataSource = { metadata: () => [] };
@@ -60,6 +67,8 @@ export class Entry {
   private textNow: string | null = null;
   private latin1Now: string | null = null;
   private changed = false;
+  /** The changed line, where it is not text that a stage made. */
+  private changedBytes: Buffer | null = null;
 
   error = "";
   errorDetails = "";
@@ -158,6 +167,7 @@ export class Entry {
     this.latin1Now = null;
     this.codesReady = false;
     this.changed = false;
+    this.changedBytes = null;
     this.error = "";
     this.errorDetails = "";
     this.metadataLoaded = false;
@@ -196,14 +206,14 @@ export class Entry {
 
   /** The line as text: UTF-8, ill-formed bytes as U+FFFD. */
   get text(): string {
-    this.textNow ??= this.bytes.toString("utf8", this.start, this.end);
+    this.textNow ??= this.changedBytes?.toString("utf8") ?? this.bytes.toString("utf8", this.start, this.end);
     return this.textNow;
   }
 
   /** One character for each byte of the line; for work that must see bytes as they are. */
   get latin1(): string {
     this.latin1Now ??= this.changed
-      ? Buffer.from(this.text, "utf8").toString("latin1")
+      ? this.line.toString("latin1")
       : this.bytes.toString("latin1", this.start, this.end);
     return this.latin1Now;
   }
@@ -215,6 +225,16 @@ export class Entry {
 
   replaceLine(text: string): void {
     this.textNow = text;
+    this.changedBytes = null;
+    this.latin1Now = null;
+    this.codesReady = false;
+    this.changed = true;
+  }
+
+  /** The same with bytes that need not be UTF-8. They must stay as they are while the line is looked at. */
+  replaceBytes(bytes: Buffer): void {
+    this.textNow = null;
+    this.changedBytes = bytes;
     this.latin1Now = null;
     this.codesReady = false;
     this.changed = true;
@@ -222,7 +242,8 @@ export class Entry {
 
   /** The line as it came out: a view of the block's bytes, or new bytes where a stage replaced it. */
   get line(): Buffer {
-    return this.changed ? Buffer.from(this.text, "utf8") : this.bytes.subarray(this.start, this.end);
+    if (!this.changed) return this.bytes.subarray(this.start, this.end);
+    return this.changedBytes ?? Buffer.from(this.text, "utf8");
   }
 
   loadCodes(): void {
@@ -261,6 +282,12 @@ export class Entry {
     return this.classes[id] === ABSENT ? undefined : this.values[id];
   }
 
+  /** The value of a label by its name, "" when it is absent. `loadLabels` has been called. */
+  find(name: string): string {
+    const id = this.ids.get(name);
+    return id === undefined ? "" : (this.value(id) ?? "");
+  }
+
   /**
    * A label that a parser found. Beside a stream label or metadata of that name it becomes `<name>_extracted`; one that
    * an earlier parser, or an earlier key, has set stays. `loadLabels` has been called.
@@ -273,6 +300,40 @@ export class Entry {
   /** What a parser puts for something that it looked for in vain: the empty text, unless the name has a value. */
   setMissing(id: number): void {
     if (this.classes[id] === ABSENT) this.setParsed(id, "");
+  }
+
+  /** What `label_format` sets: it takes the place of whatever has the name. `loadLabels` has been called. */
+  setFormatted(id: number, value: string): void {
+    this.set(id, PARSED, value);
+  }
+
+  /** Whether the stream has a label of that name, whatever stages did to it. */
+  isStreamName(id: number): boolean {
+    return this.isStream[id];
+  }
+
+  /** Whether a parser has set the label on this line. */
+  isParsed(id: number): boolean {
+    return this.classes[id] === PARSED;
+  }
+
+  /** Whether structured metadata of this line has the name. `loadLabels` has been called. */
+  isMetadata(id: number): boolean {
+    return this.classes[id] === METADATA;
+  }
+
+  /** Whether some line of this block may have structured metadata of that name. */
+  mayHaveMetadata(name: string): boolean {
+    const codes = this.source.metadataCodes?.(new Set([name])) ?? null;
+    if (codes === null) return true;
+    for (let code = 0; code < codes.count; code++) if (codes.pairs(code).length > 0) return true;
+    return false;
+  }
+
+  /** The entry's time, nanoseconds since 1970. */
+  get timeNs(): bigint {
+    const { sec, nsec } = this.source;
+    return sec === undefined || nsec === undefined ? 0n : joinNs(sec[this.row], nsec[this.row]);
   }
 
   /** How many labels have been changed, for `takeBack`. */

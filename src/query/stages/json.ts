@@ -1,3 +1,4 @@
+import { AllFound } from "./all-found.ts";
 import type { Codes, Entry } from "./entry.ts";
 import {
   BRACE,
@@ -38,10 +39,12 @@ interface Key {
 
 /**
  * `| json`: every string, number and boolean of an object becomes a label; nested keys are joined by `_`; arrays and nulls are
- * skipped. `wanted`, when given, says which names anybody will look at.
+ * skipped. `wanted`, when given, says which names anybody will look at. `mayStop`: nobody minds when a line is read no further
+ * than to the last of these, so that what is broken behind it goes unnoticed.
  */
-export function compileJson(entry: Entry, wanted: ReadonlySet<string> | null): LineStage {
-  const reader = new JsonReader(entry, wanted);
+export function compileJson(entry: Entry, wanted: ReadonlySet<string> | null, mayStop: boolean): LineStage {
+  const found = mayStop && wanted !== null ? new AllFound(entry, wanted) : null;
+  const reader = new JsonReader(entry, wanted, found);
   return () => {
     const problem = reader.read();
     if (problem !== null) entry.fail(JSON_ERROR, problem);
@@ -73,9 +76,15 @@ class JsonReader {
   private readonly openAt: number[] = [];
   private readonly marks: number[] = [];
 
-  constructor(entry: Entry, wanted: ReadonlySet<string> | null) {
+  /** Tells when a line needs to be read no further; null when it is always read to its end. */
+  private readonly found: AllFound | null;
+  /** Whether a label has been set since `found` was asked. */
+  private isNews = false;
+
+  constructor(entry: Entry, wanted: ReadonlySet<string> | null, found: AllFound | null) {
     this.entry = entry;
     this.wanted = wanted;
+    this.found = found;
     this.generation = entry.generation;
   }
 
@@ -84,6 +93,7 @@ class JsonReader {
     const { entry } = this;
     if (this.generation !== entry.generation || this.keyCount > KEYS_MAX) this.forget();
     entry.loadLabels();
+    if (this.found?.isDone()) return null;
     entry.loadCodes();
     this.text = entry.text;
     this.codes = entry.codes;
@@ -126,6 +136,11 @@ class JsonReader {
       if (at < to && codes[at] <= 0x20) at = skipSpace(codes, at, to);
       at = this.value(this.key, at);
       if (at === -1) return -1;
+      // Not inside a nested object, which may turn out to have no end.
+      if (this.isNews && this.openAt.length === 0) {
+        this.isNews = false;
+        if (this.found?.isDone()) return at;
+      }
       if (at < to && codes[at] <= 0x20) at = skipSpace(codes, at, to);
       if (at >= to) return this.fails(MALFORMED_ARRAY);
       if (codes[at] === BRACE_END) return at + 1;
@@ -186,7 +201,7 @@ class JsonReader {
     if (isNumber && key.id === -1) return end;
     const word = this.text.slice(at - this.from, end - this.from);
     if (isNumber || word === "true" || word === "false") {
-      if (key.id !== -1) this.entry.setParsed(key.id, word);
+      if (key.id !== -1) this.set(key.id, word);
     } else if (word !== "null") return this.fails(UNKNOWN_VALUE);
     return end;
   }
@@ -206,9 +221,14 @@ class JsonReader {
     }
     if (key.id !== -1) {
       const content = this.text.slice(start - this.from, at - this.from);
-      this.entry.setParsed(key.id, labelText(isPlain ? content : (unescapeJson(content) ?? "")));
+      this.set(key.id, labelText(isPlain ? content : (unescapeJson(content) ?? "")));
     }
     return at + 1;
+  }
+
+  private set(id: number, value: string): void {
+    this.entry.setParsed(id, value);
+    this.isNews = this.found !== null;
   }
 
   private nested(key: Key, at: number): number {

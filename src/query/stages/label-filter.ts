@@ -62,23 +62,31 @@ function compile(filter: LabelFilter, entry: Entry, stage: string): () => boolea
     }
     case "ip":
       return compileIp(filter.name, filter.op, filter.pattern, entry, stage);
-    case "number": {
-      const { value: wanted } = filter;
-      return compareWith(entry, filter.name, filter.op, wanted, (text) => {
-        const value = parseGoFloat(text);
-        return value ?? { error: goFloatError(text) };
-      });
+    default: {
+      const { wanted, convert } = comparison(filter);
+      return compareWith(entry, filter.name, filter.op, wanted, convert);
     }
+  }
+}
+
+/** How a filter on a number, a duration or a size reads a label's text, and with what it compares it. */
+export function comparison(filter: Extract<LabelFilter, { type: "number" | "duration" | "bytes" }>): {
+  wanted: number;
+  convert: (text: string) => number | { error: string };
+} {
+  switch (filter.type) {
+    case "number":
+      return { wanted: filter.value, convert: (text) => parseGoFloat(text) ?? { error: goFloatError(text) } };
     case "duration":
-      return compareWith(entry, filter.name, filter.op, filter.ns, (text) => {
-        const value = parseGoDuration(text);
-        return value ?? { error: goDurationError(text) };
-      });
+      return { wanted: filter.ns, convert: (text) => parseGoDuration(text) ?? { error: goDurationError(text) } };
     case "bytes":
-      return compareWith(entry, filter.name, filter.op, filter.bytes, (text) => {
-        const size = parseByteSize(text);
-        return "error" in size ? size : size.bytes;
-      });
+      return {
+        wanted: filter.bytes,
+        convert: (text) => {
+          const size = parseByteSize(text);
+          return "error" in size ? size : size.bytes;
+        },
+      };
   }
 }
 
@@ -105,7 +113,7 @@ function compareWith(
   };
 }
 
-const COMPARE: Readonly<Record<CompareOp, (a: number, b: number) => boolean>> = {
+export const COMPARE: Readonly<Record<CompareOp, (a: number, b: number) => boolean>> = {
   "==": (a, b) => a === b,
   "!=": (a, b) => a !== b,
   ">": (a, b) => a > b,

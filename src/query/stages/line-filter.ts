@@ -1,4 +1,6 @@
 import { compileRegex, type Regex } from "../../codec/re2.ts";
+import type { LiteralAnchor } from "../../codec/re2-anchor.ts";
+import type { Ranges } from "../../codec/re2-ranges.ts";
 import { messageOf } from "../../core/errors.ts";
 import type { LineFilterOp, LineFilterOperand, StageOf } from "../syntax/ast.ts";
 import { stageError } from "../syntax/errors.ts";
@@ -6,6 +8,7 @@ import { hasRawBytes, utf8Bytes } from "../syntax/strings.ts";
 import type { Entry } from "./entry.ts";
 import { containsAddress, parseIpPattern } from "./ip.ts";
 import { LiteralProbe } from "./literal-probe.ts";
+import { Occurrences } from "./occurrences.ts";
 import { checkLinePattern, splitPattern } from "./pattern-text.ts";
 import type { LineStage } from "./stage.ts";
 
@@ -96,11 +99,54 @@ function anyOf(literals: readonly Buffer[]): LineStage {
 function regexTest(regex: Regex): LineTest {
   if (regex.choice !== null) return literalTest(regex.choice.map((text) => Buffer.from(text, "utf8")));
   const groups = regex.literalGroups.map((group) => group.map((text) => Buffer.from(text, "utf8")));
+  if (regex.anchor !== null)
+    return { test: anchoredTest(regex, regex.anchor), groups, isCovered: false, constant: null };
   // The most telling group stands before the engine; the others would cost more than they save.
   const first = groups.length > 0 ? anyOf(groups[0]) : null;
   const test: LineStage =
     first === null ? (entry) => regex.test(entry.text) : (entry) => first(entry) && regex.test(entry.text);
   return { test, groups, isCovered: false, constant: null };
+}
+
+/** Looks only where a literal says that a match may begin. */
+function anchoredTest(regex: Regex, { before, literals, isWhole }: LiteralAnchor): LineStage {
+  const tables = before.map(byteTable);
+  const found = literals.map((text) => new Occurrences(Buffer.from(text, "utf8")));
+  const atPlace = (entry: Entry, at: number): boolean | null => {
+    const from = at - tables.length;
+    // Each of the characters takes a byte at least.
+    if (from < entry.start) return false;
+    for (let i = 0; i < tables.length; i++) {
+      const byte = entry.bytes[from + i];
+      // A character of several bytes: only the text tells.
+      if (byte >= 0x80) return null;
+      if (tables[i][byte] === 0) return false;
+    }
+    if (isWhole) return true;
+    const { text } = entry;
+    return text.length === entry.end - entry.start ? regex.testAt(text, from - entry.start) : null;
+  };
+  return (entry) => {
+    if (entry.lineChanged) return regex.test(entry.text);
+    for (const occurrences of found) {
+      const last = occurrences.lastIn(entry);
+      for (let i = occurrences.first(entry); i < occurrences.count && occurrences.places[i] <= last; i++) {
+        const matches = atPlace(entry, occurrences.places[i]);
+        if (matches === null) return regex.test(entry.text);
+        if (matches) return true;
+      }
+    }
+    return false;
+  };
+}
+
+/** For each ASCII character whether it is in the set. */
+function byteTable(ranges: Ranges): Uint8Array {
+  const table = new Uint8Array(128);
+  for (let i = 0; i < ranges.length; i += 2) {
+    for (let code = ranges[i]; code <= Math.min(ranges[i + 1], 127); code++) table[code] = 1;
+  }
+  return table;
 }
 
 function patternTest(pattern: string, stage: string): LineTest {

@@ -1,5 +1,6 @@
 import type { Extraction, StageOf } from "../syntax/ast.ts";
 import { stageError } from "../syntax/errors.ts";
+import { AllFound } from "./all-found.ts";
 import type { Entry } from "./entry.ts";
 import { LogfmtScanner } from "./logfmt-scan.ts";
 import { type LineStage, LOGFMT_ERROR, labelText, sanitizePart } from "./stage.ts";
@@ -14,27 +15,32 @@ interface Key {
 }
 
 /**
- * `| logfmt [--strict] [--keep-empty] [a, b="key"]`. `wanted`, when given, says which names anybody will look at.
- * `stage` is the stage's text for errors. Throws QueryError.
+ * `| logfmt [--strict] [--keep-empty] [a, b="key"]`. `wanted`, when given, says which names anybody will look at; `mayStop`: a
+ * line need not be read further than to the last of these. `stage` is the stage's text for errors. Throws QueryError.
  */
 export function compileLogfmt(
   { strict, keepEmpty, extractions }: StageOf<"logfmt">,
   entry: Entry,
   wanted: ReadonlySet<string> | null,
+  mayStop: boolean,
   stage: string,
 ): LineStage {
   const reader = new LogfmtReader(entry, strict);
   if (extractions !== null) return compileExtract(extractions, reader, entry, stage);
   const keys = new KeyMemory(entry, wanted);
+  const all = mayStop && wanted !== null ? new AllFound(entry, wanted) : null;
   return () => {
     entry.loadLabels();
+    if (all?.isDone()) return true;
     keys.begin();
     reader.read((scan, text) => {
       const key = keys.find(text, scan.keyFrom, scan.keyTo);
-      if (key.id === -1) return;
-      if (scan.valueTo === scan.valueFrom && !keepEmpty) return;
+      if (key.id === -1) return true;
+      if (scan.valueTo === scan.valueFrom && !keepEmpty) return true;
       const value = scan.unescaped ?? text.slice(scan.valueFrom, scan.valueTo);
-      if (value !== "" || keepEmpty) entry.setParsed(key.id, labelText(value));
+      if (value === "" && !keepEmpty) return true;
+      entry.setParsed(key.id, labelText(value));
+      return all === null || !all.isDone();
     });
     return true;
   };
@@ -51,14 +57,16 @@ class LogfmtReader {
     this.strict = strict;
   }
 
-  read(visit: (scan: LogfmtScanner, text: string) => void): void {
+  /** Until `visit` gives false. */
+  read(visit: (scan: LogfmtScanner, text: string) => boolean): void {
     const { scan } = this;
     const { text } = this.entry;
     scan.open(this.entry);
     for (;;) {
       const found = scan.next();
-      if (found === "pair") visit(scan, text);
-      else if (found === "end") return;
+      if (found === "pair") {
+        if (!visit(scan, text)) return;
+      } else if (found === "end") return;
       else if (this.strict) {
         this.entry.fail(LOGFMT_ERROR, scan.error);
         return;
@@ -142,9 +150,10 @@ function compileExtract(
     reader.read((scan, text) => {
       const raw = text.slice(scan.keyFrom, scan.keyTo);
       const found = targets.get(raw) ?? targets.get(logfmtName(raw));
-      if (found === undefined) return;
+      if (found === undefined) return true;
       const value = labelText(scan.unescaped ?? text.slice(scan.valueFrom, scan.valueTo));
       for (const id of found) values.set(id, value);
+      return true;
     });
     for (const id of ids) {
       const value = values.get(id);

@@ -6,6 +6,7 @@ export type LineStage = (entry: Entry) => boolean;
 export const JSON_ERROR = "JSONParserErr";
 export const LOGFMT_ERROR = "LogfmtParserErr";
 export const LABEL_FILTER_ERROR = "LabelFilterErr";
+export const TEMPLATE_ERROR = "TemplateFormatErr";
 
 /**
  * A text for a label: what could not be decoded becomes a space, as Loki does since Prometheus refuses U+FFFD.

@@ -47,7 +47,7 @@ async function makeStore() {
   });
   const reader = new SegmentReader(objects, { cacheBytes: 1 << 20 });
   const engine = createEngine(queryOptions.parse({ threads: 0 }), {
-    snapshot: (accept) => ({ segments: catalog.segments(), ...writer.snapshot(accept) }),
+    snapshot: (accept) => ({ segments: catalog.view(), ...writer.snapshot(accept) }),
     taps: writer.taps,
     reader,
     objectsUrl: "memory:",
@@ -208,7 +208,7 @@ describe("queries over segments, pending and open blocks", () => {
     await writer.flush(1);
     append(writer, { labels: { app: "a" }, sec: 1_700_000_001, nsec: 0, text: "kept", level: "info", order: 1 });
     await writer.flush(2);
-    const [first] = catalog.segments();
+    const [first] = catalog.tail();
     const bytes = await objects.get(first.key);
     bytes[40] ^= 0xff;
     await objects.put(first.key, [bytes]);

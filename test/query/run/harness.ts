@@ -5,7 +5,7 @@ import { Metrics } from "../../../src/core/metrics.ts";
 import { MemoryStore } from "../../../src/objects/memory.ts";
 import { openObjectStore } from "../../../src/objects/open.ts";
 import type { ObjectStore } from "../../../src/objects/store.ts";
-import { createEngine } from "../../../src/query/create.ts";
+import { createEngine, type EngineDeps } from "../../../src/query/create.ts";
 import type { Engine, LogResult } from "../../../src/query/engine.ts";
 import { queryOptions } from "../../../src/query/options.ts";
 import { type Catalog, openCatalog } from "../../../src/store/catalog.ts";
@@ -42,10 +42,12 @@ export interface StoreSetup {
   readonly store?: Record<string, unknown>;
   /** A folder, for tests with real threads. In memory, and scanned in this thread, without. */
   readonly folder?: string;
+  /** What queries must not see. */
+  readonly hidden?: EngineDeps["hidden"];
 }
 
 /** A store with a writer and an engine over it. Blocks are small, so that a query meets many. */
-export async function makeStore({ query = {}, store = {}, folder }: StoreSetup = {}): Promise<TestStore> {
+export async function makeStore({ query = {}, store = {}, folder, hidden }: StoreSetup = {}): Promise<TestStore> {
   const objects = folder === undefined ? new MemoryStore() : await openObjectStore(folder);
   const metrics = new Metrics();
   const catalog = await openCatalog(objects, metrics, silentLogger);
@@ -60,7 +62,8 @@ export async function makeStore({ query = {}, store = {}, folder }: StoreSetup =
   });
   const reader = new SegmentReader(objects, { cacheBytes: 1 << 20 });
   const engine = createEngine(queryOptions.parse({ threads: folder === undefined ? 0 : 2, ...query }), {
-    snapshot: (accept) => ({ segments: catalog.segments(), ...writer.snapshot(accept) }),
+    snapshot: (accept) => ({ segments: catalog.view(), ...writer.snapshot(accept) }),
+    ...(hidden === undefined ? {} : { hidden }),
     taps: writer.taps,
     reader,
     objectsUrl: folder ?? "memory:",

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Labels } from "../../../src/core/labels.ts";
-import { BlockPlan, type PlannedBlock, type PlanRequest } from "../../../src/query/plan.ts";
+import { BlockPlan, noPlanCounts, type PlannedBlock, type PlanRequest } from "../../../src/query/plan.ts";
+import { viewOf } from "../../../src/store/catalog-view.ts";
 import type { BlockInfo, SegmentIndex, SegmentInfo } from "../../../src/store/view.ts";
 
 interface Made {
@@ -39,6 +40,8 @@ function segment(
       lines: 10 * blocks.length,
       textBytes: 1000 * blocks.length,
       streams: 2,
+      level: 0,
+      labelFilter: null,
     },
     index: {
       streams: LABELS.map((labels) => ({ labels, canonical: JSON.stringify(labels) })),
@@ -59,14 +62,16 @@ function planOf(segments: readonly Made[], more: Partial<PlanRequest> = {}) {
     wantsStream: () => true,
     ...more,
   };
-  const plan = new BlockPlan({ segments: segments.map(({ info }) => info), pending: [], open: [] }, request, {
+  const plan = new BlockPlan({ segments: viewOf(segments.map(({ info }) => info)), pending: [], open: [] }, request, {
     index: async ({ key }) => {
       opened.push(key);
       const made = segments.find(({ info }) => info.key === key);
       if (made === undefined || key.endsWith("/999.gz")) throw new Error("no index");
       return made.index;
     },
+    counts: noPlanCounts(),
     onLost: ({ key }) => lost.push(key),
+    onLostPart: ({ key }) => lost.push(key),
   });
   return { plan, opened, lost };
 }

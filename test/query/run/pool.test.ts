@@ -69,6 +69,7 @@ const BLOCK: BatchBlock = {
   timeMaxNs: 0n,
   bytes: null,
   rows: null,
+  hide: null,
 };
 
 describe("the pool", () => {

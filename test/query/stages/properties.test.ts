@@ -193,7 +193,7 @@ describe(`of whole pipelines (QUERY_SEED=${seed})`, () => {
         const lines = Array.from({ length: 4 }, () => randomLine(random));
         const options = { stream: random.pick(STREAMS), metadata: random.pick(METADATA), backward: random.chance(0.5) };
         const together = runQuery(shared, lines, options);
-        const alone = lines.flatMap((line) => runQuery(query, [line], options));
+        const alone = lines.flatMap((line, row) => runQuery(query, [line], options).map((one) => ({ ...one, row })));
         expect(together, `${query}\n${lines.join("\n")}`).toEqual(alone);
         kept += alone.length;
       }

@@ -13,7 +13,12 @@ export interface RunResult {
   line: string;
   labels: Labels;
   classes: LabelClasses;
+  /** Which of the lines it was. */
+  row: number;
 }
+
+/** When all lines of a test were written: 2023-11-14T22:13:20Z. */
+export const TEST_SEC = 1_700_000_000;
 
 /** Runs a query over lines that stand in one block, one after the other. */
 export function runQuery(
@@ -32,13 +37,19 @@ export function runQuery(
     at += part.length + 1;
   }
   const { entry } = compiled;
-  entry.openBlock(text, stream, { metadata: () => metadata });
+  entry.openBlock(text, stream, {
+    metadata: () => metadata,
+    metadataCodes: (names) => ({ count: 1, pairs: () => metadata.filter(([name]) => names.has(name)) }),
+    sec: new Float64Array(lines.length).fill(TEST_SEC),
+    nsec: new Uint32Array(lines.length),
+  });
   const results: RunResult[] = [];
   for (let i = 0; i < parts.length; i++) {
     const row = backward ? parts.length - 1 - i : i;
     entry.openLine(starts[row], starts[row] + parts[row].length, row);
     if (!compiled.process()) continue;
-    results.push({ line: entry.line.toString("utf8"), labels: { ...entry.labels() }, classes: entry.labelClasses() });
+    const labels = { ...entry.labels() };
+    results.push({ line: entry.line.toString("utf8"), labels, classes: entry.labelClasses(), row });
   }
   return backward ? results.reverse() : results;
 }

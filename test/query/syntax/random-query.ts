@@ -24,6 +24,18 @@ const NAMES = [
   "trace_id",
   "duration",
 ];
+const TEMPLATES = [
+  '"{{.a}}"',
+  "`{{.a | upper}} {{.nope}}`",
+  '`{{if eq .status "500"}}bad{{else}}{{.level}}{{end}}`',
+  "`{{range $k, $v := .}}{{$k}}={{$v}} {{end}}`",
+  "`{{div 1 (int .a)}}`",
+  "`{{__line__ | trunc 5}}{{__timestamp__ | unixEpoch}}`",
+  "`{{with .x}}{{.}}{{end}}{{repeat 3 .b}}`",
+  '`{{regexReplaceAll "[0-9]+" __line__ "#"}}`',
+  "`{{fromJson __line__}}`",
+  "`{{.a`",
+];
 const STRINGS = [
   '"x"',
   '"a b"',
@@ -128,9 +140,9 @@ export function makeRandomQuery(seed: number): RandomQuery {
       case 9:
         return `| ${pick(["drop", "keep"])} ${list(3, () => (chance(0.5) ? name() : matcher()))}`;
       case 10:
-        return chance(0.5) ? "| decolorize" : '| line_format "{{.a}}"';
+        return chance(0.3) ? "| decolorize" : `| line_format ${pick(TEMPLATES)}`;
       default:
-        return `| label_format ${list(2, () => `${name()}=${chance(0.5) ? name() : pick(STRINGS)}`)}`;
+        return `| label_format ${list(2, () => `${name()}=${chance(0.5) ? name() : pick(chance(0.5) ? STRINGS : TEMPLATES)}`)}`;
     }
   };
   const pipeline = () => {

@@ -1,0 +1,145 @@
+import { readFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
+import { messageOf, WeirError } from "../../src/core/errors.ts";
+import { sleepFor } from "../../src/core/wait.ts";
+import type { HttpTargetOptions } from "./http-options.ts";
+
+/** What is read of an answer: reasons are short, and a page of a proxy says no more in its second part. */
+const ANSWER_BYTES_MAX = 64 * 1024;
+const REASON_CHARS_MAX = 1000;
+/** A server may ask to be left alone, but not for ever. */
+const RETRY_AFTER_MAX_MS = 300_000;
+/** "I understood the request, and not now." */
+const BUSY: ReadonlySet<number> = new Set([408, 425, 429]);
+/**
+ * These speak of the records: the destination has read them and will refuse them again. Any other answer that is no success
+ * speaks of the setup (a wrong key, a path that is not there, a redirect): no record is to blame, so they wait until it is mended.
+ */
+const REFUSED: ReadonlySet<number> = new Set([400, 406, 409, 411, 412, 413, 415, 416, 422, 431]);
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly text: string;
+}
+
+/** Sends requests to one URL over connections that stay open. */
+export class HttpClient {
+  private readonly options: HttpTargetOptions;
+  private readonly now: () => number;
+  private readonly url: URL;
+  private readonly headers: Readonly<Record<string, string>>;
+  private readonly agent: http.Agent;
+  private notBeforeMs = 0;
+
+  /** Throws `bad_sink` when the file with certificates can't be read. `now`: milliseconds since 1970. */
+  constructor(options: HttpTargetOptions, now: () => number) {
+    this.options = options;
+    this.now = now;
+    this.url = new URL(options.url);
+    this.headers = { "user-agent": "weir", ...authorization(options), ...lowerCase(options.headers) };
+    const keep = { keepAlive: true, maxSockets: 4 };
+    this.agent =
+      this.url.protocol === "https:" ? new https.Agent({ ...keep, ...tlsOptions(options) }) : new http.Agent(keep);
+  }
+
+  /**
+   * Posts a body; null when it was taken (2xx), or the answer when the destination refuses the records. Rejects with a retriable
+   * `sink_unavailable` for everything else: no connection, no answer in time, a server that is busy or not set up.
+   */
+  async post(body: Buffer, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HttpAnswer | null> {
+    const waitMs = this.notBeforeMs - this.now();
+    if (waitMs > 0) await sleepFor(waitMs, signal);
+    signal.throwIfAborted();
+    const { status, text, retryAfter } = await this.request(body, headers, signal);
+    // 260 is Loki's way to say that an operator keeps lines out.
+    if (status >= 200 && status < 300 && status !== 260) return null;
+    if (REFUSED.has(status)) return { status, text: reasonOf(status, text) };
+    if (BUSY.has(status) || status >= 500) this.notBeforeMs = this.now() + retryAfterMs(retryAfter, this.now());
+    throw this.unavailable(`answers ${reasonOf(status, text)}`);
+  }
+
+  close(): void {
+    this.agent.destroy();
+  }
+
+  private request(
+    body: Buffer,
+    headers: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<{ status: number; text: string; retryAfter: string | undefined }> {
+    const { timeout_ms } = this.options;
+    const { request } = this.url.protocol === "https:" ? https : http;
+    return new Promise((resolve, reject) => {
+      const sent = request(this.url, {
+        method: "POST",
+        agent: this.agent,
+        signal,
+        headers: { ...headers, ...this.headers, "content-length": String(body.length) },
+      });
+      const timer = setTimeout(() => sent.destroy(new Error(`no answer within ${timeout_ms} ms`)), timeout_ms);
+      const fail = (error: Error) => {
+        clearTimeout(timer);
+        reject(signal.aborted ? error : this.unavailable(messageOf(error) || "no connection", error));
+      };
+      sent.on("error", fail);
+      sent.on("response", (response) => {
+        const parts: Buffer[] = [];
+        let bytes = 0;
+        response.on("data", (part: Buffer) => {
+          if (bytes < ANSWER_BYTES_MAX) parts.push(part);
+          bytes += part.length;
+        });
+        response.on("error", fail);
+        response.on("end", () => {
+          clearTimeout(timer);
+          const text = Buffer.concat(parts).toString("utf8", 0, ANSWER_BYTES_MAX);
+          resolve({ status: response.statusCode ?? 0, text, retryAfter: response.headers["retry-after"] });
+        });
+      });
+      sent.end(body);
+    });
+  }
+
+  private unavailable(what: string, cause?: unknown): WeirError {
+    const where = `${this.url.origin}${this.url.pathname}`;
+    return new WeirError("sink_unavailable", `${where}: ${what}`, { retriable: true, cause });
+  }
+}
+
+function authorization({ basic, bearer_token }: HttpTargetOptions): Record<string, string> {
+  if (basic !== undefined) {
+    return { authorization: `Basic ${Buffer.from(`${basic.user}:${basic.password}`).toString("base64")}` };
+  }
+  return bearer_token === undefined ? {} : { authorization: `Bearer ${bearer_token}` };
+}
+
+function lowerCase(headers: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+}
+
+function tlsOptions({ tls: { ca_file, verify } }: HttpTargetOptions): https.AgentOptions {
+  return { rejectUnauthorized: verify, ...(ca_file === undefined ? {} : { ca: readPem(ca_file) }) };
+}
+
+/** The text of a file with certificates. Throws `bad_sink`. */
+export function readPem(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new WeirError("bad_sink", `tls.ca_file: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function reasonOf(status: number, text: string): string {
+  const plain = text.trim();
+  const cut = plain.length > REASON_CHARS_MAX ? `${plain.slice(0, REASON_CHARS_MAX)}…` : plain;
+  return cut === "" ? String(status) : `${status} ${cut}`;
+}
+
+/** `Retry-After`: seconds, or a date. */
+function retryAfterMs(text: string | undefined, nowMs: number): number {
+  if (text === undefined) return 0;
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - nowMs;
+  return ms > 0 ? Math.min(ms, RETRY_AFTER_MAX_MS) : 0;
+}

@@ -1,0 +1,180 @@
+import type { Labels } from "../core/labels.ts";
+import { sanitizeLabelName } from "../core/labels.ts";
+import { parseByteSize, parseGoDuration, parseGoFloat } from "../query/syntax/units.ts";
+
+/*
+ * Which fields lines have, and of which types. Source: "Loki's HTTP contract", 9.
+ */
+
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** Labels that are shown whatever their values are. */
+const ALWAYS = new Set(["cluster", "namespace", "instance", "pod"]);
+const BOOLEANS = new Set(["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"]);
+/** Sizes as people write them: `2KB`, `1.5 MiB`, `10b`. */
+const BYTES = /^\d+(?:\.\d+)?\s*(?:[kmgtp]i?b?|b)$/i;
+const LOGFMT_PAIR = /([^\s="]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"=]*))/g;
+const ERROR_LABELS = new Set(["__error__", "__error_details__"]);
+const JSON_DEPTH_MAX = 32;
+
+export type FieldType = "int" | "float" | "boolean" | "duration" | "bytes" | "string";
+
+/** `detected_labels`: names with the number of their values, without those that are only numbers or ids. */
+export function detectLabels(series: readonly Labels[]): { label: string; cardinality: number }[] {
+  const values = new Map<string, Set<string>>();
+  for (const labels of series) {
+    for (const [name, value] of Object.entries(labels)) {
+      const known = values.get(name);
+      if (known === undefined) values.set(name, new Set([value]));
+      else known.add(value);
+    }
+  }
+  return [...values]
+    .filter(([label, set]) => ALWAYS.has(label) || isTelling(set))
+    .map(([label, { size }]) => ({ label, cardinality: size }))
+    .sort((a, b) => (a.label < b.label ? -1 : 1));
+}
+
+function isTelling(values: ReadonlySet<string>): boolean {
+  const all = [...values];
+  if (all.every((value) => value === "0" || value === "1")) return true;
+  return !all.every((value) => NUMBER.test(value) || UUID.test(value));
+}
+
+/** The type of a value: the first that fits, in Loki's order. */
+export function typeOf(value: string): FieldType {
+  if (/^[+-]?\d{1,19}$/.test(value)) return "int";
+  if (parseGoFloat(value) !== null || /^[+-]?(?:inf|infinity|nan)$/i.test(value)) return "float";
+  if (BOOLEANS.has(value)) return "boolean";
+  if (parseGoDuration(value) !== null) return "duration";
+  return BYTES.test(value) ? "bytes" : "string";
+}
+
+/** A value that is a size in the form that fits a label filter: `2KB`. */
+export function shortBytes(value: string): string {
+  const size = parseByteSize(value.replace(/\s+/g, ""));
+  if (!("bytes" in size)) return value;
+  const units = ["B", "KB", "MB", "GB", "TB", "PB"];
+  let amount = size.bytes;
+  let unit = 0;
+  while (amount >= 1000 && unit < units.length - 1) {
+    amount /= 1000;
+    unit++;
+  }
+  return `${amount < 10 ? Number(amount.toFixed(1)) : Math.round(amount)}${units[unit]}`;
+}
+
+/** An entry of a categorised answer. */
+export interface SampledEntry {
+  readonly stream: Labels;
+  readonly structuredMetadata: Labels;
+  readonly parsed: Labels;
+  readonly line: string;
+}
+
+interface Field {
+  type: FieldType;
+  readonly values: Set<string>;
+  readonly parsers: Set<string>;
+  /** The names on the way to it in JSON; null where it is none. */
+  jsonPath: readonly string[] | null;
+}
+
+export interface DetectedField {
+  readonly label: string;
+  readonly type: FieldType;
+  readonly cardinality: number;
+  readonly parsers: readonly string[] | null;
+  readonly jsonPath?: readonly string[];
+}
+
+/** Collects the fields of sampled lines. */
+export class DetectedFields {
+  private readonly fields = new Map<string, Field>();
+  /** Parsers that the query itself has. */
+  private readonly queryParsers: readonly string[];
+
+  constructor(queryParsers: readonly string[]) {
+    this.queryParsers = queryParsers;
+  }
+
+  add({ stream, structuredMetadata, parsed, line }: SampledEntry): void {
+    for (const [name, value] of Object.entries(structuredMetadata)) this.note(name, value, null, null);
+    for (const [name, value] of Object.entries(parsed)) {
+      for (const parser of this.queryParsers.length === 0 ? [null] : this.queryParsers)
+        this.note(name, value, parser, null);
+    }
+    const named = (name: string) => (Object.hasOwn(stream, name) ? `${name}_extracted` : name);
+    if (eachJsonField(line, (name, value, path) => this.note(named(name), value, "json", path))) return;
+    for (const [, key, quoted, bare] of line.matchAll(LOGFMT_PAIR)) {
+      const value = quoted === undefined ? bare : unquote(quoted);
+      if (value !== "") this.note(named(sanitizeLabelName(key)), value, "logfmt", null);
+    }
+  }
+
+  /** The first `limit` fields, by the order in which they were seen. */
+  list(limit: number): DetectedField[] {
+    return [...this.fields].slice(0, limit).map(([label, { type, values, parsers, jsonPath }]) => ({
+      label,
+      type,
+      cardinality: values.size,
+      parsers: parsers.size === 0 ? null : [...parsers].sort(),
+      ...(jsonPath === null ? {} : { jsonPath }),
+    }));
+  }
+
+  /** The values of one field, at most `limit`. */
+  valuesOf(name: string, limit: number): string[] {
+    const values = [...(this.fields.get(name)?.values ?? [])].map((value) =>
+      typeOf(value) === "bytes" ? shortBytes(value) : value,
+    );
+    return [...new Set(values)].slice(0, limit);
+  }
+
+  private note(name: string, value: string, parser: string | null, path: readonly string[] | null): void {
+    if (name === "" || ERROR_LABELS.has(name)) return;
+    let field = this.fields.get(name);
+    if (field === undefined) {
+      field = { type: "string", values: new Set(), parsers: new Set(), jsonPath: null };
+      this.fields.set(name, field);
+    }
+    field.type = typeOf(value);
+    field.values.add(value);
+    if (parser !== null) field.parsers.add(parser);
+    field.jsonPath ??= path;
+  }
+}
+
+/** Visits the plain values of a line that is a JSON object, under the names that `| json` gives them. False when it is none. */
+function eachJsonField(line: string, visit: (name: string, value: string, path: readonly string[]) => void): boolean {
+  if (!/^\s*\{/.test(line)) return false;
+  let root: unknown;
+  try {
+    root = JSON.parse(line);
+  } catch {
+    return false; // A line that only looks so is tried as logfmt.
+  }
+  const walk = (value: unknown, path: readonly string[]): void => {
+    if (path.length > JSON_DEPTH_MAX || Array.isArray(value) || value === null) return;
+    if (typeof value === "object") {
+      for (const [key, inner] of Object.entries(value)) walk(inner, [...path, key]);
+      return;
+    }
+    const name = path
+      .map((part, i) => (i === 0 ? sanitizeLabelName(part) : part.replace(/[^A-Za-z0-9_]/gu, "_")))
+      .join("_");
+    const text = String(value);
+    if (text !== "") visit(name, text, path);
+  };
+  walk(root, []);
+  return true;
+}
+
+function unquote(text: string): string {
+  if (!text.includes("\\")) return text;
+  try {
+    return JSON.parse(`"${text}"`) as string; // What stands between quotes is a text.
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,38 @@
+import type { S3Options } from "../objects/options.ts";
+import type { ObjectStore } from "../objects/store.ts";
+import type { CliIo } from "./io.ts";
+
+export interface StoreFlags {
+  /** Pipeline file whose `s3:` section says how to speak to S3. */
+  readonly config?: string;
+}
+
+export const STORE_ARGUMENT = "the store: a folder, or s3://BUCKET/PREFIX";
+export const CONFIG_HELP = "pipeline file with the s3 section; options may also follow the URL, as in ?endpoint=…";
+
+/** Opens the store that a command was given, runs `work` on it, and closes it. `isReading`: nothing will be written. */
+export async function withStore<T>(
+  url: string,
+  { config }: StoreFlags,
+  io: CliIo,
+  isReading: boolean,
+  work: (objects: ObjectStore) => Promise<T>,
+): Promise<T> {
+  const [{ openObjectStore }, { withS3Options }] = await Promise.all([
+    import("../objects/open.ts"),
+    import("../objects/s3-url.ts"),
+  ]);
+  const full = config === undefined ? url : withS3Options(url, await s3SectionOf(config, io));
+  const objects = await openObjectStore(full, { isChecked: isReading });
+  try {
+    return await work(objects);
+  } finally {
+    await objects.close();
+  }
+}
+
+async function s3SectionOf(file: string, io: CliIo): Promise<S3Options> {
+  // Knows every parser and sink, which nobody needs to walk a store.
+  const { loadPipeline } = await import("./check.ts");
+  return (await loadPipeline(file, { env: io.env })).sections.s3;
+}

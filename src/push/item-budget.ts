@@ -1,0 +1,31 @@
+import { PushError } from "./stream.ts";
+
+/** What a decoded line, stream, attribute or metadata entry takes in memory beside its text, about. */
+const ITEM_BYTES = 320;
+/** Items between two looks at the memory. */
+const STEP = 64;
+/** Items of one push: a hundred times what clients send at once, and little enough to hold several of them. */
+const ITEMS_MAX = 500_000;
+
+/**
+ * Counts what is decoded of a body: in a body of two bytes each there may be millions, which take a hundred times their size.
+ * `hold` is told of the memory, and throws when there is none.
+ */
+export class ItemBudget {
+  private readonly hold: (bytes: number) => void;
+  private count = 0;
+
+  constructor(hold: (bytes: number) => void) {
+    this.hold = hold;
+  }
+
+  /** One item more. Throws PushError 413 beyond the most, and what `hold` throws. */
+  take(): void {
+    this.count++;
+    if (this.count % STEP !== 1) return;
+    if (this.count > ITEMS_MAX) {
+      throw new PushError(413, `request body too large: got more than ${ITEMS_MAX} lines, streams and attributes`);
+    }
+    this.hold(STEP * ITEM_BYTES);
+  }
+}

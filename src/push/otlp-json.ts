@@ -1,0 +1,219 @@
+import { NumberText } from "../core/component.ts";
+import type { ItemBudget } from "./item-budget.ts";
+import { ARRAY, JsonCursor, OBJECT, STRING } from "./json-cursor.ts";
+import {
+  AnyMap,
+  type AnyValue,
+  type Attribute,
+  Blob,
+  newRecord,
+  type OtlpRecord,
+  type OtlpResource,
+  type OtlpScope,
+  VALUE_DEPTH_MAX,
+  validId,
+} from "./otlp.ts";
+import { LINES_A_SLICE, type Sliced } from "./stream.ts";
+
+/*
+ * ExportLogsServiceRequest as JSON: names in camelCase, ids as hex, 64-bit numbers as text or as numbers, bytes as base64.
+ * Names with underscores, as the schema has them, are read too. Source: OTLP specification, "JSON Protobuf Encoding".
+ */
+
+/** Decodes a body. Throws PushError 400. */
+export function* readOtlpJson(body: Buffer, items: ItemBudget): Sliced<OtlpResource[]> {
+  const cursor = new JsonCursor(body, items);
+  const resources: OtlpResource[] = [];
+  const counter = { records: 0 };
+  for (const key of members(cursor)) {
+    if (key !== "resourceLogs") cursor.skip();
+    else for (const _ of itemsOf(cursor)) resources.push(yield* readResource(cursor, counter));
+  }
+  cursor.end();
+  return resources;
+}
+
+/** The names of an object's members; whoever iterates reads each value. Nothing for `null`. */
+function* members(cursor: JsonCursor): Generator<string> {
+  if (cursor.takeNull()) return;
+  cursor.open(OBJECT);
+  for (let isFirst = true; cursor.more(OBJECT, isFirst); isFirst = false) yield camelCase(cursor.key());
+}
+
+function* itemsOf(cursor: JsonCursor): Generator<number> {
+  if (cursor.takeNull()) return;
+  cursor.open(ARRAY);
+  for (let i = 0; cursor.more(ARRAY, i === 0); i++) {
+    cursor.items?.take();
+    yield i;
+  }
+}
+
+function camelCase(name: string): string {
+  return name.includes("_") ? name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) : name;
+}
+
+function* readResource(cursor: JsonCursor, counter: { records: number }): Sliced<OtlpResource> {
+  const resource: OtlpResource = { attributes: [], scopes: [] };
+  for (const key of members(cursor)) {
+    if (key === "resource") {
+      for (const inner of members(cursor)) {
+        if (inner === "attributes") resource.attributes = readAttributes(cursor, 0);
+        else cursor.skip();
+      }
+    } else if (key === "scopeLogs") {
+      for (const _ of itemsOf(cursor)) resource.scopes.push(yield* readScopeLogs(cursor, counter));
+    } else cursor.skip();
+  }
+  return resource;
+}
+
+function* readScopeLogs(cursor: JsonCursor, counter: { records: number }): Sliced<OtlpScope> {
+  const scope: OtlpScope = { name: "", version: "", attributes: [], droppedAttributes: 0, records: [] };
+  for (const key of members(cursor)) {
+    if (key === "scope") readScope(cursor, scope);
+    else if (key === "logRecords") {
+      for (const _ of itemsOf(cursor)) {
+        scope.records.push(readRecord(cursor));
+        if (++counter.records % LINES_A_SLICE === 0) yield;
+      }
+    } else cursor.skip();
+  }
+  return scope;
+}
+
+function readScope(cursor: JsonCursor, scope: OtlpScope): void {
+  for (const key of members(cursor)) {
+    if (key === "name") scope.name = textOf(cursor);
+    else if (key === "version") scope.version = textOf(cursor);
+    else if (key === "attributes") scope.attributes = readAttributes(cursor, 0);
+    else if (key === "droppedAttributesCount") scope.droppedAttributes = Number(integerOf(cursor));
+    else cursor.skip();
+  }
+}
+
+function readRecord(cursor: JsonCursor): OtlpRecord {
+  const record = newRecord();
+  for (const key of members(cursor)) readMember(cursor, key, record);
+  return record;
+}
+
+function readMember(cursor: JsonCursor, key: string, record: OtlpRecord): void {
+  switch (key) {
+    case "timeUnixNano":
+      record.timeNs = integerOf(cursor);
+      break;
+    case "observedTimeUnixNano":
+      record.observedNs = integerOf(cursor);
+      break;
+    case "severityNumber":
+      record.severityNumber = Number(integerOf(cursor));
+      break;
+    case "severityText":
+      record.severityText = textOf(cursor);
+      break;
+    case "body":
+      record.body = readValue(cursor, 0);
+      break;
+    case "attributes":
+      record.attributes = readAttributes(cursor, 0);
+      break;
+    case "droppedAttributesCount":
+      record.droppedAttributes = Number(integerOf(cursor));
+      break;
+    case "flags":
+      record.flags = Number(integerOf(cursor));
+      break;
+    case "traceId":
+      record.traceId = validId(textOf(cursor).toLowerCase(), 16);
+      break;
+    case "spanId":
+      record.spanId = validId(textOf(cursor).toLowerCase(), 8);
+      break;
+    case "eventName":
+      record.eventName = textOf(cursor);
+      break;
+    default:
+      cursor.skip();
+  }
+}
+
+function textOf(cursor: JsonCursor): string {
+  return cursor.takeNull() ? "" : cursor.text();
+}
+
+/** A whole number, as text or as a number, with all its digits. */
+function integerOf(cursor: JsonCursor): bigint {
+  if (cursor.takeNull()) return 0n;
+  const text = cursor.peek() === STRING ? cursor.text() : cursor.plain();
+  if (/^-?[0-9]{1,20}$/.test(text)) return BigInt(text);
+  const value = Number(text);
+  if (text === "" || !Number.isInteger(value)) throw cursor.bad("want a whole number before this");
+  return BigInt(value);
+}
+
+function readAttributes(cursor: JsonCursor, depth: number): Attribute[] {
+  const attributes: Attribute[] = [];
+  for (const _ of itemsOf(cursor)) {
+    let name = "";
+    let value: AnyValue = null;
+    for (const key of members(cursor)) {
+      if (key === "key") name = textOf(cursor);
+      else if (key === "value") value = readValue(cursor, depth);
+      else cursor.skip();
+    }
+    attributes.push([name, value]);
+  }
+  return attributes;
+}
+
+function readValue(cursor: JsonCursor, depth: number): AnyValue {
+  if (depth > VALUE_DEPTH_MAX) throw cursor.bad(`want values nested no deeper than ${VALUE_DEPTH_MAX}`);
+  let value: AnyValue = null;
+  for (const key of members(cursor)) {
+    switch (key) {
+      case "stringValue":
+        value = cursor.takeNull() ? null : cursor.textBytes();
+        break;
+      case "boolValue":
+        value = cursor.plain() === "true";
+        break;
+      case "intValue":
+        value = new NumberText(String(integerOf(cursor)));
+        break;
+      case "doubleValue":
+        value = new NumberText(cursor.peek() === STRING ? cursor.text() : cursor.plain());
+        break;
+      case "bytesValue":
+        value = new Blob(Buffer.from(textOf(cursor), "base64"));
+        break;
+      case "arrayValue":
+        value = readList(cursor, depth + 1);
+        break;
+      case "kvlistValue":
+        value = readMap(cursor, depth + 1);
+        break;
+      default:
+        cursor.skip();
+    }
+  }
+  return value;
+}
+
+function readList(cursor: JsonCursor, depth: number): AnyValue[] {
+  const values: AnyValue[] = [];
+  for (const key of members(cursor)) {
+    if (key !== "values") cursor.skip();
+    else for (const _ of itemsOf(cursor)) values.push(readValue(cursor, depth));
+  }
+  return values;
+}
+
+function readMap(cursor: JsonCursor, depth: number): AnyMap {
+  let pairs: Attribute[] = [];
+  for (const key of members(cursor)) {
+    if (key === "values") pairs = readAttributes(cursor, depth);
+    else cursor.skip();
+  }
+  return new AnyMap(pairs);
+}

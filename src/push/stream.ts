@@ -1,0 +1,35 @@
+import type { Labels } from "../core/labels.ts";
+
+/** Names and values in the order in which they came; a name may stand twice until `cleanMetadata`. */
+export type Metadata = readonly (readonly [name: string, value: string])[];
+
+/** A line of a decoded body. Bytes are views of the body wherever they can be. */
+export interface PushedLine {
+  /** Seconds since 1970 UTC (floor) and nanoseconds 0 to 999,999,999. */
+  readonly sec: number;
+  readonly nsec: number;
+  readonly line: Buffer;
+  readonly metadata: Metadata;
+}
+
+/** A stream of a decoded body; a body may have several with equal labels. */
+export interface PushedStream {
+  /** As sent: names are valid, values not empty. */
+  readonly labels: Labels;
+  readonly lines: PushedLine[];
+}
+
+/** A body, or a part of it, that can't be taken. `status` is the answer's, `message` its text. */
+export class PushError extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.status = status;
+  }
+}
+
+/** Decoders are generators that give their caller a chance to let others have a turn, every so many lines. */
+export type Sliced<T> = Generator<void, T>;
+/** Lines between two chances: about half a millisecond. */
+export const LINES_A_SLICE = 256;

@@ -1,0 +1,154 @@
+import path from "node:path";
+import type { ParserSpec } from "../core/component.ts";
+import type { Logger } from "../core/log.ts";
+import { Metrics } from "../core/metrics.ts";
+import type { RecordSinkSpec } from "../core/sink.ts";
+import type { Consumers, IntakeLog } from "../intake/intake.ts";
+import { compilePipelines, type PipelineConfig } from "../pipeline/compile.ts";
+import type { Limits } from "../pipeline/options.ts";
+import { connectForward } from "./connect-forward.ts";
+import { SinkCollector } from "./sink-collector.ts";
+import { sinkMetrics } from "./sink-metrics.ts";
+import { type DeliveryOptions, deliveryOptions } from "./sink-options.ts";
+import { SinkPositions } from "./sink-position.ts";
+import { type DeadLetters, SinkRunner } from "./sink-runner.ts";
+
+/** A sink of the pipeline file that sends records on. */
+export interface RecordSinkConfig {
+  readonly name: string;
+  readonly spec: RecordSinkSpec;
+  /** What its schema gave: the sink's own options and DeliveryOptions. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Where the sinks of a process have come to. To be opened before the intake log, which has to know. A new sink begins where
+ * the store is, at `from`, and that is noted at once: by the next start the store may be further.
+ */
+export async function openPositions(
+  dataDir: string,
+  sinks: readonly RecordSinkConfig[],
+  { partition, from }: { readonly partition: number; readonly from: number },
+): Promise<ReadonlyMap<string, SinkPositions>> {
+  const folder = sinksFolder(dataDir);
+  const opened = await Promise.all(
+    sinks.map(async ({ name }) => {
+      const positions = await SinkPositions.open(folder, name);
+      if (positions.get(partition) === null) await positions.set(partition, { offset: from, place: 0 });
+      return [name, positions] as const;
+    }),
+  );
+  return new Map(opened);
+}
+
+/** What the intake log has to keep for the sinks; of a partition in which a sink has no position, what is after `from`. */
+export function consumersOf(
+  positions: ReadonlyMap<string, SinkPositions>,
+  from: (partition: number) => number,
+): Consumers {
+  return Object.fromEntries(
+    [...positions].map(([name, at]) => [name, (partition: number) => at.get(partition)?.offset ?? from(partition)]),
+  );
+}
+
+function sinksFolder(dataDir: string): string {
+  return path.join(dataDir, "sinks");
+}
+
+export interface StartSinks {
+  readonly dataDir: string;
+  readonly partition: number;
+  readonly intake: IntakeLog;
+  readonly pipelines: readonly PipelineConfig[];
+  readonly parsers: Readonly<Record<string, ParserSpec>>;
+  readonly limits: Limits;
+  readonly positions: ReadonlyMap<string, SinkPositions>;
+  /** Where a sink begins that has no position. */
+  readonly from: number;
+  readonly deadLetters: DeadLetters;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/**
+ * Makes a runner for each sink, not started yet. Throws `bad_pipeline` when what a sink asks of the records can't work, and
+ * `bad_sink` when the sink's own options can't.
+ */
+export function openSinks(sinks: readonly RecordSinkConfig[], deps: StartSinks): SinkRunner[] {
+  const metricsOf = sinkMetrics(deps.metrics);
+  return sinks.map(({ name, spec, options: given }) => {
+    const { own, delivery } = splitOptions(given);
+    const positions = deps.positions.get(name);
+    if (positions === undefined) throw new Error(`sink ${name}: its position was not opened`);
+    const collector = new SinkCollector(deps.partition, {
+      wantsJson: spec.wantsJson?.(own) ?? false,
+      sample: delivery.sample,
+      ...(delivery.fields.keep === undefined ? {} : { keep: new Set(delivery.fields.keep) }),
+    });
+    const pipelines = compilePipelines(pipelinesTo(name, delivery, deps.pipelines), {
+      parsers: deps.parsers,
+      sinks: { [name]: collector },
+      // The store's worker counts the same records.
+      metrics: new Metrics(),
+      log: deps.log,
+      limits: deps.limits,
+    });
+    const { intake, partition, deadLetters, metrics, log } = deps;
+    const folder = path.join(sinksFolder(deps.dataDir), name);
+    const sink = spec.open(own, { name, folder, connectForward, metrics, log, now: Date.now });
+    return new SinkRunner(delivery, deps.from, {
+      name,
+      partition,
+      intake,
+      pipelines,
+      collector,
+      sink,
+      positions,
+      deadLetters,
+      metrics: metricsOf(name),
+      log,
+      now: Date.now,
+    });
+  });
+}
+
+/**
+ * The pipelines as one sink needs them: those that lead to it with what it asks of the records at their end, and the others
+ * empty, because a record that fits one of them goes nowhere else.
+ */
+export function pipelinesTo(
+  sink: string,
+  { when, fields }: Pick<DeliveryOptions, "when" | "fields">,
+  pipelines: readonly PipelineConfig[],
+): PipelineConfig[] {
+  const steps: PipelineConfig["steps"][number][] = [];
+  if (Object.keys(when).length > 0) steps.push({ name: "drop", options: { fields: [], unless: when } });
+  if (Object.keys(fields.rename).length > 0) steps.push({ name: "rename", options: fields.rename });
+  if (fields.drop.length > 0) steps.push({ name: "drop", options: { fields: fields.drop } });
+  return pipelines.map((pipeline) =>
+    pipeline.to.includes(sink)
+      ? { ...pipeline, steps: [...pipeline.steps, ...steps], to: [sink] }
+      : { ...pipeline, steps: [], to: [] },
+  );
+}
+
+/** The pipelines as the store's worker needs them: without the sinks that go at their own pace. */
+export function pipelinesWithout(
+  sinks: readonly RecordSinkConfig[],
+  pipelines: readonly PipelineConfig[],
+): PipelineConfig[] {
+  const names = new Set(sinks.map(({ name }) => name));
+  return pipelines.map((pipeline) => ({ ...pipeline, to: pipeline.to.filter((name) => !names.has(name)) }));
+}
+
+const DELIVERY_KEYS: ReadonlySet<string> = new Set(Object.keys(deliveryOptions.shape));
+
+/** The sink's own options, and those that every sink has. */
+export function splitOptions(options: Readonly<Record<string, unknown>>): {
+  own: Readonly<Record<string, unknown>>;
+  delivery: DeliveryOptions;
+} {
+  const entries = Object.entries(options);
+  const delivery = deliveryOptions.parse(Object.fromEntries(entries.filter(([key]) => DELIVERY_KEYS.has(key))));
+  return { own: Object.fromEntries(entries.filter(([key]) => !DELIVERY_KEYS.has(key))), delivery };
+}

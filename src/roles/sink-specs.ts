@@ -1,0 +1,26 @@
+import { lineSinks, recordSinks } from "../../sinks/index.ts";
+import type { OptionsSpec } from "../core/component.ts";
+import type { RecordSinkSpec } from "../core/sink.ts";
+import type { RecordSinkConfig } from "./record-sinks.ts";
+import { deliveryOptions } from "./sink-options.ts";
+
+/** All sinks that a pipeline file may name. One that sends records on has the delivery options beside its own. */
+export const sinkSpecs: Readonly<Record<string, OptionsSpec>> = {
+  ...lineSinks,
+  ...Object.fromEntries(Object.values(recordSinks).map((spec: RecordSinkSpec) => [spec.name, withDelivery(spec)])),
+};
+
+function withDelivery({ name, summary, options }: RecordSinkSpec): OptionsSpec {
+  return { name, summary, options: options.safeExtend(deliveryOptions.shape), shared: deliveryOptions };
+}
+
+/** The sinks of a pipeline file that send records on, in the order of the file. */
+export function recordSinksOf(
+  sinks: readonly { readonly name: string; readonly type: string; readonly options: unknown }[],
+): RecordSinkConfig[] {
+  return sinks.flatMap(({ name, type, options }) => {
+    const spec: RecordSinkSpec | undefined = recordSinks[type as keyof typeof recordSinks];
+    // The options are what the schema of the type gave.
+    return spec === undefined ? [] : [{ name, spec, options: options as RecordSinkConfig["options"] }];
+  });
+}

@@ -1,0 +1,319 @@
+import { codeOf, messageOf, WeirError } from "../../core/errors.ts";
+import type { Logger } from "../../core/log.ts";
+import type { Metrics } from "../../core/metrics.ts";
+import type { ObjectStore } from "../../objects/store.ts";
+import type { Catalog } from "../catalog.ts";
+import type { SegmentInfo } from "../view.ts";
+import { holdsRemovable } from "./check.ts";
+import { type MergeResult, mergeSegments } from "./merge.ts";
+import { type CompactMetrics, compactMetrics } from "./metrics.ts";
+import type { CompactorOptions } from "./options.ts";
+import { Pace } from "./pace.ts";
+import { type Job, planJob } from "./plan.ts";
+import { findRemovals } from "./removal-work.ts";
+import { NO_REMOVALS, type RemovalPass, type RemovalSource, type Removed } from "./removals.ts";
+import { TenantPages } from "./tenant-pages.ts";
+
+const DAY_MS = 86_400_000;
+/** How long a pass begins new merges: replaced segments are to be deleted in time, and removals looked for. */
+const PASS_MS = 600_000;
+/** Damage that trying again cannot mend: the segment is left alone until the process starts anew. */
+const DAMAGE: readonly string[] = ["block_corrupt", "segment_corrupt"];
+
+export interface CompactorDeps {
+  readonly objects: ObjectStore;
+  readonly catalog: Catalog;
+  /** Text of a block at most: `store.block_bytes`. */
+  readonly blockBytes: number;
+  /** What is to be left out; null for nothing. */
+  readonly removals: RemovalSource | null;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Ends what is under way, which is then as if it had never begun. */
+  readonly signal: AbortSignal;
+  /** For measurements of everything but the merging itself. */
+  readonly merge?: typeof mergeSegments;
+}
+
+/** What a pass did. */
+export interface PassReport {
+  merges: number;
+  segmentsIn: number;
+  segmentsOut: number;
+  bytesIn: number;
+  bytesOut: number;
+  removedLines: number;
+  deleted: number;
+  /** Whether there is more to do at once. */
+  more: boolean;
+}
+
+/**
+ * Keeps a store in shape: takes new entries into the manifest, merges segments, leaves out what is to be removed, deletes what was
+ * replaced. Needs no lock: what it makes becomes visible by one change of the catalog, which fails when somebody else was
+ * quicker, and what it leaves behind when it is killed is nobody's and swept one day.
+ */
+export class Compactor {
+  private readonly options: CompactorOptions;
+  private readonly deps: CompactorDeps;
+  private readonly pace: Pace;
+  private readonly metrics: CompactMetrics;
+  private readonly pages: TenantPages;
+  /** Keys of segments that can't be read. */
+  private readonly damaged = new Set<string>();
+  private report: PassReport = emptyReport();
+
+  constructor(options: CompactorOptions, deps: CompactorDeps) {
+    this.options = options;
+    this.deps = deps;
+    const { sleep, signal } = deps;
+    this.pace = new Pace(options.cpu_share, { sleep, signal, now: () => performance.now() });
+    this.metrics = compactMetrics(deps.metrics);
+    this.pages = new TenantPages(deps.catalog);
+  }
+
+  /**
+   * One look at the whole catalog, and all merges that are due. Rejects with the store's errors when the catalog can't be
+   * read or changed, and with `aborted`; a merge that fails is logged and left for the next pass.
+   */
+  async pass({ removals }: { readonly removals: boolean }): Promise<PassReport> {
+    const { catalog, signal } = this.deps;
+    const began = performance.now();
+    this.report = emptyReport();
+    const source = removals ? this.deps.removals : null;
+    const pass = source === null ? NO_REMOVALS : await source.begin();
+    await catalog.refresh();
+    if (catalog.foldIsDue()) await catalog.fold(signal);
+    if (source !== null) await pass.end(await this.remove(pass, source));
+    await this.merge(pass, source, began + PASS_MS);
+    this.metrics.passed((performance.now() - began) / 1000);
+    return this.report;
+  }
+
+  /** Deletes what was replaced longer ago than the grace time. */
+  async collect(): Promise<number> {
+    const deleted = await this.deps.catalog.collect(this.options.grace_ms, this.deps.signal);
+    this.metrics.deleted(deleted);
+    return deleted;
+  }
+
+  /** Deletes what nobody names. */
+  async sweep(): Promise<number> {
+    const { deleted, bytes } = await this.deps.catalog.sweep(this.options.grace_ms);
+    this.metrics.deleted(deleted);
+    if (deleted > 0) this.deps.log.info({ deleted, bytes }, "compaction: deleted leftovers that nothing names");
+    return deleted;
+  }
+
+  /** Handles every segment that may have lines to be removed. Whether it could handle them all. */
+  private async remove(pass: RemovalPass, source: RemovalSource): Promise<boolean> {
+    const { catalog, signal } = this.deps;
+    let work = await findRemovals(catalog.view(), pass, this.pace.turn);
+    if (work.inTail) {
+      // Only what is in the manifest can be replaced.
+      await catalog.fold(signal);
+      work = await findRemovals(catalog.view(), pass, this.pace.turn);
+    }
+    let complete = !work.inTail;
+    for (const [tenant, gone] of work.whole) {
+      const counts = new Map<string, Removed>();
+      for (const { info, id } of gone) {
+        const sum = counts.get(id) ?? { lines: 0, bytes: 0 };
+        counts.set(id, { lines: sum.lines + info.lines, bytes: sum.bytes + info.textBytes });
+      }
+      const infos = gone.map(({ info }) => info);
+      const done = await catalog.replace({ tenant, remove: infos.map(({ key }) => key), add: [] }, signal);
+      complete &&= done;
+      if (!done) continue;
+      source.count(counts);
+      await pass.replaced(infos, [], counts);
+      for (const { lines } of counts.values()) this.report.removedLines += lines;
+      this.report.segmentsIn += infos.length;
+    }
+    for (const info of work.parts) {
+      const outcome = await this.attempt([info], async () => {
+        if (await holdsRemovable(info, { ...this.deps, pace: this.pace, filter: pass.filter })) {
+          return this.run({ tenant: info.tenant, segments: [info] }, pass, source);
+        }
+        pass.kept(info);
+        return true;
+      });
+      complete &&= outcome === "done";
+    }
+    return complete;
+  }
+
+  /** Merges until nothing is due, or `until`. */
+  private async merge(pass: RemovalPass, source: RemovalSource | null, until: number): Promise<void> {
+    const { now, log } = this.deps;
+    const { settle_ms } = this.options;
+    const settled = (day: number) => (day + 1) * DAY_MS + settle_ms <= now();
+    for (const tenant of shuffled(this.pages.tenants(settled))) {
+      for (;;) {
+        await this.pace.turn();
+        let job: Job | null;
+        try {
+          const { segments, markDone } = await this.pages.load(tenant, settled);
+          job = planJob(segments, this.planOptions, settled, ({ key }) => this.damaged.has(key));
+          if (job === null) markDone();
+        } catch (error) {
+          if (codeOf(error) === "aborted") throw error;
+          log.error({ tenant, code: codeOf(error) }, `compaction: can't plan: ${messageOf(error)}`);
+          break;
+        }
+        if (job === null) {
+          if (this.pages.tenants(settled).includes(tenant)) continue;
+          break;
+        }
+        const { segments } = job;
+        const planned = job;
+        // A damaged segment is left out of the next plan.
+        if ((await this.attempt(segments, () => this.run(planned, pass, source))) === "failed") break;
+        if (performance.now() >= until) {
+          this.report.more = true;
+          return;
+        }
+      }
+    }
+  }
+
+  private get planOptions() {
+    const { fan_in, fan_in_above, job_bytes, segment_bytes, index_memory_bytes } = this.options;
+    return {
+      fanIn: fan_in,
+      fanInAbove: fan_in_above,
+      jobBytes: job_bytes,
+      segmentBytes: segment_bytes,
+      blockBytes: this.deps.blockBytes,
+      indexMemoryBytes: index_memory_bytes,
+    };
+  }
+
+  /** Runs work on segments, which says whether it is done. An error that concerns them alone is logged. */
+  private async attempt(
+    segments: readonly SegmentInfo[],
+    work: () => Promise<boolean>,
+  ): Promise<"done" | "damaged" | "failed"> {
+    try {
+      return (await work()) ? "done" : "failed";
+    } catch (error) {
+      if (!(error instanceof WeirError) || error.code === "aborted") throw error;
+      const { code, message, context } = error;
+      this.metrics.ended("failed");
+      const key = String(context.key ?? "");
+      const damaged = DAMAGE.includes(code) || (code === "object_missing" && (await this.isNamed(segments, key)));
+      if (damaged && segments.some((info) => info.key === key)) {
+        this.damaged.add(key);
+        this.deps.log.error({ key, code }, `compaction: ${message}; the segment is left as it is`);
+        return "damaged";
+      }
+      this.deps.log.warn({ code, segments: segments.length }, `compaction: ${message}; it is tried again later`);
+      return "failed";
+    }
+  }
+
+  /** Whether the catalog still names a segment that is not there; another compactor may have replaced it. */
+  private async isNamed(segments: readonly SegmentInfo[], key: string): Promise<boolean> {
+    await this.deps.catalog.refresh();
+    const info = segments.find((segment) => segment.key === key);
+    if (info === undefined) return false;
+    const { tenant, timeMinNs, timeMaxNs } = info;
+    const named = await this.deps.catalog.view().segments({ tenant, startNs: timeMinNs, endNs: timeMaxNs + 1n });
+    return named.some((segment) => segment.key === key);
+  }
+
+  /** Merges segments and puts the result in their place. False when that was not to be. */
+  private async run({ tenant, segments }: Job, pass: RemovalPass, source: RemovalSource | null): Promise<boolean> {
+    const { objects, catalog, signal, blockBytes, merge = mergeSegments } = this.deps;
+    const { options, pace } = this;
+    const began = performance.now();
+    let firstOutput: number | null = null;
+    const result = await merge(
+      segments,
+      {
+        level: options.level,
+        blockBytes,
+        segmentBytes: options.segment_bytes,
+        fullPart: options.full_part,
+        indexMemoryBytes: options.index_memory_bytes,
+        readMemoryBytes: options.read_memory_bytes,
+      },
+      {
+        objects,
+        pace,
+        filter: pass.filter,
+        onFirstOutput: () => {
+          firstOutput = performance.now();
+        },
+      },
+    );
+    const { inputs, outputs, removed } = result;
+    // Outputs that nobody names yet are taken for leftovers at the grace time, also by others, whose clocks may differ.
+    const age = firstOutput === null ? 0 : performance.now() - firstOutput;
+    if (options.grace_ms > 0 && age > options.grace_ms / 2) return this.drop(result, "late", age);
+    const remove = inputs.map(({ key }) => key);
+    if (!(await catalog.replace({ tenant, remove, add: outputs }, signal))) return this.drop(result, "lost", age);
+    const seconds = (performance.now() - began) / 1000;
+    this.metrics.merged(result, seconds);
+    source?.count(removed);
+    await pass.replaced(inputs, outputs, removed);
+    this.note(tenant, result, seconds);
+    return true;
+  }
+
+  private note(tenant: string, { inputs, outputs, removed, stats }: MergeResult, seconds: number): void {
+    const { report } = this;
+    report.merges++;
+    report.segmentsIn += inputs.length;
+    report.segmentsOut += outputs.length;
+    report.bytesIn += stats.bytesRead;
+    report.bytesOut += stats.bytesWritten;
+    for (const { lines } of removed.values()) report.removedLines += lines;
+    const { bytesRead, bytesWritten, bytesCopied, textBytesRewritten } = stats;
+    this.deps.log.info(
+      { tenant, bytesRead, bytesWritten, bytesCopied, textBytesRewritten, seconds: Math.round(seconds * 1000) / 1000 },
+      `compaction: ${inputs.length} segments are ${outputs.length} now`,
+    );
+  }
+
+  /** Gives up what was merged. */
+  private async drop({ outputs }: MergeResult, outcome: "late" | "lost", ageMs: number): Promise<boolean> {
+    const { objects, log } = this.deps;
+    this.metrics.ended(outcome);
+    const why =
+      outcome === "lost"
+        ? "another compactor was quicker"
+        : `it took ${Math.round(ageMs / 1000)} s, more than half of compactor.grace_ms: raise that or cpu_share, or lower job_bytes`;
+    log.warn({ segments: outputs.length }, `compaction: a merge is dropped: ${why}`);
+    try {
+      await objects.deleteMany(outputs.map(({ key }) => key));
+    } catch (error) {
+      log.warn({ code: codeOf(error) }, `compaction: the dropped merge stays for the sweep: ${messageOf(error)}`);
+    }
+    return false;
+  }
+}
+
+function emptyReport(): PassReport {
+  return {
+    merges: 0,
+    segmentsIn: 0,
+    segmentsOut: 0,
+    bytesIn: 0,
+    bytesOut: 0,
+    removedLines: 0,
+    deleted: 0,
+    more: false,
+  };
+}
+
+/** Tenants in a random order, so that two compactors rarely work on the same one. */
+function shuffled<T>(items: readonly T[]): T[] {
+  return items
+    .map((item) => ({ item, place: Math.random() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ item }) => item);
+}

@@ -1,0 +1,75 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { WeirError } from "../../core/errors.ts";
+
+/** How long compaction works on one thing before others get a turn. */
+const SLICE_MS = 4;
+
+export interface PaceDeps {
+  /** Waits so long, or until the signal is aborted. */
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Milliseconds that only go forward. */
+  readonly now: () => number;
+  /** Ends the work: `turn` and `wait` throw `aborted` from then on. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Cuts work into slices, so that receiving and queries never wait long for compaction, and rests between them, so that
+ * work takes no more than a share of one core. Time that compaction spends waiting counts as rest.
+ */
+export class Pace {
+  private readonly share: number;
+  private readonly deps: PaceDeps;
+  private since: number;
+  /** Milliseconds of work that are not made up for by rest. */
+  private owed = 0;
+
+  /** `share`: 0 to 1 of a core. */
+  constructor(share: number, deps: PaceDeps) {
+    this.share = share;
+    this.deps = deps;
+    this.since = deps.now();
+  }
+
+  /** Gives others a turn when the slice is used up. */
+  readonly turn = async (): Promise<void> => {
+    this.throwIfAborted();
+    const spent = this.deps.now() - this.since;
+    if (spent < SLICE_MS) return;
+    this.owed += spent * (1 / this.share - 1);
+    await this.rest();
+  };
+
+  /** Waits for something that others do. */
+  async wait<T>(work: Promise<T>): Promise<T> {
+    this.throwIfAborted();
+    const { now } = this.deps;
+    const before = now();
+    try {
+      return await work;
+    } finally {
+      // What was there already gave nobody a turn, so the slice goes on; it does not count as work.
+      const waited = now() - before;
+      this.since += waited;
+      this.owed = Math.max(0, this.owed - waited);
+    }
+  }
+
+  /** Work that another thread has done for compaction. */
+  worked(ms: number): void {
+    this.owed += ms * (1 / this.share - 1);
+  }
+
+  private throwIfAborted(): void {
+    if (this.deps.signal.aborted) throw new WeirError("aborted", "compaction was stopped; what it did is dropped");
+  }
+
+  private async rest(): Promise<void> {
+    const { now, sleep, signal } = this.deps;
+    const before = now();
+    if (this.owed >= 1) await sleep(this.owed, signal);
+    else await nextTurn();
+    this.since = now();
+    this.owed = Math.max(0, this.owed - (this.since - before));
+  }
+}

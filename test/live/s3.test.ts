@@ -1,0 +1,145 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Random } from "../../bench/lines.ts";
+import { type Fault, S3Proxy } from "../contract/s3-proxy.ts";
+import { Agent } from "./agent.ts";
+import { Program, QUICKSTART } from "./program.ts";
+import { BUCKET, freePort, S3_KEYS, S3_PROGRAM, S3_SKIPPED, S3Server } from "./s3-server.ts";
+
+if (S3_PROGRAM === "") console.warn(S3_SKIPPED);
+
+/** Small enough that every round flushes several segments. Waits are short, so that a fault costs the test little. */
+const PIPELINE = `
+receivers:
+  forward: { type: forward, listen: ["tcp://127.0.0.1:24224"] }
+pipelines:
+  all: { steps: [trace, level, { labels: { tag: $tag } }] }
+store: { flush_age_ms: 150, segment_bytes: 65536 }
+s3: { request_timeout_ms: 1000, attempts: 3 }
+query: { threads: 2 }
+`;
+const AGENTS = 2;
+const ROUNDS = 3;
+const FAULTS_A_ROUND = 6;
+
+const KINDS: readonly Fault[] = [
+  { kind: "error", status: 503, code: "SlowDown" },
+  { kind: "error", status: 500, code: "InternalError" },
+  { kind: "cut_before" },
+  { kind: "torn_upload" },
+  { kind: "lost_answer" },
+  { kind: "lost_answer" },
+  { kind: "late", ms: 300 },
+  { kind: "cut_answer" },
+  { kind: "hang" },
+];
+
+describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
+  let server: S3Server;
+  let proxy: S3Proxy;
+  let folder = "";
+  beforeAll(async () => {
+    // Inherited by the processes that are started.
+    Object.assign(process.env, S3_KEYS);
+    server = await S3Server.start();
+    proxy = await S3Proxy.start(server.port);
+  });
+  afterAll(async () => {
+    for (const name of Object.keys(S3_KEYS)) delete process.env[name];
+    await proxy.stop();
+    await server.stop();
+  });
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "weir-s3-live-"));
+    writeFileSync(path.join(folder, "weir.yaml"), PIPELINE);
+    proxy.plan = () => undefined;
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  const start = (prefix: string, data = "data") =>
+    Program.run(path.join(folder, "weir.yaml"), path.join(folder, data), [
+      "--log-level",
+      "error",
+      "--store",
+      `s3://${BUCKET}/${prefix}`,
+      "--s3-endpoint",
+      proxy.endpoint,
+    ]);
+
+  test("keeps every acknowledged line exactly once, over faults on the way to S3 and kills", {
+    timeout: 180_000,
+  }, async () => {
+    const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
+    console.log(`s3 live: WEIR_TEST_SEED=${seed}`);
+    const random = new Random(seed);
+    let program = await start("exactly-once");
+    const agents = Array.from({ length: AGENTS }, (_, i) => new Agent(`agent-${i}`, `s3.${i}`, () => program.forward));
+    for (const agent of agents) agent.start();
+    const before = proxy.faults;
+    for (let round = 0; round < ROUNDS; round++) {
+      const goal = proxy.faults + FAULTS_A_ROUND;
+      proxy.plan = () => (random.below(10) < 4 ? KINDS[random.below(KINDS.length)] : undefined);
+      while (proxy.faults < goal) await sleep(20);
+      // One round without S3 at all.
+      if (round === 1) {
+        proxy.plan = () => ({ kind: "cut_before" });
+        await sleep(1500);
+      }
+      proxy.plan = () => undefined;
+      await program.kill(round % 2 === 0 ? "SIGKILL" : "SIGTERM");
+      program = await start("exactly-once");
+    }
+    await Promise.all(agents.map((agent) => agent.finish()));
+    const acknowledged = agents.flatMap((agent) => agent.acknowledged).toSorted();
+    console.log(`${acknowledged.length} lines acknowledged, ${proxy.faults - before} faults`);
+    expect(acknowledged.length).toBeGreaterThan(300);
+    expect((await program.lines('{tag=~"s3.+"}')).toSorted()).toEqual(acknowledged);
+    expect(await program.kill("SIGTERM")).toBe(0);
+    // From S3 alone, with another, empty data folder.
+    program = await start("exactly-once", "other-data");
+    expect((await program.lines('{tag=~"s3.+"}')).toSorted()).toEqual(acknowledged);
+    expect(await program.kill("SIGTERM")).toBe(0);
+    // Nothing of the SDK's own on the user's screen.
+    expect(program.stderr).toBe("");
+  });
+
+  test("acknowledges while S3 is away, and stores when it is back", { timeout: 60_000 }, async () => {
+    const program = await start("outage");
+    proxy.plan = () => ({ kind: "error", status: 403, code: "AccessDenied" });
+    const agent = new Agent("agent", "s3.outage", () => program.forward);
+    agent.start();
+    await sleep(1500);
+    await agent.finish();
+    expect(agent.acknowledged.length).toBeGreaterThan(0);
+    proxy.plan = () => undefined;
+    expect((await program.lines('{tag="s3.outage"}')).toSorted()).toEqual(agent.acknowledged.toSorted());
+    expect(await program.kill("SIGTERM")).toBe(0);
+    const next = await start("outage", "other-data");
+    expect((await next.lines('{tag="s3.outage"}')).toSorted()).toEqual(agent.acknowledged.toSorted());
+    expect(await next.kill("SIGTERM")).toBe(0);
+  });
+
+  test.each([
+    { name: "a bucket that is not there", store: "s3://no-such-bucket/x", says: /NoSuchBucket.*create the bucket/ },
+    { name: "a URL that is none", store: "s3://x", says: /bucket's name "x"/ },
+    {
+      name: "a server that is not there",
+      store: `s3://${BUCKET}/x`,
+      endpoint: async () => `http://127.0.0.1:${await freePort()}`,
+      says: /ECONNREFUSED/,
+    },
+  ])("refuses to start on $name, in one line", async ({ store, endpoint, says }) => {
+    const program = new Program([
+      "run",
+      QUICKSTART,
+      ...["--data", path.join(folder, "data"), "--http", "127.0.0.1:0", "--forward", "127.0.0.1:0"],
+      ...["--store", store, "--s3-endpoint", (await endpoint?.()) ?? server.endpoint],
+    ]);
+    expect(await program.exit()).toBe(1);
+    expect(program.stderr).toMatch(says);
+    expect(program.stderr.trim().split("\n"), program.stderr).toHaveLength(1);
+  });
+});

@@ -1,0 +1,194 @@
+import { randomBytes } from "node:crypto";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Random } from "../../bench/lines.ts";
+import { s3Options } from "../../src/objects/options.ts";
+import { S3Store } from "../../src/objects/s3.ts";
+import { objectStoreContract } from "../contract/objects.ts";
+import { type Fault, S3Proxy } from "../contract/s3-proxy.ts";
+import { BUCKET, S3_KEYS, S3_PROGRAM, S3_SKIPPED, S3Server } from "../live/s3-server.ts";
+
+if (S3_PROGRAM === "") console.warn(S3_SKIPPED);
+
+const SLOW_DOWN: Fault = { kind: "error", status: 503, code: "SlowDown" };
+const INTERNAL: Fault = { kind: "error", status: 500, code: "InternalError" };
+
+describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
+  let server: S3Server;
+  let proxy: S3Proxy;
+  let stores = 0;
+  beforeAll(async () => {
+    Object.assign(process.env, S3_KEYS);
+    server = await S3Server.start();
+    proxy = await S3Proxy.start(server.port);
+  });
+  afterAll(async () => {
+    for (const name of Object.keys(S3_KEYS)) delete process.env[name];
+    await proxy.stop();
+    await server.stop();
+  });
+  beforeEach(() => {
+    proxy.plan = () => undefined;
+    proxy.seen.length = 0;
+  });
+
+  const open = (options: Record<string, unknown> = {}): S3Store => {
+    const parsed = s3Options.parse({ endpoint: proxy.endpoint, request_timeout_ms: 300, ...options });
+    // Waits between tries cost the test only time.
+    return new S3Store(
+      { bucket: BUCKET, prefix: `store-${stores++}/`, options: parsed },
+      { sleep: () => new Promise((resolve) => setImmediate(resolve)) },
+    );
+  };
+
+  describe("of all kinds, at random", () => {
+    const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
+    console.log(`s3 faults: WEIR_TEST_SEED=${seed}`);
+    const random = new Random(seed);
+    afterAll(() => {
+      console.log(`s3 faults: ${proxy.faults} requests failed`);
+      expect(proxy.faults).toBeGreaterThan(50);
+    });
+    const kinds: readonly Fault[] = [
+      SLOW_DOWN,
+      SLOW_DOWN,
+      INTERNAL,
+      INTERNAL,
+      { kind: "cut_before" },
+      { kind: "cut_before" },
+      { kind: "torn_upload" },
+      { kind: "torn_upload" },
+      { kind: "lost_answer" },
+      { kind: "lost_answer" },
+      { kind: "lost_answer" },
+      { kind: "cut_answer" },
+      { kind: "cut_answer" },
+      { kind: "hang" },
+    ];
+    objectStoreContract("s3 with faults", async () => {
+      proxy.plan = () => (random.below(100) < 15 ? kinds[random.below(kinds.length)] : undefined);
+      return open({ attempts: 20, requests_at_once: 8, request_timeout_ms: 600 });
+    });
+  });
+
+  describe("each kind alone", () => {
+    let store: S3Store;
+    afterEach(() => store.close());
+
+    /** The fault for the first `times` requests of a method that create, change or read the object; the others pass. */
+    const failFirst = (method: string, fault: Fault, times = 1) => {
+      let left = times;
+      proxy.plan = (request) => (request.method === method && left-- > 0 ? fault : undefined);
+    };
+
+    const faults: readonly Fault[] = [
+      SLOW_DOWN,
+      INTERNAL,
+      { kind: "cut_before" },
+      { kind: "torn_upload" },
+      { kind: "lost_answer" },
+      { kind: "hang" },
+      { kind: "late", ms: 50 },
+    ];
+    test.each(faults)("a write that meets $kind is tried again", async (fault) => {
+      store = open();
+      failFirst("PUT", fault);
+      await store.putIfAbsent("k", [Buffer.from("one"), Buffer.from("two")]);
+      await proxy.whenQuiet();
+      expect((await store.get("k")).toString()).toBe("onetwo");
+      expect(proxy.seen.filter((line) => line.startsWith("PUT"))).toHaveLength(2);
+    });
+
+    test.each(faults)("a write that meets $kind each time is given up", async (fault) => {
+      store = open({ attempts: 3, request_timeout_ms: 200 });
+      failFirst("PUT", fault, 3);
+      await expect(store.put("k", [Buffer.from("x")])).rejects.toMatchObject({
+        code: "store_unavailable",
+        retriable: true,
+      });
+      expect(proxy.seen.filter((line) => line.startsWith("PUT"))).toHaveLength(3);
+    });
+
+    test.each<Fault>([SLOW_DOWN, INTERNAL, { kind: "cut_before" }, { kind: "cut_answer" }, { kind: "hang" }])(
+      "a read that meets $kind is tried again",
+      async (fault) => {
+        store = open();
+        const bytes = randomBytes(100_000);
+        await store.put("k", [bytes]);
+        for (const read of [
+          () => store.get("k"),
+          () => store.getRange("k", 0, bytes.length),
+          async () => (await store.getSuffix("k", bytes.length)).bytes,
+        ]) {
+          failFirst("GET", fault);
+          expect((await read()).equals(bytes)).toBe(true);
+        }
+        failFirst("HEAD", fault);
+        expect(await store.head("k")).toMatchObject({ size: bytes.length });
+      },
+    );
+
+    test("somebody else's object is not taken for one's own after a lost answer", async () => {
+      store = open();
+      await store.put("k", [Buffer.from("same bytes")]);
+      failFirst("PUT", { kind: "lost_answer" });
+      await expect(store.putIfAbsent("k", [Buffer.from("same bytes")])).rejects.toMatchObject({
+        code: "object_exists",
+        retriable: false,
+      });
+    });
+
+    test("of racing creations whose answers get lost exactly one wins, also with the same bytes", async () => {
+      store = open({ attempts: 20 });
+      const random = new Random(7);
+      proxy.plan = () => (random.below(3) === 0 ? { kind: "lost_answer" } : undefined);
+      for (let round = 0; round < 10; round++) {
+        const results = await Promise.allSettled(
+          Array.from({ length: 8 }, () => store.putIfAbsent(`race/${round}`, [Buffer.from("equal")])),
+        );
+        expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+      }
+    });
+
+    test("a stale listing gives older objects, in order", async () => {
+      store = open();
+      const list = async () => {
+        const keys: string[] = [];
+        for await (const { key } of store.list("")) keys.push(key);
+        return keys;
+      };
+      await store.put("b", []);
+      expect(await list()).toEqual(["b"]);
+      await store.put("a", []);
+      failFirst("GET", { kind: "stale" });
+      expect(await list()).toEqual(["b"]);
+      expect(await list()).toEqual(["a", "b"]);
+    });
+
+    test("closing ends what is under way", async () => {
+      store = open({ request_timeout_ms: 60_000 });
+      proxy.plan = () => ({ kind: "hang" });
+      const read = expect(store.get("k")).rejects.toMatchObject({ code: "store_unavailable" });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await store.close();
+      await read;
+      await expect(store.get("k")).rejects.toMatchObject({ code: "store_unavailable" });
+    });
+
+    test("requests at one time are bounded", async () => {
+      store = open({ requests_at_once: 3 });
+      await store.put("k", [Buffer.from("x")]);
+      let running = 0;
+      let most = 0;
+      const get = proxy.plan;
+      proxy.plan = (request) => {
+        running++;
+        most = Math.max(most, running);
+        setTimeout(() => running--, 5);
+        return get(request);
+      };
+      await Promise.all(Array.from({ length: 30 }, () => store.get("k")));
+      expect(most).toBeLessThanOrEqual(6);
+      expect(most).toBeGreaterThan(1);
+    });
+  });
+});

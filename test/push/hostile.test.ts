@@ -1,0 +1,208 @@
+import fc from "fast-check";
+import snappy from "snappyjs";
+import { afterAll, describe, expect, test } from "vitest";
+import { body, NOW_NS, pushProto, Receive, stream } from "./receive.ts";
+
+const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000_000);
+const LONGEST_MS = 1000;
+
+afterAll(() => console.log(`test/push/hostile.test.ts: WEIR_TEST_SEED=${SEED}`));
+
+const json = Buffer.from(
+  JSON.stringify(
+    body(
+      stream({ app: "web", env: 'p"r' }, [NOW_NS, "one é\n", { trace_id: "abc" }], [NOW_NS, "two"]),
+      stream({ app: "api" }, [NOW_NS, ""]),
+    ),
+  ),
+);
+const proto = pushProto([
+  {
+    labels: '{app="web", env="prod"}',
+    entries: [
+      { sec: 1_700_000_000, nsec: 5, line: "one", metadata: [["a", "b"]] },
+      { sec: 1_700_000_000, line: "two" },
+    ],
+  },
+  { labels: '{app="api"}', entries: [{ sec: 1_699_999_999, line: "three" }] },
+]);
+const otlpJson = Buffer.from(
+  JSON.stringify({
+    resourceLogs: [
+      {
+        resource: { attributes: [{ key: "service.name", value: { stringValue: "s" } }] },
+        scopeLogs: [
+          {
+            scope: { name: "n" },
+            logRecords: [
+              { timeUnixNano: NOW_NS, body: { kvlistValue: { values: [{ key: "k", value: { intValue: "1" } }] } } },
+            ],
+          },
+        ],
+      },
+    ],
+  }),
+);
+// resource_logs { scope_logs { log_records { time, body "hi", attributes, trace_id } } }
+const otlpProto = Buffer.from(
+  "0a3412321230 0900 00c52a36a2971728 2a040a026869320b0a016b12060a04abcdefff4a100af7651916cd43dd8448eb211c80319c".replaceAll(
+    " ",
+    "",
+  ),
+  "hex",
+);
+
+const BODIES = [
+  { name: "JSON", to: "loki", contentType: "application/json", bytes: json, wrap: (bytes: Buffer) => bytes },
+  {
+    name: "protobuf",
+    to: "loki",
+    contentType: "application/x-protobuf",
+    bytes: proto,
+    wrap: (bytes: Buffer) => snappy.compress(bytes),
+  },
+  {
+    name: "protobuf in bad snappy",
+    to: "loki",
+    contentType: "application/x-protobuf",
+    bytes: snappy.compress(proto),
+    wrap: (bytes: Buffer) => bytes,
+  },
+  { name: "OTLP JSON", to: "otlp", contentType: "application/json", bytes: otlpJson, wrap: (bytes: Buffer) => bytes },
+  {
+    name: "OTLP protobuf",
+    to: "otlp",
+    contentType: "application/x-protobuf",
+    bytes: otlpProto,
+    wrap: (bytes: Buffer) => bytes,
+  },
+] as const;
+
+/** One change to some bytes: cut, a byte set, a piece doubled, put in, or taken out. */
+function mutated(bytes: Buffer): fc.Arbitrary<Buffer> {
+  const place = fc.nat(bytes.length - 1);
+  const once = fc.oneof(
+    place.map((at) => (it: Buffer) => it.subarray(0, at)),
+    fc.tuple(place, fc.nat(255)).map(([at, byte]) => (it: Buffer) => {
+      const out = Buffer.from(it);
+      if (at < out.length) out[at] = byte;
+      return out;
+    }),
+    fc.tuple(place, place).map(
+      ([a, b]) =>
+        (it: Buffer) =>
+          Buffer.concat([it.subarray(0, a), it.subarray(b)]),
+    ),
+    fc.tuple(place, fc.uint8Array({ maxLength: 12 })).map(
+      ([at, more]) =>
+        (it: Buffer) =>
+          Buffer.concat([it.subarray(0, at), more, it.subarray(at)]),
+    ),
+  );
+  return fc
+    .array(once, { minLength: 1, maxLength: 4 })
+    .map((changes) => changes.reduce((it, change) => change(it), bytes));
+}
+
+describe.each(BODIES)("mutated $name", ({ to, contentType, bytes, wrap }) => {
+  test("is an answer each, soon, and what is stored was acknowledged", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof(
+          mutated(bytes),
+          fc.uint8Array({ maxLength: 200 }).map((it) => Buffer.from(it)),
+        ),
+        async (changed) => {
+          const receive = new Receive();
+          const started = performance.now();
+          const { status, text } = await receive.send(to, { contentType, body: wrap(changed) });
+          expect(performance.now() - started).toBeLessThan(LONGEST_MS);
+          expect([204, 400, 413, 422]).toContain(status);
+          expect(text === "").toBe(status === 204);
+          if (status === 413 || status === 422) expect(receive.drafts).toEqual([]);
+          // Whatever was taken can be read back.
+          for (const row of receive.stored()) expect(Object.keys(row.labels).length).toBeGreaterThan(0);
+        },
+      ),
+      { numRuns: 3000, seed: SEED },
+    );
+  });
+});
+
+test("a body cut anywhere stores nothing", async () => {
+  for (const { to, contentType, bytes, wrap } of BODIES.slice(0, 4)) {
+    for (let length = 0; length < bytes.length; length++) {
+      const receive = new Receive();
+      const { status } = await receive.send(to, { contentType, body: wrap(bytes.subarray(0, length)) });
+      // A protobuf message cut between two fields is a whole one: fewer streams, and those are acknowledged.
+      if (status === 204) expect(contentType).toBe("application/x-protobuf");
+      else expect(receive.drafts).toEqual([]);
+    }
+  }
+});
+
+test("a body of very many streams, lines, or labels is worked on in slices", async () => {
+  const receive = new Receive({ ingestion_rate_mb: 0, per_stream_rate_limit_mb: 0, max_global_streams_per_user: 0 });
+  const values = Array.from({ length: 200_000 }, (_, i) => [String(BigInt(NOW_NS) + BigInt(i)), "x"]);
+  const many = Buffer.from(JSON.stringify(body({ stream: { a: "b" }, values })));
+  let longest = 0;
+  const started = performance.now();
+  let last = started;
+  const timer = setInterval(() => {
+    longest = Math.max(longest, performance.now() - last);
+    last = performance.now();
+  }, 1);
+  expect(await receive.send("loki", { body: many })).toMatchObject({ status: 204 });
+  clearInterval(timer);
+  // 7 MB of short lines take half a second or more, and nobody else has to wait that long, however busy the machine is.
+  expect(longest).toBeLessThan((performance.now() - started) / 3);
+});
+
+describe("bodies of very many very small things", () => {
+  const many = (n: number, item: string): string => Array.from({ length: n }, () => item).join(",");
+  test.each([
+    {
+      name: "streams",
+      to: "loki",
+      contentType: "application/json",
+      bytes: () => Buffer.from(`{"streams":[${many(600_000, "{}")}]}`),
+    },
+    {
+      name: "protobuf streams",
+      to: "loki",
+      contentType: "x/y",
+      bytes: () => snappy.compress(Buffer.alloc(1_200_000, Buffer.of(0x0a, 0))),
+    },
+    {
+      name: "lines",
+      to: "loki",
+      contentType: "application/json",
+      bytes: () => Buffer.from(`{"streams":[{"values":[${many(600_000, '["1"]')}]}]}`),
+    },
+    {
+      name: "OTLP resources",
+      to: "otlp",
+      contentType: "application/x-protobuf",
+      bytes: () => Buffer.alloc(1_200_000, Buffer.of(0x0a, 0)),
+    },
+    {
+      name: "OTLP values",
+      to: "otlp",
+      contentType: "application/json",
+      bytes: () => Buffer.from(`{"resourceLogs":[{"resource":{"attributes":[${many(600_000, "{}")}]}}]}`),
+    },
+  ] as const)("of $name are 413, and their memory is counted", async ({ to, contentType, bytes }) => {
+    let held = 0;
+    const hold = (more: number): void => {
+      held += more;
+    };
+    const receive = new Receive();
+    expect((await receive.send(to, { contentType, body: bytes(), hold })).status).toBe(413);
+    expect(held).toBeGreaterThan(100 << 20);
+    const full = () => {
+      throw new Error("no memory");
+    };
+    await expect(receive.send(to, { contentType, body: bytes(), hold: full })).rejects.toThrow("no memory");
+    expect(receive.drafts).toEqual([]);
+  });
+});

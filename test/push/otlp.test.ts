@@ -1,0 +1,359 @@
+import { gzipSync } from "node:zlib";
+import { PbfReader, PbfWriter } from "pbf";
+import { describe, expect, test } from "vitest";
+import { type Got, NOW_NS, Receive } from "./receive.ts";
+
+/** A value as OTLP/JSON has it. */
+type Value = Record<string, unknown>;
+const text = (stringValue: string): Value => ({ stringValue });
+const attributes = (values: Record<string, Value>): unknown[] =>
+  Object.entries(values).map(([key, value]) => ({ key, value }));
+
+interface Setup {
+  readonly resource?: Record<string, Value>;
+  readonly scope?: Record<string, unknown>;
+  readonly records?: readonly Record<string, unknown>[];
+}
+
+const request = ({ resource = {}, scope = {}, records = [{}] }: Setup): unknown => ({
+  resourceLogs: [{ resource: { attributes: attributes(resource) }, scopeLogs: [{ scope, logRecords: records }] }],
+});
+
+/** The same request as protobuf. Knows as much of the schema as the tests need. */
+function proto(value: unknown): Buffer {
+  const pbf = new PbfWriter();
+  for (const logs of list(value, "resourceLogs")) {
+    pbf.writeMessage(1, writeResourceLogs, logs);
+  }
+  return Buffer.from(pbf.finish());
+}
+
+type Json = Record<string, unknown>;
+const list = (value: unknown, key: string): Json[] => ((value as Json)[key] ?? []) as Json[];
+
+function writeResourceLogs(logs: Json, pbf: PbfWriter): void {
+  pbf.writeMessage(1, (it, w) => writeAttributes(1, list(it, "attributes"), w), logs.resource as Json);
+  for (const scope of list(logs, "scopeLogs")) {
+    pbf.writeMessage(
+      2,
+      (it, w) => {
+        w.writeMessage(1, writeScope, (it.scope ?? {}) as Json);
+        for (const record of list(it, "logRecords")) w.writeMessage(2, writeRecord, record);
+        w.writeStringField(3, "https://example.com/schema");
+      },
+      scope,
+    );
+  }
+}
+
+function writeScope(scope: Json, pbf: PbfWriter): void {
+  if (scope.name !== undefined) pbf.writeStringField(1, String(scope.name));
+  if (scope.version !== undefined) pbf.writeStringField(2, String(scope.version));
+  writeAttributes(3, list(scope, "attributes"), pbf);
+  if (scope.droppedAttributesCount !== undefined) pbf.writeVarintField(4, Number(scope.droppedAttributesCount));
+}
+
+function writeRecord(record: Json, pbf: PbfWriter): void {
+  const out: [number, unknown][] = [
+    [1, record.timeUnixNano],
+    [11, record.observedTimeUnixNano],
+  ];
+  for (const [tag, value] of out) {
+    if (value === undefined) continue;
+    const ns = BigInt(String(value));
+    pbf.writeTag(tag, 1);
+    pbf.writeFixed32(Number(ns & 0xffff_ffffn));
+    pbf.writeFixed32(Number(ns >> 32n));
+  }
+  if (record.severityNumber !== undefined) pbf.writeVarintField(2, Number(record.severityNumber));
+  if (record.severityText !== undefined) pbf.writeStringField(3, String(record.severityText));
+  if (record.body !== undefined) pbf.writeMessage(5, writeValue, record.body as Json);
+  writeAttributes(6, list(record, "attributes"), pbf);
+  if (record.droppedAttributesCount !== undefined) pbf.writeVarintField(7, Number(record.droppedAttributesCount));
+  if (record.flags !== undefined) pbf.writeFixed32Field(8, Number(record.flags));
+  if (record.traceId !== undefined) pbf.writeBytesField(9, Buffer.from(String(record.traceId), "hex"));
+  if (record.spanId !== undefined) pbf.writeBytesField(10, Buffer.from(String(record.spanId), "hex"));
+  if (record.eventName !== undefined) pbf.writeStringField(12, String(record.eventName));
+}
+
+function writeAttributes(tag: number, pairs: readonly Json[], pbf: PbfWriter): void {
+  for (const pair of pairs) {
+    pbf.writeMessage(
+      tag,
+      (it, w) => {
+        w.writeStringField(1, String(it.key));
+        w.writeMessage(2, writeValue, it.value as Json);
+      },
+      pair,
+    );
+  }
+}
+
+function writeValue(value: Json, pbf: PbfWriter): void {
+  if (value.stringValue !== undefined) pbf.writeStringField(1, String(value.stringValue));
+  if (value.boolValue !== undefined) pbf.writeBooleanField(2, value.boolValue === true);
+  if (value.intValue !== undefined) pbf.writeVarintField(3, Number(value.intValue));
+  if (value.doubleValue !== undefined) pbf.writeDoubleField(4, Number(value.doubleValue));
+  if (value.arrayValue !== undefined) {
+    pbf.writeMessage(
+      5,
+      (it, w) => {
+        for (const item of list(it, "values")) w.writeMessage(1, writeValue, item);
+      },
+      value.arrayValue as Json,
+    );
+  }
+  if (value.kvlistValue !== undefined) {
+    pbf.writeMessage(6, (it, w) => writeAttributes(1, list(it, "values"), w), value.kvlistValue as Json);
+  }
+  if (value.bytesValue !== undefined) pbf.writeBytesField(7, Buffer.from(String(value.bytesValue), "base64"));
+}
+
+const TYPES = {
+  json: { contentType: "application/json", bytes: (value: unknown) => Buffer.from(JSON.stringify(value)) },
+  protobuf: { contentType: "application/x-protobuf", bytes: proto },
+} as const;
+
+const map = (values: Record<string, Value>): Value => ({ kvlistValue: { values: attributes(values) } });
+const array = (...values: Value[]): Value => ({ arrayValue: { values } });
+const TRACE = "0af7651916cd43dd8448eb211c80319c";
+const SPAN = "b7ad6b7169203331";
+
+describe.each(["json", "protobuf"] as const)("as %s", (type) => {
+  const { contentType, bytes } = TYPES[type];
+  const send = (receive: Receive, setup: Setup): Promise<Got> =>
+    receive.send("otlp", { contentType, body: bytes(request(setup)) });
+
+  test("a whole record", async () => {
+    const receive = new Receive();
+    const sent = await send(receive, {
+      resource: { "service.name": text("shop"), "k8s.pod.name": text("shop-1"), "host.name": text("n1") },
+      scope: { name: "lib", version: "1.2", attributes: attributes({ "a.b": text("s") }), droppedAttributesCount: 3 },
+      records: [
+        {
+          timeUnixNano: "1700000000000000001",
+          observedTimeUnixNano: "1700000000000000002",
+          severityNumber: 17,
+          severityText: "ERROR",
+          body: text("it broke"),
+          attributes: attributes({
+            "http.status_code": { intValue: "500" },
+            ratio: { doubleValue: 0.25 },
+            ok: { boolValue: false },
+            nested: map({ "a.b": text("c"), d: map({ e: { intValue: 7 } }) }),
+            list: array(text("x"), { intValue: 1 }),
+            raw: { bytesValue: "AQI=" },
+            empty: text(""),
+          }),
+          droppedAttributesCount: 2,
+          flags: 1,
+          traceId: TRACE,
+          spanId: SPAN,
+          eventName: "boom",
+        },
+      ],
+    });
+    expect(sent).toEqual({ status: 204, text: "", type: "text/plain; charset=utf-8" });
+    expect(receive.stored()).toEqual([
+      {
+        tenant: "fake",
+        labels: { service_name: "shop", k8s_pod_name: "shop-1" },
+        ns: "1700000000000000001",
+        line: "it broke",
+        metadata: {
+          host_name: "n1",
+          a_b: "s",
+          scope_name: "lib",
+          scope_version: "1.2",
+          scope_dropped_attributes_count: "3",
+          http_status_code: "500",
+          ratio: "0.25",
+          ok: "false",
+          nested_a_b: "c",
+          nested_d_e: "7",
+          list: '["x",1]',
+          raw: "AQI=",
+          severity_number: "17",
+          severity_text: "ERROR",
+          dropped_attributes_count: "2",
+          flags: "1",
+          event_name: "boom",
+          observed_timestamp: "1700000000000000002",
+          trace_id: TRACE,
+          span_id: SPAN,
+        },
+      },
+    ]);
+  });
+
+  test.each([
+    { name: "its own time", record: { timeUnixNano: "1700000000000000009" }, ns: "1700000000000000009" },
+    { name: "the observed time", record: { observedTimeUnixNano: "1700000000000000008" }, ns: "1700000000000000008" },
+    { name: "the present", record: {}, ns: NOW_NS },
+  ])("the time is $name", async ({ record, ns }) => {
+    const receive = new Receive();
+    await send(receive, { records: [record] });
+    expect(receive.stored()).toMatchObject([{ ns, metadata: {} }]);
+  });
+
+  test.each([
+    { name: "text", body: text("a \u00e9"), line: "a \u00e9" },
+    { name: "a number", body: { intValue: 42 }, line: "42" },
+    {
+      name: "a map",
+      body: map({ b: { intValue: 1 }, a: text("x"), c: array(map({ z: { boolValue: true } })) }),
+      line: '{"a":"x","b":1,"c":[{"z":true}]}',
+    },
+    { name: "an array", body: array(text("x"), { doubleValue: 1.5 }), line: '["x",1.5]' },
+    { name: "bytes", body: { bytesValue: "AQI=" }, line: "AQI=" },
+    { name: "nothing", body: undefined, line: "" },
+  ])("a body that is $name", async ({ body, line }) => {
+    const receive = new Receive();
+    await send(receive, { records: [body === undefined ? {} : { body }] });
+    expect(receive.stored()).toMatchObject([{ line }]);
+  });
+
+  test.each([
+    { name: "zeros", traceId: "0".repeat(32), spanId: "0".repeat(16) },
+    { name: "too short", traceId: TRACE.slice(2), spanId: SPAN.slice(2) },
+    { name: "none", traceId: "", spanId: "" },
+  ])("ids that are $name are absent", async ({ traceId, spanId }) => {
+    const receive = new Receive();
+    await send(receive, { records: [{ traceId, spanId, body: text("x") }] });
+    expect(receive.stored()).toMatchObject([{ line: "x", metadata: {} }]);
+  });
+
+  test("only the listed resource attributes are labels, and service_name looks at labels alone", async () => {
+    const receive = new Receive();
+    await send(receive, { resource: { app: text("x"), "k8s.job.name": text("j") } });
+    await send(receive, { resource: { app: text("x") } });
+    expect(receive.stored()).toMatchObject([
+      { labels: { k8s_job_name: "j", service_name: "j" }, metadata: { app: "x" } },
+      { labels: { service_name: "unknown_service" }, metadata: { app: "x" } },
+    ]);
+  });
+
+  test("the list may be another, and attributes may be dropped", async () => {
+    const receive = new Receive({}, { resource_labels: ["app"], drop_attributes: ["secret", "scope.x"] });
+    await send(receive, {
+      resource: { app: text("x"), "service.name": text("s"), secret: text("1") },
+      scope: { attributes: attributes({ "scope.x": text("2") }) },
+      records: [{ attributes: attributes({ secret: text("3"), kept: text("4") }) }],
+    });
+    expect(receive.stored()).toMatchObject([
+      { labels: { app: "x", service_name: "x" }, metadata: { service_name: "s", kept: "4" } },
+    ]);
+    expect(JSON.stringify(receive.stored())).not.toMatch(/secret|scope_x/);
+  });
+
+  test.each([
+    { name: "nothing at all", value: {} },
+    { name: "no records", value: request({ records: [] }) },
+  ])("$name is 422", async ({ value }) => {
+    const sent = await new Receive().send("otlp", { contentType, body: bytes(value) });
+    expect(sent.status).toBe(422);
+    expect(statusText(sent)).toBe("error at least one valid stream is required for ingestion");
+  });
+
+  test("what is refused is said in a status message, and the rest is stored", async () => {
+    const receive = new Receive();
+    const sent = await send(receive, {
+      resource: { "service.name": text("s") },
+      records: [{ timeUnixNano: "1600000000000000000", body: text("old") }, { body: text("new") }],
+    });
+    expect(sent).toMatchObject({ status: 400, type: "application/octet-stream" });
+    expect(statusText(sent)).toBe(
+      "entry for stream '{service_name=\"s\"}' has timestamp too old: 2020-09-13T12:26:40Z, oldest acceptable timestamp is: 2023-11-07T22:13:20Z",
+    );
+    expect(receive.stored()).toMatchObject([{ line: "new" }]);
+  });
+
+  test("gzip is taken", async () => {
+    const receive = new Receive();
+    const body = gzipSync(bytes(request({ records: [{ body: text("x") }] })));
+    expect(await receive.send("otlp", { contentType, contentEncoding: "gzip", body })).toMatchObject({ status: 204 });
+    expect(receive.stored()).toMatchObject([{ line: "x" }]);
+  });
+
+  test.each([
+    {
+      name: "a cut body",
+      body: bytes(request({ records: [{ body: text("x".repeat(100)) }] })).subarray(0, 60),
+      type: contentType,
+    },
+    { name: "a type with a charset", body: bytes(request({})), type: `${contentType}; charset=utf-8` },
+    { name: "another type", body: bytes(request({})), type: "text/plain" },
+    { name: "no type", body: bytes(request({})), type: undefined },
+  ])("$name is 400, and nothing is stored", async ({ body, type: given }) => {
+    const receive = new Receive();
+    const sent = await receive.send("otlp", { contentType: given, body });
+    expect(sent).toMatchObject({ status: 400, type: "application/octet-stream" });
+    expect(statusText(sent)).not.toBe("");
+    expect(receive.drafts).toEqual([]);
+  });
+
+  test("an encoding that nobody knows is 400", async () => {
+    const sent = await new Receive().send("otlp", { contentType, contentEncoding: "br", body: bytes(request({})) });
+    expect(sent.status).toBe(400);
+    expect(statusText(sent)).toBe('Content-Encoding "br" not supported');
+  });
+
+  test("values nested too deep are 400", async () => {
+    let value = text("x");
+    for (let i = 0; i < 100; i++) value = array(value);
+    const sent = await send(new Receive(), { records: [{ body: value }] });
+    expect(sent.status).toBe(400);
+    expect(statusText(sent)).toMatch(/nested/);
+  });
+});
+
+test("JSON may have names with underscores, numbers as numbers, ids in capitals, and null", async () => {
+  const receive = new Receive();
+  const value = {
+    resource_logs: [
+      {
+        resource: null,
+        scope_logs: [
+          {
+            log_records: [
+              {
+                time_unix_nano: 1_700_000_000_000_000_000,
+                body: { string_value: "x" },
+                trace_id: TRACE.toUpperCase(),
+                attributes: null,
+              },
+            ],
+          },
+        ],
+      },
+    ],
+  };
+  expect(await receive.send("otlp", { body: Buffer.from(JSON.stringify(value)) })).toMatchObject({ status: 204 });
+  expect(receive.stored()).toMatchObject([{ ns: NOW_NS, line: "x", metadata: { trace_id: TRACE } }]);
+});
+
+test("JSON may have space anywhere", async () => {
+  const receive = new Receive();
+  const text = JSON.stringify(
+    request({
+      resource: { "service.name": { stringValue: "a b" } },
+      records: [{ timeUnixNano: NOW_NS, severityText: "WARN", body: { stringValue: "x y" } }],
+    }),
+    null,
+    2,
+  ).replaceAll('":', '" : ');
+  expect(await receive.send("otlp", { body: Buffer.from(text) })).toMatchObject({ status: 204 });
+  expect(receive.stored()).toMatchObject([
+    { labels: { service_name: "a b" }, line: "x y", metadata: { severity_text: "WARN" } },
+  ]);
+});
+
+/** Field 2 of the google.rpc.Status. */
+function statusText({ text: body }: Got): string {
+  return new PbfReader(Buffer.from(body)).readFields(
+    (tag, out, pbf) => {
+      if (tag === 2) out.text = pbf.readString();
+    },
+    { text: "" },
+  ).text;
+}

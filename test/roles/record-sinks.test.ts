@@ -1,0 +1,200 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { recordSinks } from "../../sinks/index.ts";
+import { registries } from "../../src/cli/registries.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import { renderReference } from "../../src/config/reference.ts";
+import type { RecordSinkSpec } from "../../src/core/sink.ts";
+import { deliveryOptions } from "../../src/roles/sink-options.ts";
+import { sinkSpecs } from "../../src/roles/sink-specs.ts";
+import { agoNs, TestWeir } from "../push/weir.ts";
+import { HttpDestination } from "../sinks/destinations.ts";
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(path.join(tmpdir(), "weir-record-sinks-"));
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const eventually = (check: () => void | Promise<void>) => vi.waitFor(check, { timeout: 15_000, interval: 10 });
+
+const yaml = (sinks: string, to: string) => `
+receivers:
+  forward: { type: forward, listen: ["tcp://127.0.0.1:0"], udp_heartbeat: false }
+pipelines:
+  default: { steps: [trace, level], to: [store, ${to}] }
+sinks:
+  store: { type: store }
+${sinks}
+http: { listen: "127.0.0.1:0" }
+query: { threads: 0 }
+`;
+
+const push = (weir: TestWeir, from: number, count: number) =>
+  weir.push({
+    streams: [
+      {
+        stream: { app: "web" },
+        values: Array.from({ length: count }, (_, i) => [agoNs(60, from + i), `n ${from + i}`]),
+      },
+    ],
+  });
+const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => `n ${from + i}`);
+
+describe("options of record sinks", () => {
+  const needed: Record<string, Record<string, unknown>> = {
+    loki: { url: "http://x/" },
+    http: { url: "http://x/" },
+    forward: { url: "tcp://x:1" },
+    file: { path: "x" },
+  };
+
+  test.each(Object.entries(recordSinks))(
+    "%s has a name of its own, no delivery option, and takes all of them",
+    (name, it) => {
+      const spec: RecordSinkSpec = it;
+      expect(spec.name).toBe(name);
+      const clashes = Object.keys(spec.options.shape).filter((key) => key in deliveryOptions.shape || key === "type");
+      expect(clashes).toEqual([]);
+      const all = sinkSpecs[name].options;
+      const given = { ...needed[name], when: { $level: "error" }, batch_age_ms: 5, on_lag: "block" };
+      expect(all.parse(given)).toMatchObject({ when: { $level: "error" }, batch_age_ms: 5, sample: 1 });
+      expect(all.safeParse({ ...needed[name], nonsense: 1 }).success).toBe(false);
+    },
+  );
+
+  test("the reference has the delivery options once, and each sink's own", () => {
+    const page = renderReference(registries);
+    expect(page.match(/^\| `lag_bytes_max` \|/gm)).toHaveLength(1);
+    for (const name of Object.keys(recordSinks)) expect(page).toContain(`\n### ${name}\n`);
+    expect(page).toContain("| `rotate_bytes` |");
+  });
+
+  test("a mistake in a sink is told with its place", () => {
+    const text = yaml("  out: { type: http, url: nowhere, batch_age: 5 }", "out");
+    expect(() => loadConfig(text, "x.yaml", registries)).toThrow(/x\.yaml:8.*sinks\.out/);
+  });
+});
+
+describe("a process with record sinks", () => {
+  test("sends what a sink asks for, and goes on where it was", { timeout: 30_000 }, async () => {
+    const file = path.join(folder, "out.log");
+    const text = yaml(
+      `  out: { type: file, path: "${file}", form: line, batch_age_ms: 10, when: { $line: { regex: "[02468]$" } } }`,
+      "out",
+    );
+    let weir = await TestWeir.start(text);
+    await push(weir, 0, 10);
+    await eventually(() => expect(readFileSync(file, "utf8")).toBe("n 0\nn 2\nn 4\nn 6\nn 8\n"));
+    const dir = await weir.stop();
+    weir = await TestWeir.start(text, dir);
+    try {
+      await push(weir, 10, 4);
+      await eventually(() => expect(readFileSync(file, "utf8")).toBe("n 0\nn 2\nn 4\nn 6\nn 8\nn 10\nn 12\n"));
+      expect((await weir.rows('{app="web"}')).map(({ line }) => line)).toEqual(numbers(0, 14));
+      await eventually(async () =>
+        expect(await weir.metrics.render()).toMatch(/weir_sink_records_total\{sink="out",result="sent"\} 2/),
+      );
+      await eventually(async () => expect(await weir.metrics.render()).toMatch(/weir_sink_lag_bytes\{sink="out"\} 0/));
+      expect(await weir.metrics.render()).toMatch(/weir_dead_letters_bytes 0/);
+    } finally {
+      await weir.close();
+    }
+  });
+
+  test("keeps what a sink that is away has still to get, over stops and kills, and the store does not wait", {
+    timeout: 30_000,
+  }, async () => {
+    const to = await HttpDestination.start();
+    await to.stop();
+    const text = yaml(`  out: { type: http, url: "${to.url}/in", batch_age_ms: 10, retry_max_ms: 50 }`, "out");
+    let weir = await TestWeir.start(text);
+    await push(weir, 0, 5);
+    expect((await weir.rows('{app="web"}')).map(({ line }) => line)).toEqual(numbers(0, 5));
+    const started = performance.now();
+    let dir = await weir.stop();
+    expect(performance.now() - started).toBeLessThan(10_000);
+    weir = await TestWeir.start(text, dir);
+    await push(weir, 5, 5);
+    await weir.settle();
+    dir = await weir.stop(0);
+    await to.listen();
+    weir = await TestWeir.start(text, dir);
+    try {
+      const got = () =>
+        to.got.flatMap(({ body }) =>
+          body
+            .toString()
+            .split("\n")
+            .filter((line) => line !== "")
+            .map((line) => (JSON.parse(line) as { line: string }).line),
+        );
+      await eventually(() => expect(got()).toEqual(numbers(0, 10)));
+      expect((await weir.rows('{app="web"}')).map(({ line }) => line)).toEqual(numbers(0, 10));
+    } finally {
+      await weir.close();
+      await to.stop();
+    }
+  });
+
+  test("puts what is refused into the dead letters, for good", { timeout: 30_000 }, async () => {
+    const to = await HttpDestination.start();
+    to.answer = ({ body }) => (body.includes("n 3") ? { status: 422, text: "not that" } : { status: 200 });
+    const text = yaml(`  out: { type: http, url: "${to.url}/in", batch_age_ms: 10 }`, "out");
+    const weir = await TestWeir.start(text);
+    try {
+      await push(weir, 0, 6);
+      await eventually(async () =>
+        expect(await weir.metrics.render()).toMatch(/weir_sink_records_total\{sink="out",result="refused"\} 1/),
+      );
+      await eventually(async () =>
+        expect(await weir.metrics.render()).toMatch(/weir_sink_records_total\{sink="out",result="sent"\} 5/),
+      );
+      // Queries see the store, not the dead letters.
+      expect(await weir.rows('{sink="out"}')).toEqual([]);
+    } finally {
+      await weir.close();
+      await to.stop();
+    }
+  });
+
+  test("goes on when a sink stops by a mistake of the program, and says so", { timeout: 30_000 }, async () => {
+    vi.spyOn(recordSinks.null, "open").mockReturnValue({
+      write: () => Promise.reject(new TypeError("a bug")),
+      close: async () => {},
+    });
+    const weir = await TestWeir.start(yaml("  out: { type: null, batch_age_ms: 10 }".replace("null", '"null"'), "out"));
+    try {
+      expect((await weir.get("/ready")).text.trim()).toBe("ready");
+      for (let i = 0; i < 5; i++) await push(weir, i, 1);
+      await eventually(async () => {
+        await push(weir, 5, 1);
+        const { status, text } = await weir.get("/ready");
+        expect([status, text.trim()]).toEqual([
+          200,
+          "ready, but: sink out has stopped, and begins again with the process: a bug",
+        ]);
+      });
+      expect(await weir.metrics.render()).toMatch(/weir_sink_stopped\{sink="out"\} 1/);
+      expect((await weir.rows('{app="web"}')).map(({ line }) => line)).toEqual(numbers(0, 6));
+    } finally {
+      await weir.close();
+    }
+  });
+
+  test.each([
+    {
+      name: "a file that is not there",
+      sink: '{ type: http, url: "https://x/", tls: { ca_file: /nowhere.pem } }',
+      want: /ca_file/,
+    },
+    { name: "fields that are no paths", sink: "{ type: stdout, when: { '$nothing': x } }", want: /out|when|nothing/ },
+  ])("does not start with $name", async ({ sink, want }) => {
+    await expect(TestWeir.start(yaml(`  out: ${sink}`, "out"))).rejects.toThrow(want);
+  });
+});

@@ -1,0 +1,263 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { WeirError } from "../../src/core/errors.ts";
+import { ALL_TAKEN, type Refused } from "../../src/core/sink.ts";
+import { MemoryIntake } from "../../src/intake/memory.ts";
+import { SinkPositions } from "../../src/roles/sink-position.ts";
+import { seeded, seedOf } from "../intake/support.ts";
+import { away, chunk, FakeDestination, SINK, startRunner } from "./sink-harness.ts";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "weir-sink-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const eventually = (check: () => void | Promise<void>) => vi.waitFor(check, { timeout: 15_000, interval: 2 });
+const newIntake = (from = 0) => new MemoryIntake({ consumers: { [SINK]: () => from } });
+const lines = (from: number, count: number) => Array.from({ length: count }, (_, i) => `line ${from + i}`);
+
+describe("a sink at its own pace", () => {
+  test("gets every record once and in order, with the id of its place", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    const { runner } = await startRunner(intake, out, folder, { options: { batch_records_max: 7 } });
+    for (let i = 0; i < 5; i++) await intake.append(0, chunk(lines(i * 10, 10)));
+    await eventually(() => expect(out.texts).toEqual(lines(0, 50)));
+    expect(out.taken.map(({ id }) => id)).toEqual(
+      Array.from({ length: 50 }, (_, i) => `0-${Math.floor(i / 10)}-${i % 10}`),
+    );
+    expect(Math.max(...out.batches)).toBeLessThanOrEqual(7);
+    await eventually(async () =>
+      expect((await SinkPositions.open(folder, SINK)).get(0)).toEqual({ offset: 5, place: 0 }),
+    );
+    await runner.stop();
+    expect(out.closed).toBe(true);
+  });
+
+  test("gets labels, metadata, time and, if it wants, the whole record", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    const { runner } = await startRunner(intake, out, folder, { wantsJson: true });
+    await intake.append(0, chunk(["hello"]));
+    await eventually(() => expect(out.taken).toHaveLength(1));
+    expect(out.taken[0]).toMatchObject({
+      tenant: "fake",
+      sec: 1_700_000_000,
+      nsec: 0,
+      labels: { tag: "app" },
+      canonical: '{"tag":"app"}',
+      metadata: [],
+      json: '{"log":"hello","n":0}',
+    });
+    await runner.stop();
+  });
+
+  test("whose position is beyond the log goes on at its end", async () => {
+    await (await SinkPositions.open(folder, SINK)).set(0, { offset: 1000, place: 3 });
+    const intake = newIntake();
+    await intake.append(0, chunk(["before"]));
+    const out = new FakeDestination();
+    const { runner } = await startRunner(intake, out, folder);
+    await intake.append(0, chunk(["after"]));
+    await eventually(() => expect(out.texts).toEqual(["after"]));
+    await eventually(async () => expect((await SinkPositions.open(folder, SINK)).get(0)?.offset).toBe(2));
+    await runner.stop();
+  });
+
+  test("that fails by a mistake of ours says so, and is counted as stopped", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    out.answer = () => {
+      throw new TypeError("a bug");
+    };
+    const { runner, metrics } = await startRunner(intake, out, folder);
+    expect(runner.failure).toBeNull();
+    await eventually(async () => {
+      await intake.append(0, chunk(["x"]));
+      expect(runner.failure).toMatch(/sink out has stopped.*a bug/);
+    });
+    expect(await metrics.render()).toMatch(/weir_sink_stopped\{sink="out"\} 1/);
+    await runner.stop();
+  });
+
+  test("sends what was taken once, also while there is no room for the dead letters of others", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    let tries = 0;
+    out.answer = (batch) => ({
+      failed: batch.flatMap(({ line }, position): Refused[] =>
+        line.includes("bad") ? [{ position, reason: "no", retriable: false }] : [],
+      ),
+    });
+    const bury = async () => {
+      if (tries++ < 3) throw new WeirError("dead_letters_full", "no room", { retriable: true });
+    };
+    const { runner, dead, metrics } = await startRunner(intake, out, folder, { bury });
+    await intake.append(0, chunk(["a", "bad", "b"]));
+    await intake.append(0, chunk(["c"]));
+    await eventually(() => expect(out.texts).toEqual(["a", "b", "c"]));
+    expect(dead.map(({ record }) => record.id)).toEqual(["0-0-1"]);
+    expect(tries).toBe(4);
+    await eventually(async () => expect(await metrics.render()).toMatch(/result="sent"\} 3/));
+    await runner.stop();
+  });
+
+  test("that is away gets everything when it is back, and the store does not wait for it", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    out.answer = away;
+    const { runner, metrics } = await startRunner(intake, out, folder);
+    for (let i = 0; i < 20; i++) await intake.append(0, chunk(lines(i * 10, 10)));
+    await intake.commit(0, 20);
+    await eventually(async () =>
+      expect(await metrics.render()).toMatch(/weir_sink_failures_total\{sink="out"\} [1-9]/),
+    );
+    expect(out.taken).toEqual([]);
+    expect(await metrics.render()).toMatch(/weir_sink_up\{sink="out"\} 0/);
+    out.answer = () => ALL_TAKEN;
+    await eventually(() => expect(out.texts).toEqual(lines(0, 200)));
+    expect(await metrics.render()).toMatch(/weir_sink_up\{sink="out"\} 1/);
+    await runner.stop();
+  });
+
+  test("that refuses a record for good gets the others, and that one is in the dead letters", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    let isBusy = true;
+    out.answer = (batch) => ({
+      failed: batch.flatMap(({ line }, position): Refused[] => {
+        if (line.includes("bad")) return [{ position, reason: "no such field", retriable: false }];
+        if (isBusy && line.includes("late")) return [{ position, reason: "busy", retriable: true }];
+        return [];
+      }),
+    });
+    const { runner, dead } = await startRunner(intake, out, folder);
+    await intake.append(0, chunk(["a", "bad 1", "late", "b", "bad 2"]));
+    await eventually(() => expect(out.texts).toEqual(["a", "b"]));
+    isBusy = false;
+    await eventually(() => expect(out.texts).toEqual(["a", "b", "late"]));
+    expect(dead.map(({ record, reason }) => [record.id, reason])).toEqual([
+      ["0-0-1", "no such field"],
+      ["0-0-4", "no such field"],
+    ]);
+    await runner.stop();
+  });
+
+  test("goes on after restarts where its own acknowledgements ended", async () => {
+    const seed = seedOf("WEIR_TEST_SEED");
+    const random = seeded(seed);
+    const intake = newIntake();
+    const total = 40;
+    for (let i = 0; i < total; i++) await intake.append(0, chunk(lines(i * 10, 10)));
+    const out = new FakeDestination();
+    let acknowledged = 0;
+    for (let round = 0; out.taken.length < total * 10 && round < 200; round++) {
+      let batches = random.below(6);
+      out.answer = async () => {
+        if (batches-- <= 0) return away();
+        await new Promise((resolve) => setTimeout(resolve, random.below(2)));
+        return ALL_TAKEN;
+      };
+      const before = out.taken.length;
+      const { runner } = await startRunner(intake, out, folder, {
+        options: { batch_records_max: 1 + random.below(40) },
+      });
+      await eventually(() => expect(batches < 0 || out.taken.length === total * 10).toBe(true));
+      await runner.stop();
+      // Everything that was answered is behind the position: nothing of it comes again.
+      if (before > 0) expect(out.taken[before - 1]?.line.toString(), `seed ${seed}`).toBe(`line ${acknowledged - 1}`);
+      acknowledged = out.taken.length;
+    }
+    expect(out.texts, `seed ${seed}`).toEqual(lines(0, total * 10));
+  });
+
+  test("writes again under the same ids what was under way when the process died", async () => {
+    const intake = newIntake();
+    await intake.append(0, chunk(lines(0, 10)));
+    const first = new FakeDestination();
+    const seen: string[] = [];
+    // Takes the records, but the answer never comes.
+    first.write = (batch, signal) => {
+      seen.push(...batch.map(({ id }) => id));
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    };
+    const dying = await startRunner(intake, first, folder);
+    await eventually(() => expect(seen).toHaveLength(10));
+    const again = new FakeDestination();
+    const other = new MemoryIntake({ consumers: { [SINK]: () => 0 } });
+    await other.append(0, chunk(lines(0, 10)));
+    const { runner } = await startRunner(other, again, folder);
+    await eventually(() => expect(again.taken.map(({ id }) => id)).toEqual(seen));
+    await runner.stop();
+    await dying.runner.stop();
+  });
+});
+
+describe("a sink that falls behind", () => {
+  const big = (i: number) => chunk([`${i} ${"x".repeat(100_000)}`], i);
+  const many = 40;
+
+  test("leaves out the oldest beyond its bound in bytes, and says so", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    out.answer = away;
+    const { runner, metrics } = await startRunner(intake, out, folder, { options: { lag_bytes_max: 1 << 20 } });
+    for (let i = 0; i < many; i++) await intake.append(0, big(i));
+    await intake.commit(0, many);
+    await eventually(() => expect(intake.bytesFrom(0, 0)).toBeLessThan(many * 100_000));
+    out.answer = () => ALL_TAKEN;
+    await eventually(() => expect(out.texts.at(-1)).toMatch(new RegExp(`^${many - 1} `)));
+    expect(out.taken.length).toBeLessThan(12);
+    expect(out.taken.length).toBeGreaterThan(4);
+    expect(await metrics.render()).toMatch(/weir_sink_dropped_entries_total\{sink="out"\} [1-9]/);
+    await runner.stop();
+  });
+
+  test("leaves out what is too old", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    for (let i = 0; i < 10; i++) await intake.append(0, chunk([`line ${i}`], i * 1000));
+    const { runner } = await startRunner(intake, out, folder, {
+      now: () => 9500,
+      options: { lag_age_max_ms: 2000 },
+    });
+    await eventually(() => expect(out.texts).toEqual(["line 8", "line 9"]));
+    await runner.stop();
+  });
+
+  test("with on_lag: block keeps everything, and the intake log fills", async () => {
+    const intake = new MemoryIntake({ consumers: { [SINK]: () => 0 }, sizeMaxBytes: 2 << 20 });
+    const out = new FakeDestination();
+    out.answer = away;
+    const { runner } = await startRunner(intake, out, folder, {
+      options: { lag_bytes_max: 1 << 20, on_lag: "block" },
+    });
+    let stored = 0;
+    const full = () => intake.append(0, big(stored)).then(() => stored++);
+    for (;;) {
+      try {
+        await full();
+      } catch (error) {
+        expect(error).toMatchObject({ code: "intake_full" });
+        break;
+      }
+    }
+    await intake.commit(0, stored);
+    expect(intake.status().ready).toBe(false);
+    out.answer = () => ALL_TAKEN;
+    await intake.whenReady();
+    await eventually(() => expect(out.taken).toHaveLength(stored));
+    await runner.stop();
+  });
+});
+
+describe("a sink's position", () => {
+  test("that can't be read stops the start, with the file's name", async () => {
+    const { writeFile } = await import("node:fs/promises");
+    await writeFile(path.join(folder, `${SINK}.json`), "{");
+    await expect(SinkPositions.open(folder, SINK)).rejects.toThrow(/out\.json.*remove the file/s);
+  });
+});

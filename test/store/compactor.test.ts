@@ -1,0 +1,276 @@
+import { describe, expect, test } from "vitest";
+import { silentLogger } from "../../src/core/log.ts";
+import { Metrics } from "../../src/core/metrics.ts";
+import { MemoryStore } from "../../src/objects/memory.ts";
+import type { ObjectStore } from "../../src/objects/store.ts";
+import { type Catalog, openCatalog } from "../../src/store/catalog.ts";
+import { Compactor, type CompactorDeps } from "../../src/store/compact/compactor.ts";
+import { type CompactorOptions, defaultCompactorOptions } from "../../src/store/compact/options.ts";
+import {
+  NO_REMOVALS,
+  type RemovalPass,
+  type RemovedBy,
+  type StreamFilter,
+  type Verdict,
+} from "../../src/store/compact/removals.ts";
+import type { SegmentInfo } from "../../src/store/view.ts";
+import { drawFlushes } from "./compact-support.ts";
+import { Prng } from "./random-lines.ts";
+import { allSegments, expectRows, inOrder, rowOf, type TestLine, TestStore, testLine } from "./support.ts";
+
+const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
+console.log(`compactor: WEIR_TEST_SEED=${seed}`);
+
+/** Merges at once whatever there is, of any day. */
+const EAGER: Partial<CompactorOptions> = {
+  settle_ms: 0,
+  fan_in: 3,
+  fan_in_above: 2,
+  level: 1,
+  cpu_share: 1,
+  segment_bytes: 64 * 1024,
+  grace_ms: 0,
+};
+const YEAR_9999_MS = 253_402_300_799_000;
+
+function compactorOn(
+  objects: ObjectStore,
+  catalog: Catalog,
+  options: Partial<CompactorOptions> = {},
+  deps: Partial<CompactorDeps> = {},
+): Compactor {
+  return new Compactor(
+    { ...defaultCompactorOptions, ...EAGER, ...options },
+    {
+      objects,
+      catalog,
+      blockBytes: 4096,
+      removals: null,
+      metrics: new Metrics(),
+      log: silentLogger,
+      now: () => YEAR_9999_MS,
+      sleep: async () => {},
+      signal: new AbortController().signal,
+      ...deps,
+    },
+  );
+}
+
+const names = async (objects: ObjectStore, prefix: string): Promise<string[]> => {
+  const keys: string[] = [];
+  for await (const { key } of objects.list(prefix)) keys.push(key);
+  return keys;
+};
+
+async function flushed(flushes: readonly TestLine[][]): Promise<TestStore> {
+  const store = await TestStore.open(new MemoryStore(), { block_bytes: 4096 });
+  for (const [i, lines] of flushes.entries()) {
+    store.append(lines);
+    await store.writer.flush(i + 1);
+  }
+  return store;
+}
+
+describe("a pass of compaction", () => {
+  test("keeps all lines while flushes go on, and leaves no object that nobody names", async () => {
+    for (let round = 0; round < 7; round++) {
+      const random = new Prng(seed + round);
+      const store = await TestStore.open(new MemoryStore(), { block_bytes: 4096 });
+      const compactor = compactorOn(store.objects, store.catalog);
+      const want: TestLine[] = [];
+      for (const [i, lines] of drawFlushes(random, 3 + random.below(12), 60).entries()) {
+        store.append(lines);
+        want.push(...lines);
+        await store.writer.flush(i + 1);
+        if (random.chance(0.5)) await store.catalog.fold();
+        if (random.chance(0.4)) await compactor.pass({ removals: false });
+        if (random.chance(0.2)) await compactor.collect();
+        expectRows(await store.rows(), inOrder(want.map(rowOf)), `round ${round}, flush ${i}`);
+      }
+      await store.catalog.fold();
+      await compactor.pass({ removals: false });
+      await compactor.collect();
+      await compactor.sweep();
+      expectRows(await store.rows(), inOrder(want.map(rowOf)), `round ${round}, at the end`);
+      const segments = await allSegments(store.catalog.view());
+      expect(await names(store.objects, "segments/")).toEqual(segments.map(({ key }) => key).sort());
+      // Somebody who comes anew sees the same.
+      const again = await TestStore.open(store.objects);
+      expectRows(await again.rows(), inOrder(want.map(rowOf)), `round ${round}, opened again`);
+    }
+  });
+
+  test("two compactors do each other no harm", async () => {
+    for (let round = 0; round < 8; round++) {
+      const random = new Prng(seed + 500 + round);
+      const flushes = drawFlushes(random, 12, 40);
+      const store = await flushed(flushes);
+      await store.catalog.fold();
+      const other = await openCatalog(store.objects, new Metrics(), silentLogger);
+      const both = [compactorOn(store.objects, store.catalog), compactorOn(store.objects, other, { fan_in: 4 })];
+      for (let i = 0; i < 3; i++) await Promise.all(both.map((compactor) => compactor.pass({ removals: false })));
+      await store.catalog.refresh();
+      expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)), `round ${round}`);
+      await both[0].collect();
+      await both[0].sweep();
+      expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)), `round ${round}, swept`);
+    }
+  });
+
+  test("leaves a damaged segment as it is, and merges the others", async () => {
+    const lines = (from: number) =>
+      Array.from({ length: 20 }, (_, i) => testLine(`line ${from + i}`, { sec: from + i }));
+    const flushes = Array.from({ length: 6 }, (_, i) => lines(1000 + i * 20));
+    const store = await flushed(flushes);
+    await store.catalog.fold();
+    const before = await allSegments(store.catalog.view());
+    const bytes = await store.objects.get(before[2].key);
+    bytes[150] ^= 0xff;
+    await store.objects.put(before[2].key, [bytes]);
+    const compactor = compactorOn(store.objects, store.catalog);
+    const report = await compactor.pass({ removals: false });
+    expect(report.merges).toBeGreaterThan(0);
+    const after = await allSegments(store.catalog.view());
+    expect(after.map(({ key }) => key)).toContain(before[2].key);
+    expect(after.length).toBe(2);
+    expect(after.reduce((sum, info) => sum + info.lines, 0)).toBe(120);
+  });
+
+  test("stops in the middle as if it had never begun", async () => {
+    const flushes = drawFlushes(new Prng(seed + 900), 8, 50);
+    const store = await flushed(flushes);
+    await store.catalog.fold();
+    const abort = new AbortController();
+    const compactor = compactorOn(
+      store.objects,
+      store.catalog,
+      { segment_bytes: 65_536 },
+      {
+        signal: abort.signal,
+        objects: stopAtPut(store.objects, () => abort.abort()),
+      },
+    );
+    await expect(compactor.pass({ removals: false })).rejects.toMatchObject({ code: "aborted" });
+    expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)));
+    await compactorOn(store.objects, store.catalog).sweep();
+    expect((await names(store.objects, "segments/")).length).toBe(8);
+  });
+
+  test("drops a merge that took longer than half of the grace time", async () => {
+    const flushes = drawFlushes(new Prng(seed + 901), 4, 50);
+    const store = await flushed(flushes);
+    await store.catalog.fold();
+    const slow = stopAtPut(store.objects, () => new Promise((resolve) => setTimeout(resolve, 60)));
+    const compactor = compactorOn(store.objects, store.catalog, { grace_ms: 100 }, { objects: slow });
+    const report = await compactor.pass({ removals: false });
+    expect(report.merges).toBe(0);
+    expect((await names(store.objects, "segments/")).length).toBe(4);
+  });
+});
+
+/** The store, with something happening before each segment is put. */
+function stopAtPut(objects: ObjectStore, act: () => unknown): ObjectStore {
+  return new Proxy(objects, {
+    get(target, name, receiver) {
+      if (name !== "put")
+        return Reflect.get(target, name, receiver).bind?.(target) ?? Reflect.get(target, name, receiver);
+      return async (key: string, parts: readonly Uint8Array[]) => {
+        if (key.startsWith("segments/")) await act();
+        await target.put(key, parts);
+      };
+    },
+  });
+}
+
+describe("removals", () => {
+  /** Removes what `filter` says from streams with a label env=dev, and writes down what it is told. */
+  class TestRemovals {
+    readonly removed = new Map<string, number>();
+    readonly clean = new Set<string>();
+    ended: boolean[] = [];
+    private readonly verdict: (info: SegmentInfo) => Verdict;
+    private readonly streamFilter: StreamFilter;
+
+    constructor(streamFilter: StreamFilter, verdict: (info: SegmentInfo) => Verdict = () => "check") {
+      this.streamFilter = streamFilter;
+      this.verdict = verdict;
+    }
+
+    async begin(): Promise<RemovalPass> {
+      return {
+        ...NO_REMOVALS,
+        judge: (info) => (this.clean.has(info.key) ? "keep" : this.verdict(info)),
+        filter: (_tenant, labels) => (labels.env === "dev" ? this.streamFilter : null),
+        kept: (info) => this.clean.add(info.key),
+        replaced: async (_inputs, outputs) => {
+          for (const { key } of outputs) this.clean.add(key);
+        },
+        end: async (complete) => {
+          this.ended.push(complete);
+        },
+      };
+    }
+
+    count(removed: RemovedBy): void {
+      for (const [id, { lines }] of removed) this.removed.set(id, (this.removed.get(id) ?? 0) + lines);
+    }
+  }
+
+  const wholeStream: StreamFilter = { block: () => ({ all: "all-dev" }), rows: () => () => null };
+  const errors: StreamFilter = {
+    block: () => "rows",
+    rows: (view) => (row) => {
+      const { text, lineStarts } = view;
+      return text.toString("latin1", lineStarts[row], lineStarts[row + 1] - 1).includes("error") ? "errors" : null;
+    },
+  };
+
+  test.each([
+    { name: "whole streams", filter: wholeStream, id: "all-dev", goes: (line: TestLine) => line.labels.env === "dev" },
+    {
+      name: "some lines",
+      filter: errors,
+      id: "errors",
+      goes: (line: TestLine) => line.labels.env === "dev" && line.bytes.includes("error"),
+    },
+  ])("$name are left out, counted, and looked for once only", async ({ filter, id, goes }) => {
+    for (let round = 0; round < 8; round++) {
+      const random = new Prng(seed + 2000 + round);
+      const flushes = drawFlushes(random, 2 + random.below(6), 80);
+      const store = await flushed(flushes);
+      const removals = new TestRemovals(filter);
+      const compactor = compactorOn(store.objects, store.catalog, { fan_in: 100, settle_ms: 1e15 }, { removals });
+      const all = flushes.flat();
+      await compactor.pass({ removals: true });
+      expectRows(await store.rows(), inOrder(all.filter((line) => !goes(line)).map(rowOf)), `round ${round}`);
+      expect(removals.removed.get(id) ?? 0).toBe(all.filter(goes).length);
+      expect(removals.ended).toEqual([true]);
+      const segments = await names(store.objects, "segments/");
+      await compactor.pass({ removals: true });
+      expect(await names(store.objects, "segments/")).toEqual(segments);
+      expect(removals.ended).toEqual([true, true]);
+    }
+  });
+
+  test("segments of which every line goes are not even read", async () => {
+    const store = await flushed([[testLine("a")], [testLine("b")], [testLine("c", { sec: 1 })]]);
+    for (const { key } of store.catalog.tail()) await store.objects.put(key, [Buffer.from("no segment")]);
+    const removals = new TestRemovals(wholeStream, ({ timeMaxNs }) =>
+      timeMaxNs > 10n ** 10n ? { all: "old" } : "keep",
+    );
+    await compactorOn(store.objects, store.catalog, { fan_in: 100, settle_ms: 1e15 }, { removals }).pass({
+      removals: true,
+    });
+    expect((await allSegments(store.catalog.view())).map(({ lines }) => lines)).toEqual([1]);
+    expect(Object.fromEntries(removals.removed)).toEqual({ old: 2 });
+  });
+
+  test("a pass that can't read a segment is not complete", async () => {
+    const store = await flushed([[testLine("a", { labels: { env: "dev" } })], [testLine("b")]]);
+    const [{ key }] = store.catalog.tail();
+    await store.objects.put(key, [Buffer.alloc(400)]);
+    const removals = new TestRemovals(errors);
+    await compactorOn(store.objects, store.catalog, {}, { removals }).pass({ removals: true });
+    expect(removals.ended).toEqual([false]);
+  });
+});
