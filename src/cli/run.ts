@@ -33,9 +33,15 @@ async function run(file: string, deployment: Deployment, io: CliIo): Promise<voi
   const storeUrl = deployment.store ?? path.join(deployment.data, "store");
   // Loaded here alone: the other commands need nothing of the server, and start in half the time without it.
   const { WeirProcess: Server } = await import("../roles/process.ts");
+  // Before anyone can be told that it runs: a signal that comes at once has to find somebody.
+  const signal = firstSignal();
   const weir = await Server.start(config, { dataDir: deployment.data, storeUrl }, { metrics, log, version: VERSION });
   io.stdout.write(banner(weir, deployment, storeUrl, file));
-  await untilSignal(weir, io);
+  await signal;
+  io.stdout.write("Stopping: committing what has arrived.\n");
+  await weir.stop();
+  // Whatever a library may still hold open must not keep the process: all that matters is committed and closed.
+  process.exit(0);
 }
 
 function banner(weir: WeirProcess, { data }: Deployment, storeUrl: string, file: string): string {
@@ -58,10 +64,10 @@ function banner(weir: WeirProcess, { data }: Deployment, storeUrl: string, file:
   ].join("\n");
 }
 
-/** Stops in order at the first SIGTERM or SIGINT, at once at the second. */
-async function untilSignal(weir: WeirProcess, io: CliIo): Promise<void> {
+/** Resolves at the first SIGTERM or SIGINT; the second ends the process at once. */
+function firstSignal(): Promise<void> {
   let signals = 0;
-  await new Promise<void>((resolve) => {
+  return new Promise((resolve) => {
     const onSignal = (signal: NodeJS.Signals) => {
       signals++;
       // Nothing that was acknowledged is lost by this: it is in the intake log, as after a crash.
@@ -71,8 +77,4 @@ async function untilSignal(weir: WeirProcess, io: CliIo): Promise<void> {
     process.on("SIGTERM", onSignal);
     process.on("SIGINT", onSignal);
   });
-  io.stdout.write("Stopping: committing what has arrived.\n");
-  await weir.stop();
-  // Whatever a library may still hold open must not keep the process: all that matters is committed and closed.
-  process.exit(0);
 }

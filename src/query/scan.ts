@@ -10,6 +10,8 @@ import { parseLogQuery } from "./syntax/parse.ts";
 
 /** Rows of one step of a sliced scan: some 10 to 200 us of work, so that a slice ends close to its time. */
 const SLICE_ROWS = 128;
+/** Rows between two looks at whether the query was stopped. */
+const STOP_CHECK_ROWS = 256;
 
 /** What a scan needs to know of a block besides its view. */
 export type ScannedBlock = Pick<BatchBlock, "order" | "rows" | "hide">;
@@ -184,6 +186,8 @@ export class BlockScanner {
     const { backward, mode } = this.job;
     const { sec, nsec, sorted } = view;
     for (let i = 0; i < count; i++) {
+      // A stage that takes its time must not keep a worker from the next query.
+      if (i % STOP_CHECK_ROWS === STOP_CHECK_ROWS - 1 && this.stopped) return;
       const row = candidates[backward ? count - 1 - i : i];
       const s = sec[row];
       const n = nsec[row];

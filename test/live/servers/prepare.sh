@@ -12,6 +12,15 @@ folder=$(cd "$folder" && pwd)
 # An S3 server that creates objects only if absent, as AWS does.
 VERSITYGW=v1.8.0
 
+# DuckDB, which the page on reading without Weir uses.
+DUCKDB=2.0.0
+
+if python3 -m venv "$folder/python" && "$folder/python/bin/pip" install --quiet "duckdb==$DUCKDB"; then
+  printf "export WEIR_DUCKDB_PYTHON='%s'\n" "$folder/python/bin/python3" >>"$folder/env.sh"
+else
+  echo "no Python with venv and pip, so no DuckDB"
+fi
+
 if ! command -v go >/dev/null; then
   echo "no go, so no S3 server"
   exit 0
