@@ -38,7 +38,8 @@ export class HttpClient {
     this.now = now;
     this.url = new URL(options.url);
     this.headers = { "user-agent": "weir", ...authorization(options), ...lowerCase(options.headers) };
-    const keep = { keepAlive: true, maxSockets: 4 };
+    // There is one request at a time, so there is no need of a limit, and none that a broken connection could use up.
+    const keep = { keepAlive: true };
     this.agent =
       this.url.protocol === "https:" ? new https.Agent({ ...keep, ...tlsOptions(options) }) : new http.Agent(keep);
   }
@@ -77,11 +78,15 @@ export class HttpClient {
         signal,
         headers: { ...headers, ...this.headers, "content-length": String(body.length) },
       });
-      const timer = setTimeout(() => sent.destroy(new Error(`no answer within ${timeout_ms} ms`)), timeout_ms);
       const fail = (error: Error) => {
         clearTimeout(timer);
         reject(signal.aborted ? error : this.unavailable(messageOf(error) || "no connection", error));
       };
+      const timer = setTimeout(() => {
+        const error = new Error(`no answer within ${timeout_ms} ms`);
+        sent.destroy(error);
+        fail(error); // A request that has no connection yet tells nobody of its end.
+      }, timeout_ms);
       sent.on("error", fail);
       sent.on("response", (response) => {
         const parts: Buffer[] = [];

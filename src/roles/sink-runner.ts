@@ -185,7 +185,10 @@ export class SinkRunner {
     this.abort.signal.removeEventListener("abort", stop);
     wake.abort();
     if (this.isDue()) await this.handOver();
-    else if (this.sinceMs === null && !this.isWriting) await this.moveTo({ offset: this.collected, place: 0 });
+    else if (this.sinceMs === null && !this.isWriting) {
+      await this.writing; // Where it failed, nothing may be passed over: this ends the loop.
+      await this.moveTo({ offset: this.collected, place: 0 });
+    }
     if (this.position.offset >= this.deps.intake.nextOffset(this.deps.partition)) this.receivedMs = null;
   }
 

@@ -99,7 +99,12 @@ export function recordSinkContract(
       expect(await it.taken()).toEqual([]);
     });
 
-    test.skipIf(refusesWith === undefined)("names the bad record among good ones, which are taken", async () => {
+    // A destination that takes everything has no such cases.
+    const whereRefused = (name: string, check: () => Promise<void>) => {
+      if (refusesWith !== undefined) test(name, check);
+    };
+
+    whereRefused("names the bad record among good ones, which are taken", async () => {
       const lines = Array.from({ length: 21 }, (_, i) => (i === 13 ? "refuse me" : `good ${i}`));
       const { failed } = await it.sink.write(records(lines), NEVER);
       expect(failed.map(({ position, retriable }) => [position, retriable])).toEqual([[13, false]]);
@@ -107,7 +112,7 @@ export function recordSinkContract(
       expect((await unique()).sort()).toEqual(lines.filter((line) => line !== "refuse me").sort());
     });
 
-    test.skipIf(refusesWith === undefined)("names all of them when all are bad", async () => {
+    whereRefused("names all of them when all are bad", async () => {
       const { failed } = await it.sink.write(records(["refuse me 1", "refuse me 2", "refuse me 3"]), NEVER);
       expect(failed.map(({ position, retriable }) => [position, retriable])).toEqual([
         [0, false],
