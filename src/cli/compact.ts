@@ -3,6 +3,8 @@ import { createLogger } from "../core/log.ts";
 import { Metrics } from "../core/metrics.ts";
 import { loadPipeline } from "./check.ts";
 import { type CliIo, runCommand } from "./io.ts";
+import { environmentOverrides } from "./settings.ts";
+import { firstSignal } from "./signals.ts";
 
 interface Flags {
   readonly once?: boolean;
@@ -30,7 +32,7 @@ async function compact(
   io: CliIo,
   print: (text: string) => Promise<void>,
 ): Promise<void> {
-  const config = await loadPipeline(file, { env: io.env });
+  const config = await loadPipeline(file, { env: io.env, overrides: environmentOverrides(io.env, "s3") });
   const log = createLogger(config.log_level);
   // Loaded here alone: the other commands need nothing of the store.
   const { openCompactor } = await import("../roles/compactor-alone.ts");
@@ -44,17 +46,11 @@ async function compact(
       );
       return;
     }
+    const signal = firstSignal();
     alone.role.start();
     await print(`Compacting ${url}. Stop with Ctrl-C: that is safe at any moment.\n`);
-    await untilSignal();
+    await signal;
   } finally {
     await alone.close();
   }
-}
-
-function untilSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    process.once("SIGTERM", () => resolve());
-    process.once("SIGINT", () => resolve());
-  });
 }

@@ -12,7 +12,7 @@ import { loadPipeline, type PipelineFile } from "./check.ts";
 import { type CliIo, type Output, runCommand, usageError } from "./io.ts";
 import { wholeNumber } from "./numbers.ts";
 import { count, size } from "./progress.ts";
-import { DEFAULT_DATA } from "./settings.ts";
+import { DEFAULT_DATA, environmentOverrides } from "./settings.ts";
 import { CONFIG_HELP, STORE_ARGUMENT, type StoreFlags, withStore } from "./store-url.ts";
 
 interface ChoiceFlags extends StoreFlags {
@@ -195,7 +195,7 @@ async function drop(url: string, flags: ChoiceFlags & { all?: boolean }, io: Cli
 }
 
 async function replay(file: string, flags: ReplayFlags, io: CliIo, out: Output): Promise<void> {
-  const config = await loadPipeline(file, { env: io.env });
+  const config = await loadPipeline(file, { env: io.env, overrides: environmentOverrides(io.env, "s3") });
   const data = flags.data ?? io.env.WEIR_DATA ?? DEFAULT_DATA;
   const url = flags.store ?? io.env.WEIR_STORE ?? path.join(data, "store");
   const limit = flags.limit === undefined ? Number.POSITIVE_INFINITY : wholeNumber("--limit", flags.limit);

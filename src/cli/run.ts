@@ -7,6 +7,7 @@ import type { WeirProcess } from "../roles/process.ts";
 import { loadPipeline } from "./check.ts";
 import { type CliIo, runCommand } from "./io.ts";
 import { addSettings, type Deployment, readSettings } from "./settings.ts";
+import { firstSignal } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
 const DEFAULT_PIPELINE = "pipelines/quickstart.yaml";
@@ -33,7 +34,7 @@ async function run(file: string, deployment: Deployment, io: CliIo): Promise<voi
   const storeUrl = deployment.store ?? path.join(deployment.data, "store");
   // Loaded here alone: the other commands need nothing of the server, and start in half the time without it.
   const { WeirProcess: Server } = await import("../roles/process.ts");
-  // Before anyone can be told that it runs: a signal that comes at once has to find somebody.
+  // A second one ends it at once. Nothing that was acknowledged is lost by that: it is in the intake log, as after a crash.
   const signal = firstSignal();
   const weir = await Server.start(config, { dataDir: deployment.data, storeUrl }, { metrics, log, version: VERSION });
   io.stdout.write(banner(weir, deployment, storeUrl, file));
@@ -62,19 +63,4 @@ function banner(weir: WeirProcess, { data }: Deployment, storeUrl: string, file:
     "",
     "",
   ].join("\n");
-}
-
-/** Resolves at the first SIGTERM or SIGINT; the second ends the process at once. */
-function firstSignal(): Promise<void> {
-  let signals = 0;
-  return new Promise((resolve) => {
-    const onSignal = (signal: NodeJS.Signals) => {
-      signals++;
-      // Nothing that was acknowledged is lost by this: it is in the intake log, as after a crash.
-      if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
-      resolve();
-    };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
-  });
 }

@@ -170,6 +170,15 @@ export function readSettings(command: Command, env: CliIo["env"]): Deployment {
   return { data: own.data ?? DEFAULT_DATA, store: own.store ?? null, overrides };
 }
 
+/** What the environment sets of one section of the pipeline file, for the commands that have no flags for it. */
+export function environmentOverrides(env: CliIo["env"], section: string): Override[] {
+  return SETTINGS.flatMap(({ env: variable, path, toValue = (text: string) => text }) => {
+    const text = env[variable] ?? "";
+    if (text === "" || path?.startsWith(`${section}.`) !== true) return [];
+    return [{ path, value: toValue(text), source: variable }];
+  });
+}
+
 /** The name under which commander keeps a flag's value. */
 function camelCase(flag: string): string {
   return flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());

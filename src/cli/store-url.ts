@@ -1,6 +1,7 @@
 import type { S3Options } from "../objects/options.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import type { CliIo } from "./io.ts";
+import { environmentOverrides } from "./settings.ts";
 
 export interface StoreFlags {
   /** Pipeline file whose `s3:` section says how to speak to S3. */
@@ -8,7 +9,8 @@ export interface StoreFlags {
 }
 
 export const STORE_ARGUMENT = "the store: a folder, or s3://BUCKET/PREFIX";
-export const CONFIG_HELP = "pipeline file with the s3 section; options may also follow the URL, as in ?endpoint=…";
+export const CONFIG_HELP =
+  "pipeline file with the s3 section; options may also follow the URL, as in ?endpoint=…, or come from WEIR_S3_ENDPOINT and WEIR_S3_REGION";
 
 /** Opens the store that a command was given, runs `work` on it, and closes it. `isReading`: nothing will be written. */
 export async function withStore<T>(
@@ -22,7 +24,7 @@ export async function withStore<T>(
     import("../objects/open.ts"),
     import("../objects/s3-url.ts"),
   ]);
-  const full = config === undefined ? url : withS3Options(url, await s3SectionOf(config, io));
+  const full = withS3Options(url, await s3OptionsOf(config, io));
   const objects = await openObjectStore(full, { isChecked: isReading });
   try {
     return await work(objects);
@@ -31,8 +33,13 @@ export async function withStore<T>(
   }
 }
 
-async function s3SectionOf(file: string, io: CliIo): Promise<S3Options> {
+async function s3OptionsOf(file: string | undefined, io: CliIo): Promise<S3Options> {
+  const overrides = environmentOverrides(io.env, "s3");
+  if (file === undefined) {
+    const { s3Options } = await import("../objects/options.ts");
+    return s3Options.parse(Object.fromEntries(overrides.map(({ path, value }) => [path.slice("s3.".length), value])));
+  }
   // Knows every parser and sink, which nobody needs to walk a store.
   const { loadPipeline } = await import("./check.ts");
-  return (await loadPipeline(file, { env: io.env })).sections.s3;
+  return (await loadPipeline(file, { env: io.env, overrides })).sections.s3;
 }
