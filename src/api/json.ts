@@ -1,3 +1,4 @@
+import { nsText } from "../core/time.ts";
 import type { LogResult, TailEntry } from "../query/engine.ts";
 import type { ResultEntry } from "../query/merge.ts";
 import { Slices } from "../query/slices.ts";
@@ -16,11 +17,6 @@ const SLICE_ENTRIES = 64;
 export function lineJson(line: Buffer): string {
   return JSON.stringify(line.toString("utf8"));
 }
-
-const nsText = (entry: { sec: number; nsec: number }): string =>
-  entry.sec > 0
-    ? `${entry.sec}${String(entry.nsec).padStart(9, "0")}`
-    : (BigInt(entry.sec) * 1_000_000_000n + BigInt(entry.nsec)).toString();
 
 /** The text that Loki sorts a label set by, `{app="a", env="b"}`, near enough from its JSON: same order of names and values. */
 const sortText = (group: string): string => group.replaceAll('":"', '="');
@@ -47,7 +43,7 @@ export async function groupsOf({ entries }: LogResult): Promise<Groups> {
 }
 
 function valueJson(entry: ResultEntry, categorize: boolean): string {
-  const head = `["${nsText(entry)}",${lineJson(entry.line)}`;
+  const head = `["${nsText(entry.sec, entry.nsec)}",${lineJson(entry.line)}`;
   return categorize ? `${head},${entry.detail === "" ? "{}" : entry.detail}]` : `${head}]`;
 }
 
@@ -104,7 +100,7 @@ function traceLineJson(entry: ResultEntry): string {
   const detail: unknown = entry.detail === "" ? {} : JSON.parse(entry.detail);
   const metadata =
     typeof detail === "object" && detail !== null && "structuredMetadata" in detail ? detail.structuredMetadata : {};
-  return `{"timestamp":"${nsText(entry)}","labels":${entry.group},"metadata":${JSON.stringify(metadata)},"line":${lineJson(entry.line)}}`;
+  return `{"timestamp":"${nsText(entry.sec, entry.nsec)}","labels":${entry.group},"metadata":${JSON.stringify(metadata)},"line":${lineJson(entry.line)}}`;
 }
 
 /** One message of a live tail. Neighbours with the same labels share a group, so the order of lines is kept. */

@@ -75,14 +75,16 @@ export function lineMetadata(line: Line): (readonly [name: string, value: string
   if (line.level !== "") pairs.push(["detected_level", line.level]);
   for (let slot = 0; slot < ID_SLOTS; slot++) {
     if (line.idAt[slot] === ID_ABSENT) continue;
-    const hex = Buffer.from(line.ids.subarray(slot * 16, slot * 16 + ID_BYTES[slot])).toString("hex");
-    pairs.push([ID_NAMES[slot], slot === REQUEST_ID ? uuidOf(hex) : hex]);
+    pairs.push([ID_NAMES[slot], idText(slot, line.ids.subarray(slot * 16, slot * 16 + ID_BYTES[slot]))]);
   }
   for (let i = 0; i < line.extraCount; i++) pairs.push([line.extraNames[i], line.extraValues[i]]);
   return pairs;
 }
 
-function uuidOf(hex: string): string {
+/** The canonical text of raw id bytes: hex digits, and for a request id a UUID. */
+export function idText(slot: number, id: Uint8Array): string {
+  const hex = Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString("hex");
+  if (slot !== REQUEST_ID) return hex;
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 

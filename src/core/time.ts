@@ -58,6 +58,16 @@ const UNIT_MS: Record<string, number> = {
   y: 31_536_000_000,
 };
 
+/** Whether `parseDurationMs` takes the text. */
+export function isDuration(text: string): boolean {
+  try {
+    parseDurationMs(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Milliseconds of a duration in Prometheus form: `1h30m`, `5m`, `500ms`, `7d`; units y w d h m s ms in that order.
  * Throws `bad_duration` for anything else.

@@ -5,6 +5,7 @@ import {
   ID_ELSEWHERE,
   ID_NAMES,
   ID_SLOTS,
+  idText,
   Line,
   type LineSink,
   PARENT_SPAN_ID,
@@ -161,7 +162,7 @@ export class Emitter {
   private keepGivenIds(): void {
     const { line, givenIds } = this;
     const trace = givenIds[TRACE_ID];
-    if (trace !== "" && idText(line, TRACE_ID) !== trace) {
+    if (trace !== "" && lineIdText(line, TRACE_ID) !== trace) {
       line.idAt[SPAN_ID] = ID_ABSENT;
       line.idAt[PARENT_SPAN_ID] = ID_ABSENT;
     }
@@ -169,7 +170,7 @@ export class Emitter {
       const text = givenIds[slot];
       if (text === "") continue;
       givenIds[slot] = "";
-      if (idText(line, slot) === text) continue;
+      if (lineIdText(line, slot) === text) continue;
       line.idAt[slot] = ID_ABSENT;
       if (setId(line, slot, text)) removeExtra(line, ID_NAMES[slot]);
       // A step may have kept one that is no UUID as text.
@@ -235,10 +236,9 @@ function removeExtra(line: Line, name: string): void {
 }
 
 /** The id in a slot as text, "" where there is none. */
-function idText(line: Line, slot: number): string {
+function lineIdText(line: Line, slot: number): string {
   if (line.idAt[slot] === ID_ABSENT) return "";
-  const hex = Buffer.from(line.ids.buffer, line.ids.byteOffset + slot * 16, ID_BYTES[slot]).toString("hex");
-  return slot === REQUEST_ID ? hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-") : hex;
+  return idText(slot, line.ids.subarray(slot * 16, slot * 16 + ID_BYTES[slot]));
 }
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;

@@ -1,21 +1,11 @@
+import { GO_ESCAPES } from "../core/go-escapes.ts";
 import type { Labels } from "../core/labels.ts";
 import { PushError } from "./stream.ts";
 
 const NAME = /[A-Za-z_][A-Za-z0-9_]*/y;
 const SPACE = /[ \t\n\r]*/y;
 const NAME_ONLY = /^[A-Za-z_][A-Za-z0-9_]*$/;
-const SIMPLE: Readonly<Record<string, string>> = {
-  a: "\x07",
-  b: "\b",
-  f: "\f",
-  n: "\n",
-  r: "\r",
-  t: "\t",
-  v: "\v",
-  "\\": "\\",
-  "'": "'",
-  '"': '"',
-};
+const SIMPLE: Readonly<Record<string, string>> = { ...GO_ESCAPES, "'": "'" };
 
 export function isLabelName(name: string): boolean {
   return NAME_ONLY.test(name);

@@ -1,18 +1,9 @@
 import { z } from "zod";
 import { tenantName } from "../core/tenant.ts";
-import { parseDurationMs } from "../core/time.ts";
+import { isDuration } from "../core/time.ts";
 
 /** A duration in Prometheus form (`1m`, `30d1h`), kept as text because Loki's clients are shown it as written. */
 const durationText = z.string().refine(isDuration, "not a duration such as 1m, 24h or 30d1h");
-
-function isDuration(text: string): boolean {
-  try {
-    parseDurationMs(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** Limits and sizes of queries. Names and defaults are Loki's where Loki has them. */
 const general = z.strictObject({

@@ -274,66 +274,44 @@ export class BlockPlan {
   }
 
   private pendingBlocks(): PlannedBlock[] {
-    const { request } = this;
-    const rank = PENDING_RANK;
     this.deps.counts.blocks += this.snapshot.pending.length + this.snapshot.open.length;
     return this.snapshot.pending.flatMap((pending, i) => {
-      const { timeMinNs, timeMaxNs, rows, textBytes } = pending.info;
-      if (timeMaxNs < request.startNs || timeMinNs >= request.endNs) return [];
-      if (pending.tenant !== request.tenant || !this.wantsStream(pending.canonical, pending.labels)) return [];
-      if (request.wantsBlock?.((slot, low8) => pending.mayHoldId(slot, low8)) === false) return [];
-      const hide = this.hideOf(pending.canonical, pending.labels, pending.info);
-      if (hide === "all") return [];
-      const order = rank * BLOCKS_A_SEGMENT + i;
-      const length = pending.bytes.length;
-      return [
-        {
-          order,
-          timeMinNs,
-          timeMaxNs,
-          rows,
-          textBytes,
-          length,
-          offset: 0,
-          segment: null,
-          pending,
-          open: null,
-          stream: pending,
-          hide,
-        },
-      ];
+      const { info, bytes } = pending;
+      if (!this.isInRange(info) || !this.wantsOf(pending)) return [];
+      if (this.request.wantsBlock?.((slot, low8) => pending.mayHoldId(slot, low8)) === false) return [];
+      const { rows, textBytes } = info;
+      const order = PENDING_RANK * BLOCKS_A_SEGMENT + i;
+      return this.inMemory({ order, rows, textBytes, length: bytes.length, pending, open: null }, pending, info);
     });
   }
 
   private openBlocks(): PlannedBlock[] {
-    const { request } = this;
-    const rank = OPEN_RANK;
     return this.snapshot.open.flatMap((open, i) => {
-      if (open.rows === 0 || open.tenant !== request.tenant || !this.wantsStream(open.canonical, open.labels))
-        return [];
-      const { timeMinNs, timeMaxNs } = timeSpanOf(open);
-      if (timeMaxNs < request.startNs || timeMinNs >= request.endNs) return [];
-      const hide = this.hideOf(open.canonical, open.labels, { timeMinNs, timeMaxNs });
-      if (hide === "all") return [];
-      const order = rank * BLOCKS_A_SEGMENT + i;
+      if (open.rows === 0 || !this.wantsOf(open)) return [];
+      const span = timeSpanOf(open);
+      if (!this.isInRange(span)) return [];
       const { rows, textBytes } = open;
-      return [
-        {
-          order,
-          timeMinNs,
-          timeMaxNs,
-          rows,
-          textBytes,
-          length: 0,
-          offset: 0,
-          segment: null,
-          pending: null,
-          open,
-          stream: open,
-          hide,
-        },
-      ];
+      const order = OPEN_RANK * BLOCKS_A_SEGMENT + i;
+      return this.inMemory({ order, rows, textBytes, length: 0, pending: null, open }, open, span);
     });
+  }
+
+  /** A block that is in no segment yet, unless nothing of it may be seen. */
+  private inMemory(
+    block: Pick<PlannedBlock, "order" | "rows" | "textBytes" | "length" | "pending" | "open">,
+    stream: PlannedBlock["stream"],
+    { timeMinNs, timeMaxNs }: TimeSpan,
+  ): PlannedBlock[] {
+    const hide = this.hideOf(stream.canonical, stream.labels, { timeMinNs, timeMaxNs });
+    return hide === "all" ? [] : [{ ...block, timeMinNs, timeMaxNs, offset: 0, segment: null, stream, hide }];
+  }
+
+  private isInRange({ timeMinNs, timeMaxNs }: TimeSpan): boolean {
+    return timeMaxNs >= this.request.startNs && timeMinNs < this.request.endNs;
+  }
+
+  private wantsOf({ tenant, canonical, labels }: { tenant: string; canonical: string; labels: Labels }): boolean {
+    return tenant === this.request.tenant && this.wantsStream(canonical, labels);
   }
 
   private hideOf(canonical: string, labels: Labels, { timeMinNs, timeMaxNs }: TimeSpan): BlockHide | null | "all" {

@@ -4,6 +4,7 @@ import type { BlockView } from "../store/view.ts";
 import { ColumnFilter } from "./column-filter.ts";
 import { RowHider } from "./deletes-hide.ts";
 import { BestEntries, type PackedEntries } from "./entries.ts";
+import { firstRowAt } from "./first-row.ts";
 import { LineQuery } from "./line-query.ts";
 import { type BatchBlock, emptyStats, ScanControl, type ScanJob, type ScanStats } from "./scan-job.ts";
 import { parseLogQuery } from "./syntax/parse.ts";
@@ -222,8 +223,8 @@ export class BlockScanner {
   /** The rows of a sorted block that lie in the time range. */
   private rowRange(view: BlockView): { from: number; to: number } {
     return {
-      from: firstAtOrAfter(view, this.startSec, this.startNsec),
-      to: firstAtOrAfter(view, this.endSec, this.endNsec),
+      from: firstRowAt(view, this.startSec, this.startNsec),
+      to: firstRowAt(view, this.endSec, this.endNsec),
     };
   }
 
@@ -247,16 +248,4 @@ function hasId(view: BlockView, row: number, name: string, texts: readonly strin
     .some(([key, value]) =>
       key === name ? texts.includes(value) : key === `${name}_alt` && value.split(",").some((id) => texts.includes(id)),
     );
-}
-
-/** The first row of a sorted block at or after a time. */
-function firstAtOrAfter({ sec, nsec, rows }: BlockView, wantSec: number, wantNsec: number): number {
-  let low = 0;
-  let high = rows;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (sec[middle] < wantSec || (sec[middle] === wantSec && nsec[middle] < wantNsec)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -3,7 +3,7 @@ import { inflate } from "../codec/inflate.ts";
 import { VarintReader } from "../codec/varint.ts";
 import { codeOf, messageOf, type WeirError } from "../core/errors.ts";
 import type { Labels } from "../core/labels.ts";
-import { ID_ABSENT, ID_BYTES, ID_ELSEWHERE, ID_NAMES, TRACE_ID } from "../core/line.ts";
+import { ID_ABSENT, ID_BYTES, ID_ELSEWHERE, ID_NAMES, idText, TRACE_ID } from "../core/line.ts";
 import { joinNs } from "../core/time.ts";
 import {
   SECTION_COLUMN,
@@ -23,7 +23,7 @@ import {
 } from "./block-header.ts";
 import { corrupt, NOWHERE, type Place } from "./errors.ts";
 import { ALT_NAME, altTest, isAltColumn, mergeRows } from "./id-alt.ts";
-import { decodeIds, ID_TEXT_BYTES, type IdColumn, idTail, idText } from "./id-column.ts";
+import { decodeIds, ID_TEXT_BYTES, type IdColumn, idTail } from "./id-column.ts";
 import { type IdPresence, mayHoldId } from "./id-filter.ts";
 import { linesByLength, linesByNewline, rowAt } from "./line-starts.ts";
 import { TRAILER_BYTES } from "./member.ts";

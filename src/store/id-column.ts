@@ -166,16 +166,6 @@ export function decodeIds(bytes: Uint8Array, at: number, end: number, rows: numb
   return { slot, at: places, fromEnd: (flags & FROM_END) !== 0, raw: bytes.subarray(at, end), rawIndex };
 }
 
-/** The canonical text of raw id bytes: hex digits, and for a request id a UUID. */
-export function idText(slot: number, id: Uint8Array): string {
-  const hex = Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString("hex");
-  return slot === REQUEST_ID ? uuidText(hex) : hex;
-}
-
-function uuidText(hex: string): string {
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
-}
-
 /** The end of an id's canonical text that its low 8 bytes make, and how many characters stand before it. */
 export function idTail(slot: number, low8: Uint8Array): { text: string; before: number } {
   const hex = Buffer.from(low8.buffer, low8.byteOffset, 8).toString("hex");

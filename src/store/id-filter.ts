@@ -1,4 +1,5 @@
 import { ID_SLOTS, REQUEST_ID, TRACE_ID } from "../core/line.ts";
+import { mix } from "./hash.ts";
 
 /*
  * Which ids a block may hold: a Bloom filter over the low 8 bytes of its trace and request ids together with their slot.
@@ -24,14 +25,6 @@ export const ALL_SLOTS: number = (1 << ID_SLOTS) - 1;
 /** Bytes of a filter for `ids` ids. */
 export function filterBytes(ids: number): number {
   return 1 + Math.max(MIN_BYTES, Math.ceil((ids * BITS_AN_ID) / 8));
-}
-
-function mix(h: number): number {
-  h ^= h >>> 16;
-  h = Math.imul(h, 0x85ebca6b);
-  h ^= h >>> 13;
-  h = Math.imul(h, 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 0;
 }
 
 const first = (lo: number, hi: number, slot: number) => mix(lo + mix(hi + Math.imul(slot, 0x9e3779b9)));

@@ -1,4 +1,5 @@
 import type { Labels } from "../core/labels.ts";
+import { mix } from "./hash.ts";
 import type { LabelValues } from "./view.ts";
 
 /*
@@ -97,12 +98,4 @@ function fnv1a(bytes: Uint8Array): number {
   let h = 0x811c9dc5;
   for (let i = 0; i < bytes.length; i++) h = Math.imul(h ^ bytes[i], 0x01000193);
   return h >>> 0;
-}
-
-function mix(h: number): number {
-  h ^= h >>> 16;
-  h = Math.imul(h, 0x85ebca6b);
-  h ^= h >>> 13;
-  h = Math.imul(h, 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 0;
 }

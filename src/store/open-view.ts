@@ -4,12 +4,13 @@ import {
   ID_BYTES,
   ID_NAMES,
   ID_SLOTS,
+  idText,
   type SharedMetadata,
   type StreamHandle,
   TRACE_ID,
 } from "../core/line.ts";
 import { ALT_NAME, altTest, mergeRows } from "./id-alt.ts";
-import { type IdRows, idText } from "./id-column.ts";
+import type { IdRows } from "./id-column.ts";
 import { type CodedPart, combineParts, type MetadataCodes, setsPart } from "./metadata-codes.ts";
 import type { OpenBlock } from "./open-block.ts";
 import { OpenColumn } from "./open-column.ts";

@@ -1,17 +1,8 @@
 import { z } from "zod";
-import { parseDurationMs } from "../core/time.ts";
+import { isDuration } from "../core/time.ts";
 
 /** A duration in Prometheus form (`30d`, `1h30m`), kept as it was written. */
 const duration = z.string().refine(isDuration, "not a duration such as 24h, 30d or 1y");
-
-function isDuration(text: string): boolean {
-  try {
-    parseDurationMs(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** What is wrong with a stream selector, or null. This room does not read LogQL: the language is handed in. */
 export type SelectorFault = (selector: string) => string | null;

@@ -6,6 +6,7 @@ import type { BlockView } from "../../store/view.ts";
 import { ColumnFilter } from "../column-filter.ts";
 import { type CompiledLog, compileLog, compileSelector } from "../compile.ts";
 import type { RowHider } from "../deletes-hide.ts";
+import { firstRowAt } from "../first-row.ts";
 import { sortedJson } from "../line-query.ts";
 import type { PlannedBlock } from "../plan.ts";
 import type { ScannedBlock } from "../scan.ts";
@@ -134,8 +135,10 @@ export class LeafScan {
     this.place.order = block.order;
     if (this.byCode && from === 0 && to === view.rows && this.walkHeader(view, block)) return;
     if (view.sorted) {
-      from = Math.max(from, firstRowAt(view, windows.firstNs));
-      to = Math.min(to, firstRowAt(view, windows.lastNs + 1n));
+      const first = splitNs(windows.firstNs);
+      const end = splitNs(windows.lastNs + 1n);
+      from = Math.max(from, firstRowAt(view, first.sec, first.nsec));
+      to = Math.min(to, firstRowAt(view, end.sec, end.nsec));
     }
     if (from >= to) return;
     if (this.byCode) this.scanByCode(view, block, from, to);
@@ -381,19 +384,4 @@ function isLabel(labels: Labels, name: string): boolean {
 
 function lineBytes(entry: Entry): number {
   return entry.lineChanged ? Buffer.byteLength(entry.text) : entry.end - entry.start;
-}
-
-/** The first row of a sorted block at or after a time. */
-function firstRowAt(view: BlockView, ns: bigint): number {
-  const { sec, nsec, rows } = view;
-  const wantSec = Number(ns / 1_000_000_000n);
-  const wantNsec = Number(ns % 1_000_000_000n);
-  let low = 0;
-  let high = rows;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (sec[middle] < wantSec || (sec[middle] === wantSec && nsec[middle] < wantNsec)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

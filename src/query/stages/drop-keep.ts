@@ -22,7 +22,8 @@ export function compileDrop(items: readonly (string | Matcher)[], entry: Entry):
   };
 }
 
-function compileRemove(entry: Entry, name: string): () => void {
+/** Removes a label, or empties an error, which has no place among labels. */
+export function compileRemove(entry: Entry, name: string): () => void {
   if (name === ERROR_LABEL) {
     return () => {
       entry.error = "";

@@ -2,6 +2,7 @@ import { messageOf, WeirError } from "../../core/errors.ts";
 import type { LabelFormat } from "../syntax/ast.ts";
 import { stageError } from "../syntax/errors.ts";
 import { Template, TemplateFailure, type TemplateSource } from "../template/template.ts";
+import { compileRemove } from "./drop-keep.ts";
 import { type Entry, ERROR_DETAILS_LABEL, ERROR_LABEL } from "./entry.ts";
 import { compileValue } from "./label-filter.ts";
 import { type LineStage, TEMPLATE_ERROR } from "./stage.ts";
@@ -73,21 +74,6 @@ function rename(entry: Entry, from: string, set: (value: string) => void): () =>
     set(text);
     remove();
   };
-}
-
-function compileRemove(entry: Entry, name: string): () => void {
-  if (name === ERROR_LABEL) {
-    return () => {
-      entry.error = "";
-    };
-  }
-  if (name === ERROR_DETAILS_LABEL) {
-    return () => {
-      entry.errorDetails = "";
-    };
-  }
-  const id = entry.reserve(name);
-  return () => entry.remove(id);
 }
 
 function compileTemplate(name: string, text: string, entry: Entry, stage: string, what: string): Template {

@@ -1,3 +1,5 @@
+import { GO_ESCAPES } from "../../core/go-escapes.ts";
+
 /*
  * Go's string literals. A `\xNN` escape may make bytes that are not UTF-8; such a byte is kept in the JavaScript string as
  * the lone surrogate U+DC00 + byte, which no decoded text holds, so that `utf8Bytes` gives exactly the bytes that were meant.
@@ -30,7 +32,7 @@ export function unquote(literal: string): string | null {
       continue;
     }
     flush();
-    if (simple !== undefined) out += SIMPLE[simple]!;
+    if (simple !== undefined) out += GO_ESCAPES[simple]!;
     else {
       const code = Number.parseInt(unicode!.slice(1), 16);
       if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return null;
@@ -42,18 +44,6 @@ export function unquote(literal: string): string | null {
 }
 
 const ESCAPE = /^\\(?:([abfnrtv\\"])|([0-7]{3})|x([0-9a-fA-F]{2})|(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))/;
-const SIMPLE: Readonly<Record<string, string>> = {
-  a: "\x07",
-  b: "\b",
-  f: "\f",
-  n: "\n",
-  r: "\r",
-  t: "\t",
-  v: "\v",
-  "\\": "\\",
-  '"': '"',
-};
-
 /** Decodes UTF-8 strictly; bytes that don't fit become lone surrogates. */
 function fromBytes(bytes: readonly number[]): string {
   const all = Buffer.from(bytes);
