@@ -48,8 +48,9 @@ const HAS_KEY = 1;
 const HAS_LINE_IDS = 2;
 export const FILE_HEADER_BYTES = 32;
 export const ENTRY_HEADER_BYTES = 44;
-/** The mark's place in an entry, and in the file header. */
+/** The mark's and the length's place in an entry, and the mark's in the file header. */
 export const MARK_AT = 4;
+export const LENGTH_AT = 8;
 export const MARK_IN_HEADER = 24;
 /** Longest entry: what a Node buffer holds on every platform, with room for the header. */
 export const ENTRY_BYTES_MAX = 0x7fff0000;
@@ -99,7 +100,7 @@ export function encodeEntryHead(draft: EntryDraft, length: number): Buffer {
   at += tenantBytes;
   const { dedupeKey, lineIds } = draft;
   const keyBytes = dedupeKey === undefined ? (lineIds?.copy(head, at) ?? 0) : head.write(dedupeKey, at);
-  head.writeUInt32LE(length, 8);
+  head.writeUInt32LE(length, LENGTH_AT);
   head.writeUInt32LE(crc32(draft.payload, crc32(head.subarray(ENTRY_HEADER_BYTES))), 12);
   head[16] = draft.kind;
   head[17] = dedupeKey !== undefined ? HAS_KEY : lineIds !== undefined ? HAS_LINE_IDS : 0;
@@ -134,7 +135,7 @@ export class EntryHead {
   read(bytes: Buffer, at: number, mark: number): boolean {
     if (bytes.readUInt32LE(at + MARK_AT) !== mark) return false;
     if (bytes.readUInt32LE(at) !== crc32(bytes.subarray(at + 4, at + ENTRY_HEADER_BYTES))) return false;
-    this.length = bytes.readUInt32LE(at + 8);
+    this.length = bytes.readUInt32LE(at + LENGTH_AT);
     this.bodyCrc = bytes.readUInt32LE(at + 12);
     this.kind = bytes[at + 16];
     this.flags = bytes[at + 17];

@@ -11,6 +11,7 @@ import {
   FILE_HEADER_BYTES,
   type FileHeader,
   firstOfName,
+  LENGTH_AT,
   MARK_AT,
   MARK_IN_HEADER,
 } from "./log-format.ts";
@@ -176,17 +177,19 @@ async function headerOf(files: FileOps, fd: number): Promise<FileHeader | null> 
   return decodeFileHeader(bytes.subarray(0, await readAll(files, fd, bytes, 0)));
 }
 
+/** Entries at the start of a file that are asked for the mark when its header went bad. */
+const MARK_ENTRIES = 4;
+
 /**
- * The mark from the file's header. Where that went bad: the one that the damaged header shows or the one of the first
- * entry, whichever entries are found by.
+ * The mark from the file's header. Where that went bad: the one that the damaged header shows, or that of one of the first
+ * entries, whichever entries are found by.
  */
 export async function markOf(files: FileOps, fd: number, size: number): Promise<number> {
-  const bytes = Buffer.alloc(FILE_HEADER_BYTES + ENTRY_HEADER_BYTES);
-  const got = await readAll(files, fd, bytes, 0);
-  const header = decodeFileHeader(bytes.subarray(0, got));
-  if (header !== null) return header.mark;
-  const shown = bytes.readUInt32LE(MARK_IN_HEADER);
-  for (const mark of [shown, bytes.readUInt32LE(FILE_HEADER_BYTES + MARK_AT)]) {
+  const header = Buffer.alloc(FILE_HEADER_BYTES);
+  const intact = decodeFileHeader(header.subarray(0, await readAll(files, fd, header, 0)));
+  if (intact !== null) return intact.mark;
+  const shown = header.readUInt32LE(MARK_IN_HEADER);
+  for (const mark of [shown, ...(await marksOfEntries(files, fd, size))]) {
     const cursor = new EntryCursor(files, {
       fd,
       mark,
@@ -198,6 +201,18 @@ export async function markOf(files: FileOps, fd: number, size: number): Promise<
     if (await cursor.next()) return mark;
   }
   return shown;
+}
+
+/** The marks that the first entries show, found by their lengths alone, which may be damaged as well. */
+async function marksOfEntries(files: FileOps, fd: number, size: number): Promise<number[]> {
+  const marks: number[] = [];
+  const head = Buffer.alloc(ENTRY_HEADER_BYTES);
+  for (let at = FILE_HEADER_BYTES; marks.length < MARK_ENTRIES && at + ENTRY_HEADER_BYTES <= size; ) {
+    if ((await readAll(files, fd, head, at)) < ENTRY_HEADER_BYTES) break;
+    marks.push(head.readUInt32LE(MARK_AT));
+    at += Math.max(ENTRY_HEADER_BYTES, head.readUInt32LE(LENGTH_AT));
+  }
+  return marks;
 }
 
 /**

@@ -4,7 +4,7 @@ import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { nodeFiles } from "../../src/core/files.ts";
 import { Metrics } from "../../src/core/metrics.ts";
-import { ENTRY_HEADER_BYTES, FILE_HEADER_BYTES } from "../../src/intake/log-format.ts";
+import { ENTRY_HEADER_BYTES, FILE_HEADER_BYTES, MARK_AT, MARK_IN_HEADER } from "../../src/intake/log-format.ts";
 import { FaultyFiles } from "../contract/faulty-files.ts";
 import { draft, drain, textOf } from "../contract/intake.ts";
 import { newFolder, openLog, recordingLogger, seeded, seedOf } from "./support.ts";
@@ -240,6 +240,20 @@ describe("damage in the middle", () => {
       await writeFile(file, whole);
     }
   });
+
+  test.each([0, 1, 2])(
+    "in the marks of the file's header and of its first %i entries loses those entries alone",
+    async (count) => {
+      const dir = await write(all.slice(0, 5), all.slice(5));
+      const [file] = logFiles(dir);
+      const at = places(file);
+      const bytes = await readFile(file);
+      bytes[MARK_IN_HEADER] ^= 1;
+      for (const place of at.slice(0, count)) bytes[place + MARK_AT] ^= 1;
+      await writeFile(file, bytes);
+      expect((await readBack(dir)).texts).toEqual(all.slice(count));
+    },
+  );
 
   test("what a sender put into a payload is never taken for an entry", async () => {
     const inner = await write(["forged"]);
