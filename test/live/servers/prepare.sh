@@ -21,6 +21,40 @@ else
   echo "no Python with venv and pip, so no DuckDB"
 fi
 
+# Apache Kafka, as the jars that its own distribution has, and what they need.
+KAFKA=4.1.0
+
+kafka() {
+  local libs=$folder/kafka/lib
+  if [ ! -f "$libs/kafka_2.13-$KAFKA.jar" ]; then
+    mkdir -p "$folder/kafka"
+    cat >"$folder/kafka/pom.xml" <<XML
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>weir.test</groupId>
+  <artifactId>kafka</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId>
+      <artifactId>kafka_2.13</artifactId>
+      <version>$KAFKA</version>
+    </dependency>
+  </dependencies>
+</project>
+XML
+    (cd "$folder/kafka" && mvn -q -B -ntp dependency:copy-dependencies -DoutputDirectory=lib -DincludeScope=runtime) || return 1
+  fi
+  printf "export WEIR_KAFKA_LIBS='%s'\n" "$libs" >>"$folder/env.sh"
+  echo "WEIR_KAFKA_LIBS=$libs"
+}
+
+if command -v java >/dev/null && command -v mvn >/dev/null; then
+  kafka || exit 1
+else
+  echo "no java and mvn, so no Kafka"
+fi
+
 if ! command -v go >/dev/null; then
   echo "no go, so no S3 server"
   exit 0

@@ -1,0 +1,149 @@
+import type { KafkaMessage as VendorMessage } from "kafkajs";
+
+/** What a message takes beside its bytes, roughly, so that many tiny ones are bounded too. */
+const OVERHEAD_BYTES = 256;
+
+/** A record as it was read. */
+export interface KafkaMessage {
+  readonly offset: number;
+  /** Milliseconds since 1970, as the writer or the broker has set it. */
+  readonly timestampMs: number;
+  readonly key: Buffer | null;
+  /** null: a tombstone. */
+  readonly value: Buffer | null;
+  /** A header that is there twice: its last value. */
+  readonly headers: Readonly<Record<string, Buffer>>;
+}
+
+export interface FeedDeps {
+  /** Bytes that may wait here before the partition is not read any more. */
+  readonly bytesMax: number;
+  /** The partition is to be read from `fetchOffset` on, whatever was read before. */
+  readonly sought: () => void;
+  /** `wantsMore` has changed. */
+  readonly turned: () => void;
+}
+
+/**
+ * The records of one partition on their way from the group's connection to whoever takes them, in order. Nothing is read
+ * before `seek` has said from where.
+ */
+export class KafkaFeed {
+  readonly topic: string;
+  readonly partition: number;
+  private readonly deps: FeedDeps;
+  private waiting: KafkaMessage[] = [];
+  private taken = 0;
+  private bytes = 0;
+  /** The offset that is to be read next from Kafka, or -1 while nobody has said it. */
+  private next = -1;
+  private end = -1;
+  private isPaused = true;
+  private isOver = false;
+  private wakes: (() => void)[] = [];
+
+  constructor(topic: string, partition: number, deps: FeedDeps) {
+    this.topic = topic;
+    this.partition = partition;
+    this.deps = deps;
+  }
+
+  /** Another member has the partition now, or the group is closed: nothing comes any more. */
+  get isLost(): boolean {
+    return this.isOver;
+  }
+
+  /** Where reading goes on, or -1 while nobody has said it. */
+  get fetchOffset(): number {
+    return this.next;
+  }
+
+  /** Whether the connection is to read the partition now. */
+  get wantsMore(): boolean {
+    return !this.isOver && !this.isPaused && this.next >= 0;
+  }
+
+  /** The offset behind the last record that there was when Kafka was read last; -1 before. */
+  get highWatermark(): number {
+    return this.end;
+  }
+
+  /** Reads from `offset` on. What waits is dropped. */
+  seek(offset: number): void {
+    if (this.isOver) return;
+    this.waiting = [];
+    this.taken = 0;
+    this.bytes = 0;
+    this.next = offset;
+    this.isPaused = false;
+    this.deps.sought();
+  }
+
+  /** The next record, or null when none waits. */
+  poll(): KafkaMessage | null {
+    const message = this.waiting[this.taken];
+    if (message === undefined || this.isOver) return null;
+    this.taken++;
+    this.bytes -= sizeOf(message);
+    if (this.taken > 1024 && this.taken * 2 > this.waiting.length) {
+      this.waiting = this.waiting.slice(this.taken);
+      this.taken = 0;
+    }
+    if (this.isPaused && this.bytes <= this.deps.bytesMax / 2) {
+      this.isPaused = false;
+      this.deps.turned();
+    }
+    return message;
+  }
+
+  /** Resolves when `poll` may give a record, or the feed is lost. */
+  wait(): Promise<void> {
+    if (this.isOver || this.taken < this.waiting.length) return Promise.resolve();
+    return new Promise((resolve) => this.wakes.push(resolve));
+  }
+
+  /** What the connection has read. */
+  push(messages: readonly VendorMessage[], highWatermark: number): void {
+    if (this.isOver || this.next < 0) return;
+    this.end = Math.max(this.end, highWatermark);
+    for (const vendor of messages) {
+      const message = messageOf(vendor);
+      // A batch begins where its writer began it, which may be before what was asked for.
+      if (message.offset < this.next) continue;
+      this.next = message.offset + 1;
+      this.waiting.push(message);
+      this.bytes += sizeOf(message);
+    }
+    if (!this.isPaused && this.bytes >= this.deps.bytesMax) {
+      this.isPaused = true;
+      this.deps.turned();
+    }
+    this.wake();
+  }
+
+  lose(): void {
+    this.isOver = true;
+    this.waiting = [];
+    this.bytes = 0;
+    this.wake();
+  }
+
+  private wake(): void {
+    const { wakes } = this;
+    this.wakes = [];
+    for (const wake of wakes) wake();
+  }
+}
+
+function sizeOf({ key, value }: KafkaMessage): number {
+  return OVERHEAD_BYTES + (key?.length ?? 0) + (value?.length ?? 0);
+}
+
+function messageOf({ offset, timestamp, key, value, headers }: VendorMessage): KafkaMessage {
+  const plain: Record<string, Buffer> = {};
+  for (const [name, given] of Object.entries(headers ?? {})) {
+    const last = Array.isArray(given) ? given.at(-1) : given;
+    if (last !== undefined) plain[name] = Buffer.isBuffer(last) ? last : Buffer.from(last);
+  }
+  return { offset: Number(offset), timestampMs: Number(timestamp), key, value, headers: plain };
+}

@@ -1,0 +1,260 @@
+import type { Consumer } from "kafkajs";
+import { messageOf, WeirError } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import { endsWithin, sleepFor } from "../core/wait.ts";
+import { grouped, placeOf, stickyAssigner, type TopicPartition } from "./assigner.ts";
+import type { KafkaClient } from "./client.ts";
+import { kafkaError } from "./errors.ts";
+import { KafkaFeed } from "./feed.ts";
+
+/** Longest wait of a broker for something to read: bounds how late a partition is read that was paused. */
+const FETCH_WAIT_MS = 250;
+/** How long a member may take to leave its group before its connections are dropped. */
+const LEAVE_MS = 3000;
+const RETRY_MS_MIN = 200;
+const RETRY_MS_MAX = 5000;
+/** A member that has not been heard of for so many session timeouts is thrown away: the library may hang without a word. */
+const SILENT_SESSIONS = 2;
+
+export interface KafkaGroupOptions {
+  readonly group: string;
+  readonly topics: readonly string[];
+  /** After so much silence the group goes on without this member. */
+  readonly sessionTimeoutMs: number;
+  /** How long members may take to come together again. */
+  readonly rebalanceTimeoutMs: number;
+  /** Most bytes of one partition in one answer; a larger batch still comes whole. */
+  readonly fetchBytes: number;
+  /** Bytes of each partition that may wait for being taken. */
+  readonly feedBytesMax: number;
+}
+
+export interface KafkaGroupDeps {
+  readonly client: KafkaClient;
+  readonly log: Logger;
+  /**
+   * Partitions that this member has from now on and had not before. Nothing of one is read until its feed is told from where.
+   * Those that it keeps through a change of the group go on by themselves.
+   */
+  readonly onGained: (feeds: readonly KafkaFeed[]) => void;
+  /** Partitions that another member has now. */
+  readonly onLost: (feeds: readonly KafkaFeed[]) => void;
+}
+
+/**
+ * One member of a consumer group. What the library reads goes to one feed a partition, each with its own bound, so a slow
+ * partition holds up no other and no heartbeat. Keeps its membership by itself: whatever breaks, it joins again, with longer
+ * and longer pauses. Offsets are whatever the caller commits, and are never gone by.
+ */
+export class KafkaGroup {
+  private readonly options: KafkaGroupOptions;
+  private readonly deps: KafkaGroupDeps;
+  private readonly feeds = new Map<string, KafkaFeed>();
+  private readonly stopping = new AbortController();
+  private consumer: Consumer | null = null;
+  private member = "";
+  private running: Promise<void> = Promise.resolve();
+  private reason = "has not joined its group yet";
+  private heardMs = 0;
+
+  constructor(options: KafkaGroupOptions, deps: KafkaGroupDeps) {
+    this.options = options;
+    this.deps = deps;
+  }
+
+  start(): void {
+    this.running = this.run();
+    this.running.catch((error: unknown) => {
+      this.reason = `the group member has stopped: ${messageOf(error)}`;
+      this.deps.log.fatal({ err: error, group: this.options.group }, this.reason);
+    });
+  }
+
+  /** This member's id in the group; "" before it has joined, and while it is away. */
+  get memberId(): string {
+    return this.member;
+  }
+
+  /** Why nothing is read, or "". */
+  get trouble(): string {
+    return this.reason;
+  }
+
+  /** The feeds that this member has. */
+  get assigned(): readonly KafkaFeed[] {
+    return [...this.feeds.values()];
+  }
+
+  /**
+   * Keeps an offset in the group: what is below `next` is done with. Any member may do that for any partition. Errors as
+   * kafkaError; `kafka_unavailable` while this member is away.
+   */
+  async commit(at: TopicPartition, next: number, metadata = ""): Promise<void> {
+    const { consumer } = this;
+    if (consumer === null || this.member === "")
+      throw new WeirError("kafka_unavailable", "kafka: commit: not a member of the group now", { retriable: true });
+    try {
+      await consumer.commitOffsets([{ ...at, offset: String(next), metadata }]);
+    } catch (error) {
+      throw kafkaError(`commit an offset of ${placeOf(at)}`, error);
+    }
+  }
+
+  /** Leaves the group. All feeds are lost then. */
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running.catch(() => {}); // Said in `start`.
+    for (const feed of this.feeds.values()) feed.lose();
+    this.feeds.clear();
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.stopping;
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      const began = performance.now();
+      const error = await this.membership();
+      this.member = "";
+      if (signal.aborted) return;
+      this.reason = kafkaError(`group ${this.options.group}`, error).message;
+      // One that held for a while and broke begins with the short pauses again.
+      if (performance.now() - began > this.options.sessionTimeoutMs) attempt = 0;
+      const pauseMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** attempt) * (1 - Math.random() / 2);
+      const level = attempt === 0 ? "warn" : "debug";
+      this.deps.log[level]({ group: this.options.group }, `${this.reason}; joins again`);
+      await sleepFor(pauseMs, signal);
+    }
+  }
+
+  /** Joins, and resolves to what has ended the membership. */
+  private async membership(): Promise<unknown> {
+    const { group, topics, sessionTimeoutMs, rebalanceTimeoutMs, fetchBytes } = this.options;
+    const consumer = this.deps.client.consumer({
+      groupId: group,
+      partitionAssigners: [stickyAssigner(() => grouped([...this.feeds.values()]))],
+      sessionTimeout: sessionTimeoutMs,
+      rebalanceTimeout: rebalanceTimeoutMs,
+      heartbeatInterval: Math.floor(sessionTimeoutMs / 5),
+      maxBytesPerPartition: fetchBytes,
+      maxWaitTimeInMs: FETCH_WAIT_MS,
+      minBytes: 1,
+      allowAutoTopicCreation: false,
+      // Beginning anew is done here, with bounds of our own.
+      retry: { retries: 5, restartOnFailure: async () => false },
+    });
+    const ended = this.endOf(consumer);
+    try {
+      this.heardMs = performance.now();
+      await consumer.connect();
+      await consumer.subscribe({ topics: [...topics], fromBeginning: true });
+      this.consumer = consumer;
+      await consumer.run({
+        autoCommit: false,
+        partitionsConsumedConcurrently: 1,
+        eachBatch: async ({ batch, isStale }) => {
+          if (isStale()) return;
+          this.feeds.get(placeOf(batch))?.push(batch.messages, Number(batch.highWatermark));
+        },
+      });
+      return await ended.promise;
+    } catch (error) {
+      return error;
+    } finally {
+      ended.close();
+      this.consumer = null;
+      await endsWithin(consumer.disconnect(), LEAVE_MS);
+    }
+  }
+
+  /** What ends a membership: a crash of the library, its silence, or `stop`. */
+  private endOf(consumer: Consumer): { promise: Promise<unknown>; close: () => void } {
+    const { signal } = this.stopping;
+    let resolve: (error: unknown) => void = () => {};
+    const promise = new Promise<unknown>((done) => {
+      resolve = done;
+    });
+    const silentMs = SILENT_SESSIONS * Math.max(this.options.sessionTimeoutMs, this.options.rebalanceTimeoutMs);
+    const timer = setInterval(() => {
+      const quietMs = Math.round(performance.now() - this.heardMs);
+      if (quietMs > silentMs) resolve(new Error(`nothing was heard of the brokers for ${quietMs} ms`));
+    }, 1000);
+    const stop = () => resolve(null);
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    const { events } = consumer;
+    const hear = () => {
+      this.heardMs = performance.now();
+    };
+    consumer.on(events.HEARTBEAT, hear);
+    consumer.on(events.FETCH, hear);
+    consumer.on(events.CRASH, ({ payload }) => resolve(payload.error));
+    consumer.on(events.GROUP_JOIN, ({ payload }) => {
+      hear();
+      // A listener that throws would end the library's own join.
+      try {
+        this.onJoin(consumer, payload.memberId, payload.memberAssignment);
+      } catch (error) {
+        resolve(error);
+      }
+    });
+    return {
+      promise,
+      close: () => {
+        clearInterval(timer);
+        signal.removeEventListener("abort", stop);
+      },
+    };
+  }
+
+  private onJoin(consumer: Consumer, memberId: string, assignment: Readonly<Record<string, number[]>>): void {
+    this.member = memberId;
+    this.reason = "";
+    const mine = Object.entries(assignment).flatMap(([topic, partitions]) =>
+      partitions.map((partition) => ({ topic, partition })),
+    );
+    const places = new Set(mine.map(placeOf));
+    const lost = [...this.feeds].filter(([place]) => !places.has(place));
+    for (const [place, feed] of lost) {
+      this.feeds.delete(place);
+      feed.lose();
+    }
+    const gained: KafkaFeed[] = [];
+    for (const at of mine) {
+      const known = this.feeds.get(placeOf(at));
+      const feed = known ?? this.newFeed(at);
+      if (known === undefined) gained.push(feed);
+      // The library has forgotten where it was, and would begin at the group's offsets.
+      this.steer(consumer, feed, true);
+    }
+    const { group } = this.options;
+    this.deps.log.info(
+      { group, partitions: mine.length, gained: gained.length, lost: lost.length },
+      `kafka: group ${group}: has ${mine.length} partitions, ${gained.length} of them new, and gave up ${lost.length}`,
+    );
+    if (lost.length > 0) this.deps.onLost(lost.map(([, feed]) => feed));
+    if (gained.length > 0) this.deps.onGained(gained);
+  }
+
+  private newFeed(at: TopicPartition): KafkaFeed {
+    const feed: KafkaFeed = new KafkaFeed(at.topic, at.partition, {
+      bytesMax: this.options.feedBytesMax,
+      sought: () => this.steerNow(feed, true),
+      turned: () => this.steerNow(feed, false),
+    });
+    this.feeds.set(placeOf(at), feed);
+    return feed;
+  }
+
+  private steerNow(feed: KafkaFeed, seeks: boolean): void {
+    // While the member is away nothing is read; it is steered when it joins again.
+    if (this.consumer === null || this.member === "" || this.feeds.get(placeOf(feed)) !== feed) return;
+    this.steer(this.consumer, feed, seeks);
+  }
+
+  private steer(consumer: Consumer, feed: KafkaFeed, seeks: boolean): void {
+    const { topic, partition } = feed;
+    const one = [{ topic, partitions: [partition] }];
+    if (seeks && feed.fetchOffset >= 0) consumer.seek({ topic, partition, offset: String(feed.fetchOffset) });
+    if (feed.wantsMore) consumer.resume(one);
+    else consumer.pause(one);
+  }
+}
