@@ -18,6 +18,8 @@ export interface EntryDraft {
   readonly payload: Buffer;
   /** What makes a repeat recognisable: tag and chunk id of a forward message. Absent: never a repeat. */
   readonly dedupeKey?: string;
+  /** What the entry's partition is chosen by: a text for each source of logs. Not written to the log. */
+  readonly origin?: string;
   /**
    * 16 bytes for each line of an ENTRY_PUSH, in their order, which make a repeat of a single line recognisable. Written to
    * the log, and not given back with an entry. Never together with `dedupeKey`.

@@ -9,6 +9,8 @@ export type { Counter, Gauge, Histogram } from "prom-client";
 export class Metrics {
   private readonly registry = new Registry();
   readonly contentType: string = this.registry.contentType;
+  /** What sets each gauge at a scrape. */
+  private readonly collectors = new Map<string, ((gauge: Gauge) => void)[]>();
 
   /** Adds Node's own process metrics (CPU, memory, event loop). Not done in tests: it starts timers. */
   collectProcess(): void {
@@ -21,13 +23,19 @@ export class Metrics {
     return new Counter({ name, help, labelNames: [...labelNames], registers: [this.registry] });
   }
 
-  /** `collect` is called at each scrape and sets the gauge's present value. */
+  /**
+   * `collect` is called at each scrape and sets the gauge's present value. Several may set one gauge, each its own labels, or
+   * add to it with `inc`: it begins with nothing.
+   */
   gauge<L extends string>(
     name: string,
     help: string,
     labelNames: readonly L[] = [],
     collect?: (gauge: Gauge<L>) => void,
   ): Gauge<L> {
+    const collectors = this.collectors.get(name) ?? [];
+    this.collectors.set(name, collectors);
+    if (collect !== undefined) collectors.push(collect as (gauge: Gauge) => void);
     const known = this.registry.getSingleMetric(name);
     if (known !== undefined) return known as Gauge<L>;
     return new Gauge<L>({
@@ -35,13 +43,10 @@ export class Metrics {
       help,
       labelNames: [...labelNames],
       registers: [this.registry],
-      ...(collect === undefined
-        ? {}
-        : {
-            collect() {
-              collect(this);
-            },
-          }),
+      collect() {
+        if (collectors.length > 0) this.reset();
+        for (const set of collectors) set(this);
+      },
     });
   }
 

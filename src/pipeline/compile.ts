@@ -12,7 +12,7 @@ import { GroupCache } from "./group.ts";
 import { PipelineCounts, PipelineMetrics } from "./metrics.ts";
 import type { Limits } from "./options.ts";
 import { Pipeline, type PipelineParts } from "./pipeline.ts";
-import { PUSH_TAG, PushRun } from "./push-run.ts";
+import { PushRun } from "./push-run.ts";
 import { Router } from "./route.ts";
 import { type EntryRun, PipelineRun, type RunDeps } from "./run.ts";
 import type { StepSpec } from "./step.ts";
@@ -49,8 +49,6 @@ export interface PipelineDeps {
 /** Takes intake entries apart and puts their lines into the sinks. One entry at a time: a run ends before the next begins. */
 export interface Pipelines {
   begin(entry: IntakeEntry): EntryRun;
-  /** Whether a pipeline takes what is pushed to this receiver. */
-  takesPushed(receiver: string): boolean;
 }
 
 /**
@@ -71,7 +69,7 @@ export function compilePipelines(config: readonly PipelineConfig[], deps: Pipeli
     return compilePipeline(one, { ...own, plain: compilePipeline({ ...one, steps: [] }, { ...own, plain: null }) });
   });
   deps.metrics.gauge("weir_pipeline_active_streams", "Streams that had a line lately.", ["tenant"], (gauge) => {
-    for (const [tenant, count] of streams.counts()) gauge.set({ tenant }, count);
+    for (const [tenant, count] of streams.counts()) gauge.inc({ tenant }, count);
   });
   const router = new Router(
     pipelines.map((pipeline, i) => ({
@@ -86,7 +84,6 @@ export function compilePipelines(config: readonly PipelineConfig[], deps: Pipeli
   const runDeps: RunDeps = { router, record, groups, metrics, log: deps.log, now };
   return {
     begin: (entry) => (entry.kind === ENTRY_PUSH ? new PushRun(entry, runDeps) : new PipelineRun(entry, runDeps)),
-    takesPushed: (receiver) => router.takes(receiver, PUSH_TAG),
   };
 }
 

@@ -23,10 +23,6 @@ export class Router {
     this.log = log;
   }
 
-  takes(source: string, tag: string): boolean {
-    return this.routes.some(({ from, fits }) => from.has(source) && fits.some((test) => test(tag)));
-  }
-
   /** The pipeline, or null where none fits: said once for each tag that is remembered. */
   find(source: string, tag: string): Pipeline | null {
     const key = `${source}\0${tag}`;

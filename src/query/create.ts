@@ -1,7 +1,6 @@
 import os from "node:os";
 import { WeirError } from "../core/errors.ts";
 import { DEFAULT_TENANT, type Labels } from "../core/labels.ts";
-import type { Line, StreamHandle } from "../core/line.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { parseDurationMs } from "../core/time.ts";
@@ -29,7 +28,6 @@ import type {
 } from "./engine.ts";
 import { describeQuery, type QueryPlan } from "./explain.ts";
 import { labelValues } from "./label-values.ts";
-import { LiveTail } from "./live-tail.ts";
 import { LocalExecutor } from "./local-executor.ts";
 import { LogPass, type LogRunDeps, lostPartWarning, lostSegmentWarning, lostWarnings } from "./log-run.ts";
 import { MergedEntries } from "./merge.ts";
@@ -40,6 +38,7 @@ import { BlockPlan } from "./plan.ts";
 import { ScanPool, workerUrl } from "./pool.ts";
 import { fetchRows } from "./row-pass.ts";
 import { ScanControl, type ScanExecutor, type ScanJob } from "./scan-job.ts";
+import type { Snapshots, TailSource, WantedLines } from "./snapshots.ts";
 import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
 import { isLog } from "./syntax/ast.ts";
@@ -55,18 +54,21 @@ const TAIL_MS = 100;
 /** How often a query is begun anew when the store has changed under it. */
 const TRIES = 3;
 const NEVER = new AbortController().signal;
+const ALL_LINES: WantedLines = {
+  tenant: DEFAULT_TENANT,
+  selectors: [],
+  startNs: TIME_MIN,
+  endNs: TIME_MAX,
+  ids: null,
+  withText: true,
+};
 /** Lines of one pass when only some of them are kept (`interval`). */
 const INTERVAL_PAGE = 1000;
 
-export type StreamFilter = (labels: Labels, tenant: string, canonical: string) => boolean;
-
 export interface EngineDeps {
-  /** Everything that can be read, of streams that the filter takes. Called once a query. */
-  readonly snapshot: (accept?: StreamFilter) => StoreSnapshot;
-  /** What the tenant's queries must not see now: expired and deleted lines. Null or absent: nothing. Called with each snapshot. */
+  readonly snapshots: Snapshots;
+  /** What the tenant's queries must not see now: expired and deleted lines. Null or absent: nothing. Called before each snapshot. */
   readonly hidden?: (tenant: string) => HiddenScope | null;
-  /** Called with each new line while there is a live tail. */
-  readonly taps: Set<(stream: StreamHandle, line: Line) => void>;
   readonly reader: SegmentReader;
   /** Where workers find the objects; a store in memory is scanned in this thread. */
   readonly objectsUrl: string;
@@ -89,7 +91,7 @@ function createExecutor(options: QueryOptions, { reader, objectsUrl, log }: Engi
 /** What all passes of one query share. */
 interface Run {
   readonly snapshot: StoreSnapshot;
-  /** Taken with the snapshot: what compaction has removed since is still in the one and hidden by the other. */
+  /** Not younger than the snapshot: what compaction has removed since is still in the one and hidden by the other. */
   readonly hidden: HiddenLines | null;
   readonly stats: QueryStats;
   readonly warnings: string[];
@@ -169,7 +171,7 @@ class LocalEngine implements Engine {
         run.stats.entries = series.length;
         return { isScalar, series, stats: run.stats, warnings: warningsOf(run, warnings) };
       },
-      { tenant, partial: request.partial, accept: (labels, owner) => owner === tenant && query.wantsStream(labels) },
+      { partial: request.partial, wanted: { ...ALL_LINES, ...query.reach, tenant, selectors: query.selectors } },
     );
   }
 
@@ -194,11 +196,7 @@ class LocalEngine implements Engine {
           warnings: warningsOf(run),
         };
       },
-      {
-        tenant: request.tenant,
-        partial: request.partial,
-        accept: this.acceptOf(request.tenant, [request.query]),
-      },
+      { partial: request.partial, wanted: wantedOf(request) },
     );
   }
 
@@ -219,12 +217,11 @@ class LocalEngine implements Engine {
     const labels = selectors.length === 1 ? labelValues(selectors[0]) : [];
     const accepts = (labels: Labels) => tests.length === 0 || tests.some((test) => test(labels));
     const tenant = request.tenant ?? DEFAULT_TENANT;
-    const accept: StreamFilter = (labels, owner) => owner === tenant && accepts(labels);
+    const { startNs, endNs } = request;
     return this.run(
       "streams",
       request.signal,
       ({ snapshot, hidden, warnings }) => {
-        const { startNs, endNs } = request;
         // The answer has no room for them.
         const lost = ({ key }: { key: string }, warning: string) => {
           warnings.push(warning);
@@ -238,7 +235,7 @@ class LocalEngine implements Engine {
           (part, error) => lost(part, lostPartWarning(part.key, part.lines, error)),
         );
       },
-      { tenant, accept },
+      { wanted: { ...ALL_LINES, tenant, selectors, startNs, endNs, withText: false } },
     );
   }
 
@@ -261,7 +258,7 @@ class LocalEngine implements Engine {
           visit({ ...stream, rows, textBytes, timeMinNs, timeMaxNs });
         }
       },
-      { tenant, accept: (of, owner) => owner === tenant && accepts(of) },
+      { wanted: { ...ALL_LINES, tenant, selectors, startNs, endNs, withText: false } },
     );
   }
 
@@ -298,7 +295,7 @@ class LocalEngine implements Engine {
           traceId: idText(candidates[0]),
         };
       },
-      { tenant, accept: (_labels, owner) => owner === tenant },
+      { wanted: { ...ALL_LINES, tenant, startNs, endNs, ids } },
     );
   }
 
@@ -313,15 +310,15 @@ class LocalEngine implements Engine {
       signal,
       tenant = DEFAULT_TENANT,
     } = request;
-    const live = new LiveTail({ tenant, query, categorize, queueBytes: this.options.tail_queue_bytes });
+    const queueBytes = this.options.tail_queue_bytes;
+    const history: LogRequest = { tenant, query, startNs, endNs: TIME_MAX, limit, backward: true, categorize };
     const deadline = new Deadline(parseDurationMs(this.options.tail_max_duration), signal);
     const end = deadline.signal;
-    // In one tick: what is in the snapshot is history, and all that comes after it goes through the tap.
-    const snapshot = this.deps.snapshot(this.acceptOf(tenant, [query]));
     const hidden = this.hiddenFrom(tenant);
-    this.deps.taps.add(live.tap);
+    let live: TailSource | null = null;
     try {
-      const history: LogRequest = { tenant, query, startNs, endNs: TIME_MAX, limit, backward: true, categorize };
+      live = await this.deps.snapshots.tail({ tenant, query, categorize, queueBytes }, wantedOf(history));
+      const { snapshot } = live;
       const run: Run = { snapshot, hidden, stats: new QueryStats(), warnings: [], signal: end, cut: null };
       const entries = await this.admission.run(tenant, end, () => this.rangeEntries(history, run));
       const oldest = [...entries].reverse().map(({ sec, nsec, group, detail, line }) => ({
@@ -332,7 +329,7 @@ class LocalEngine implements Engine {
       }));
       if (oldest.length > 0) await onEntries(oldest, []);
       while (!end.aborted) {
-        const { entries: fresh, dropped } = live.take(delayMs);
+        const { entries: fresh, dropped } = await live.take(delayMs);
         if (fresh.length > 0 || dropped.length > 0) await onEntries(fresh, dropped);
         await sleepFor(TAIL_MS, end);
       }
@@ -340,7 +337,7 @@ class LocalEngine implements Engine {
       if (!end.aborted) throw error;
     } finally {
       deadline.end();
-      this.deps.taps.delete(live.tap);
+      live?.close();
     }
   }
 
@@ -348,27 +345,14 @@ class LocalEngine implements Engine {
     await this.executor.close();
   }
 
-  private acceptOf(tenant: string | undefined, queries: readonly string[]): StreamFilter {
-    const tests = queries.map((query) => compileSelector(parseLogQuery(query).matchers));
-    const wanted = tenant ?? DEFAULT_TENANT;
-    return (labels, owner) => owner === wanted && tests.some((test) => test(labels));
-  }
-
   /** Runs a query within the limits on time and number, and counts how it ended. */
   private async run<T>(
     kind: string,
     signal: AbortSignal | undefined,
     work: (run: Run) => Promise<T>,
-    {
-      tenant = DEFAULT_TENANT,
-      accept,
-      partial = false,
-    }: {
-      readonly tenant: string | undefined;
-      readonly accept: StreamFilter;
-      readonly partial?: boolean | undefined;
-    },
+    { wanted, partial = false }: { readonly wanted: WantedLines; readonly partial?: boolean | undefined },
   ): Promise<T> {
+    const { tenant } = wanted;
     const { query_timeout: timeoutText } = this.limitsOf(tenant);
     const timeoutMs = parseDurationMs(timeoutText);
     const deadline = new Deadline(timeoutMs, signal);
@@ -381,8 +365,8 @@ class LocalEngine implements Engine {
         for (let tries = 1; ; tries++) {
           const stats = new QueryStats();
           stats.queueMs = queueMs;
-          const snapshot = this.deps.snapshot(accept);
           const hidden = this.hiddenFrom(tenant);
+          const snapshot = await this.deps.snapshots.take(wanted);
           const warnings: string[] = [];
           const answer = await work({ snapshot, hidden, stats, warnings, signal: deadline.signal, cut });
           // What could not be read may have been replaced and deleted while the query ran.
@@ -497,6 +481,11 @@ class LocalEngine implements Engine {
     const { max_query_bytes_read: maxBytesRead } = this.limitsOf(plan.tenant);
     return { executor: this.executor, plan, stats, maxBytesRead, maxResultBytes, signal, cut };
   }
+}
+
+/** What a log query looks at. Throws QueryError. */
+function wantedOf({ tenant = DEFAULT_TENANT, query, startNs, endNs }: LogRequest): WantedLines {
+  return { ...ALL_LINES, tenant, selectors: [parseLogQuery(query).matchers], startNs, endNs };
 }
 
 /** What is to be said of an answer, each once. */

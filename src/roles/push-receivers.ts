@@ -1,13 +1,14 @@
 import type { ComponentConfig } from "../config/config.ts";
 import { WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import type { Pipelines } from "../pipeline/compile.ts";
+import type { PipelineConfig } from "../pipeline/compile.ts";
+import { takesPushed } from "../pipeline/takes.ts";
 import type { Ingest } from "../push/ingest.ts";
 import type { OtlpOptions, PushOptions } from "../push/options.ts";
 import { lokiReceiver, otlpReceiver, type PushReceiver } from "../push/receivers.ts";
 
 interface Deps {
-  readonly pipelines: Pipelines;
+  readonly pipelines: readonly PipelineConfig[];
   readonly ingest: Ingest;
   readonly log: Logger;
 }
@@ -36,7 +37,7 @@ function openReceiver({ name, type, options }: ComponentConfig, { pipelines, ing
   // The options are what the schema of the type gave.
   const wanted = options as PushOptions | OtlpOptions;
   if (!wanted.enabled) return null;
-  if (!pipelines.takesPushed(name)) {
+  if (!takesPushed(pipelines, name)) {
     log.info({ receiver: name, path: wanted.path }, "no pipeline takes what is pushed here, so the path is not there");
     return null;
   }

@@ -4,9 +4,10 @@ import type { Logger } from "../core/log.ts";
 import { Metrics } from "../core/metrics.ts";
 import type { RecordSinkSpec } from "../core/sink.ts";
 import type { Consumers, IntakeLog } from "../intake/intake.ts";
-import { compilePipelines, type PipelineConfig } from "../pipeline/compile.ts";
+import { compilePipelines, type PipelineConfig, type Pipelines } from "../pipeline/compile.ts";
 import type { Limits } from "../pipeline/options.ts";
 import { connectForward } from "./connect-forward.ts";
+import { SharedSink } from "./shared-sink.ts";
 import { SinkCollector } from "./sink-collector.ts";
 import { sinkMetrics } from "./sink-metrics.ts";
 import { type DeliveryOptions, deliveryOptions } from "./sink-options.ts";
@@ -21,24 +22,32 @@ export interface RecordSinkConfig {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-/**
- * Where the sinks of a process have come to. To be opened before the intake log, which has to know. A new sink begins where
- * the store is, at `from`, and that is noted at once: by the next start the store may be further.
- */
+/** Where the sinks of a process have come to. To be opened before the intake log, which has to know. */
 export async function openPositions(
   dataDir: string,
   sinks: readonly RecordSinkConfig[],
-  { partition, from }: { readonly partition: number; readonly from: number },
 ): Promise<ReadonlyMap<string, SinkPositions>> {
   const folder = sinksFolder(dataDir);
-  const opened = await Promise.all(
-    sinks.map(async ({ name }) => {
-      const positions = await SinkPositions.open(folder, name);
-      if (positions.get(partition) === null) await positions.set(partition, { offset: from, place: 0 });
-      return [name, positions] as const;
-    }),
-  );
-  return new Map(opened);
+  const opened = sinks.map(async ({ name }) => [name, await SinkPositions.open(folder, name)] as const);
+  return new Map(await Promise.all(opened));
+}
+
+/**
+ * A sink that has never been in a partition begins where the store is, at `from`, and that is noted at once: by the next start
+ * the store may be further.
+ */
+export async function beginNew(
+  positions: ReadonlyMap<string, SinkPositions>,
+  partitions: number,
+  from: (partition: number) => number,
+): Promise<void> {
+  const noted: Promise<void>[] = [];
+  for (const places of positions.values()) {
+    for (let partition = 0; partition < partitions; partition++) {
+      if (places.get(partition) === null) noted.push(places.set(partition, { offset: from(partition), place: 0 }));
+    }
+  }
+  await Promise.all(noted);
 }
 
 /** What the intake log has to keep for the sinks; of a partition in which a sink has no position, what is after `from`. */
@@ -57,59 +66,61 @@ function sinksFolder(dataDir: string): string {
 
 export interface StartSinks {
   readonly dataDir: string;
-  readonly partition: number;
   readonly intake: IntakeLog;
   readonly pipelines: readonly PipelineConfig[];
   readonly parsers: Readonly<Record<string, ParserSpec>>;
   readonly limits: Limits;
   readonly positions: ReadonlyMap<string, SinkPositions>;
-  /** Where a sink begins that has no position. */
-  readonly from: number;
   readonly deadLetters: DeadLetters;
   readonly metrics: Metrics;
   readonly log: Logger;
 }
 
 /**
- * Makes a runner for each sink, not started yet. Throws `bad_pipeline` when what a sink asks of the records can't work, and
+ * Makes a runner for each sink and partition, not started yet. Throws `bad_pipeline` when what a sink asks of the records can't work, and
  * `bad_sink` when the sink's own options can't.
  */
 export function openSinks(sinks: readonly RecordSinkConfig[], deps: StartSinks): SinkRunner[] {
   const metricsOf = sinkMetrics(deps.metrics);
-  return sinks.map(({ name, spec, options: given }) => {
-    const { own, delivery } = splitOptions(given);
+  return sinks.flatMap((config) => {
+    const { name, spec } = config;
+    const { own, delivery } = splitOptions(config.options);
     const positions = deps.positions.get(name);
     if (positions === undefined) throw new Error(`sink ${name}: its position was not opened`);
-    const collector = new SinkCollector(deps.partition, {
-      wantsJson: spec.wantsJson?.(own) ?? false,
-      sample: delivery.sample,
-      ...(delivery.fields.keep === undefined ? {} : { keep: new Set(delivery.fields.keep) }),
-    });
-    const pipelines = compilePipelines(pipelinesTo(name, delivery, deps.pipelines), {
-      parsers: deps.parsers,
-      sinks: { [name]: collector },
-      // The store's worker counts the same records.
-      metrics: new Metrics(),
-      log: deps.log,
-      limits: deps.limits,
-    });
-    const { intake, partition, deadLetters, metrics, log } = deps;
+    const { intake, deadLetters, metrics, log } = deps;
     const folder = path.join(sinksFolder(deps.dataDir), name);
-    const sink = spec.open(own, { name, folder, connectForward, metrics, log, now: Date.now });
-    return new SinkRunner(delivery, deps.from, {
-      name,
-      partition,
-      intake,
-      pipelines,
-      collector,
-      sink,
-      positions,
-      deadLetters,
-      metrics: metricsOf(name),
-      log,
-      now: Date.now,
+    const shared = new SharedSink(spec.open(own, { name, folder, connectForward, metrics, log, now: Date.now }));
+    const sinkMetrics = metricsOf(name);
+    const common = { name, intake, positions, deadLetters, metrics: sinkMetrics, log, now: Date.now };
+    return Array.from({ length: intake.partitions }, (_, partition) => {
+      const { collector, pipelines } = collect(config, own, delivery, partition, deps);
+      return new SinkRunner(delivery, { ...common, partition, pipelines, collector, sink: shared.user() });
     });
   });
+}
+
+/** The pipelines that lead to a sink, and their end. */
+function collect(
+  { name, spec }: RecordSinkConfig,
+  own: Readonly<Record<string, unknown>>,
+  delivery: DeliveryOptions,
+  partition: number,
+  { pipelines, parsers, log, limits }: StartSinks,
+): { collector: SinkCollector; pipelines: Pipelines } {
+  const collector = new SinkCollector(partition, {
+    wantsJson: spec.wantsJson?.(own) ?? false,
+    sample: delivery.sample,
+    ...(delivery.fields.keep === undefined ? {} : { keep: new Set(delivery.fields.keep) }),
+  });
+  const compiled = compilePipelines(pipelinesTo(name, delivery, pipelines), {
+    parsers,
+    sinks: { [name]: collector },
+    // The store's worker counts the same records.
+    metrics: new Metrics(),
+    log,
+    limits,
+  });
+  return { collector, pipelines: compiled };
 }
 
 /**

@@ -14,7 +14,7 @@ export interface SinkMetrics {
   readonly up: { set(value: number): void };
   readonly stopped: { set(value: number): void };
   readonly writeSeconds: { observe(seconds: number): void };
-  /** Says where the present lag is read: bytes of the intake log, and milliseconds. */
+  /** Says where the present lag of another partition is read: bytes of the intake log, and milliseconds. */
   lag(read: () => { bytes: number; ms: number }): void;
 }
 
@@ -22,7 +22,7 @@ const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 /** Declares the metrics of all sinks; gives those of one. */
 export function sinkMetrics(metrics: Metrics): (sink: string) => SinkMetrics {
-  const lags = new Map<string, () => { bytes: number; ms: number }>();
+  const lags = new Map<string, (() => { bytes: number; ms: number })[]>();
   const records = metrics.counter(
     "weir_sink_records_total",
     "Records by what became of them: sent, refused (in the dead letters), or dropped (the sink was too far behind).",
@@ -42,14 +42,18 @@ export function sinkMetrics(metrics: Metrics): (sink: string) => SinkMetrics {
   );
   const writeSeconds = metrics.histogram("weir_sink_write_seconds", "Time of one request.", SECONDS, ["sink"]);
   metrics.gauge("weir_sink_lag_bytes", "Bytes of the intake log that a sink has still to take.", ["sink"], (gauge) => {
-    for (const [sink, read] of lags) gauge.set({ sink }, read().bytes);
+    for (const [sink, reads] of lags)
+      gauge.set(
+        { sink },
+        reads.reduce((sum, read) => sum + read().bytes, 0),
+      );
   });
   metrics.gauge(
     "weir_sink_lag_seconds",
     "Age of what a sink takes now; 0 when it has caught up.",
     ["sink"],
     (gauge) => {
-      for (const [sink, read] of lags) gauge.set({ sink }, read().ms / 1000);
+      for (const [sink, reads] of lags) gauge.set({ sink }, Math.max(...reads.map((read) => read().ms)) / 1000);
     },
   );
   return (sink) => ({
@@ -61,6 +65,6 @@ export function sinkMetrics(metrics: Metrics): (sink: string) => SinkMetrics {
     up: up.labels({ sink }),
     stopped: stopped.labels({ sink }),
     writeSeconds: writeSeconds.labels({ sink }),
-    lag: (read) => lags.set(sink, read),
+    lag: (read) => lags.set(sink, [...(lags.get(sink) ?? []), read]),
   });
 }

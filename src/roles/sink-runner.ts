@@ -72,11 +72,11 @@ export class SinkRunner {
   private hasTrouble = false;
   private ended: string | null = null;
 
-  /** `from` is where the sink begins when it has never been in this partition. */
-  constructor(options: DeliveryOptions, from: number, deps: SinkRunnerDeps) {
+  /** A sink that has never been in the partition begins at its first entry. */
+  constructor(options: DeliveryOptions, deps: SinkRunnerDeps) {
     this.options = options;
     this.deps = deps;
-    this.position = deps.positions.get(deps.partition) ?? { offset: from, place: 0 };
+    this.position = deps.positions.get(deps.partition) ?? { offset: 0, place: 0 };
     this.collected = this.position.offset;
     deps.metrics.lag(() => ({
       bytes: deps.intake.bytesFrom(deps.partition, this.position.offset),

@@ -13,9 +13,12 @@ const TURN_MS = 4;
 /** How often the age of open lines is looked at. Far below any sensible flush age, and costs nothing. */
 const AGE_CHECK_MS = 250;
 
+/** The part of the intake log that a worker needs. */
+export type WorkerIntake = Pick<IntakeLog, "read" | "commit" | "nextOffset">;
+
 export interface WorkerDeps {
   readonly partition: number;
-  readonly intake: IntakeLog;
+  readonly intake: WorkerIntake;
   readonly pipelines: Pipelines;
   readonly writer: StreamWriter;
   /** The offset at which the partition's chain of catalog entries ends, read anew at each call. */

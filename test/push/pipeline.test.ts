@@ -3,6 +3,7 @@ import { PushBatchWriter } from "../../src/codec/push-batch.ts";
 import { ENTRY_PUSH, type IntakeEntry } from "../../src/core/intake-entry.ts";
 import { canonicalLabels, type Labels } from "../../src/core/labels.ts";
 import { Metrics } from "../../src/core/metrics.ts";
+import { takesPushed } from "../../src/pipeline/takes.ts";
 import { encodeMetadata } from "../../src/push/metadata.ts";
 import { entryOf, eventBytes, type Got, packed, runEntry, type Setup, setUp } from "../pipeline/harness.ts";
 
@@ -194,9 +195,9 @@ describe("a pushed line", () => {
 });
 
 test("a pipeline is found by the receiver, and by ** alone", () => {
-  expect(setUp({}).pipelines.takesPushed("in")).toBe(true);
-  expect(setUp({}).pipelines.takesPushed("other")).toBe(false);
-  expect(setUp({ match: ["kube.**"] }).pipelines.takesPushed("in")).toBe(false);
+  expect(takesPushed([{ from: ["in"], match: ["**"] }], "in")).toBe(true);
+  expect(takesPushed([{ from: ["in"], match: ["**"] }], "other")).toBe(false);
+  expect(takesPushed([{ from: ["in"], match: ["kube.**"] }], "in")).toBe(false);
 });
 
 test("damaged lines cost only what comes after the damage", async () => {

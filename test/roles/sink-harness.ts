@@ -91,7 +91,7 @@ export async function startRunner(
     log: silentLogger,
     limits: limitsOptions.parse({}),
   });
-  const runner = new SinkRunner(deliveryOptions.parse({ batch_age_ms: 0, ...options }), 0, {
+  const runner = new SinkRunner(deliveryOptions.parse({ batch_age_ms: 0, ...options }), {
     name: SINK,
     partition: 0,
     intake,

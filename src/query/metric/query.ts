@@ -4,7 +4,7 @@ import { compileSelector } from "../compile.ts";
 import type { MetricRequest } from "../engine.ts";
 import { type LogRunDeps, lostWarnings } from "../log-run.ts";
 import type { ScanJob } from "../scan-job.ts";
-import { isLog } from "../syntax/ast.ts";
+import { isLog, type Matcher } from "../syntax/ast.ts";
 import { QueryError } from "../syntax/errors.ts";
 import { parseQuery } from "../syntax/parse.ts";
 import type { CellTable } from "./cells.ts";
@@ -35,6 +35,10 @@ export class MetricQuery {
   readonly times: EvalTimes;
   /** What the query asks of labels' values, for leaving out segments. */
   readonly labels: readonly LabelValues[];
+  /** Of all its lines. */
+  readonly selectors: readonly (readonly Matcher[])[];
+  /** Where its windows reach from the first to the last; null when they reach nowhere. */
+  readonly reach: Reach | null;
   private readonly plan: MetricPlan;
   private readonly limits: MetricLimits;
   private readonly tests: readonly ((labels: Labels) => boolean)[];
@@ -48,7 +52,9 @@ export class MetricQuery {
     this.plan = planMetric(expr);
     checkRanges(this.plan, maxRange);
     this.labels = leafLabels(this.plan);
-    this.tests = this.plan.leaves.map(({ range }) => compileSelector(range.log.matchers));
+    this.reach = reachOf(this.plan, this.times);
+    this.selectors = this.plan.leaves.map(({ range }) => range.log.matchers);
+    this.tests = this.selectors.map(compileSelector);
   }
 
   /** Whether it needs no lines. */
@@ -67,9 +73,8 @@ export class MetricQuery {
 
   /** The partial results from every block that the query's windows reach. What could not be read is said in `warnings`. */
   async read(setup: (reach: Reach) => PassSetup, warnings: string[]): Promise<readonly CellTable[]> {
-    const { plan, times } = this;
+    const { plan, times, reach } = this;
     const { maxSeries, cutSeries, maxPartialBytes } = this.limits;
-    const reach = reachOf(plan, times);
     if (reach === null) return emptyTables(plan);
     const { job, deps } = setup(reach);
     // Each series of a leaf that is the whole query is one of the answer.

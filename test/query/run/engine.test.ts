@@ -7,6 +7,7 @@ import { Metrics } from "../../../src/core/metrics.ts";
 import { MemoryStore } from "../../../src/objects/memory.ts";
 import { createEngine } from "../../../src/query/create.ts";
 import type { Engine, LogResult } from "../../../src/query/engine.ts";
+import { localSnapshots } from "../../../src/query/local-snapshots.ts";
 import { queryOptions } from "../../../src/query/options.ts";
 import { openCatalog } from "../../../src/store/catalog.ts";
 import { storeOptions } from "../../../src/store/options.ts";
@@ -47,8 +48,7 @@ async function makeStore() {
   });
   const reader = new SegmentReader(objects, { cacheBytes: 1 << 20 });
   const engine = createEngine(queryOptions.parse({ threads: 0 }), {
-    snapshot: (accept) => ({ segments: catalog.view(), ...writer.snapshot(accept) }),
-    taps: writer.taps,
+    snapshots: localSnapshots(catalog, [writer]),
     reader,
     objectsUrl: "memory:",
     metrics,

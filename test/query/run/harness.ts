@@ -7,6 +7,7 @@ import { openObjectStore } from "../../../src/objects/open.ts";
 import type { ObjectStore } from "../../../src/objects/store.ts";
 import { createEngine, type EngineDeps } from "../../../src/query/create.ts";
 import type { Engine, LogResult } from "../../../src/query/engine.ts";
+import { localSnapshots } from "../../../src/query/local-snapshots.ts";
 import { queryOptions } from "../../../src/query/options.ts";
 import { type Catalog, openCatalog } from "../../../src/store/catalog.ts";
 import { storeOptions } from "../../../src/store/options.ts";
@@ -62,9 +63,8 @@ export async function makeStore({ query = {}, store = {}, folder, hidden }: Stor
   });
   const reader = new SegmentReader(objects, { cacheBytes: 1 << 20 });
   const engine = createEngine(queryOptions.parse({ threads: folder === undefined ? 0 : 2, ...query }), {
-    snapshot: (accept) => ({ segments: catalog.view(), ...writer.snapshot(accept) }),
+    snapshots: localSnapshots(catalog, [writer]),
     ...(hidden === undefined ? {} : { hidden }),
-    taps: writer.taps,
     reader,
     objectsUrl: folder ?? "memory:",
     metrics,

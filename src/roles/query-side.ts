@@ -1,0 +1,17 @@
+import { createEngine } from "../query/create.ts";
+import type { Engine } from "../query/engine.ts";
+import type { QueryOptions } from "../query/options.ts";
+import type { Snapshots } from "../query/snapshots.ts";
+import type { PartDeps } from "./process-config.ts";
+import type { StoreSide } from "./store-side.ts";
+
+/** The engine over a store and what is not in it yet. Its `close` ends the threads that scan. */
+export function openQuerySide(
+  options: QueryOptions,
+  store: Pick<StoreSide, "forgetting" | "reader" | "objectsUrl">,
+  snapshots: Snapshots,
+  { metrics, log }: PartDeps,
+): Engine {
+  const { forgetting, reader, objectsUrl } = store;
+  return createEngine(options, { snapshots, hidden: forgetting.hidden, reader, objectsUrl, metrics, log });
+}
