@@ -4,8 +4,3 @@ import snappy from "snappyjs";
 export function compressSnappy(bytes: Buffer): Buffer {
   return snappy.compress(bytes);
 }
-
-/** The library's own way back: throws for a block of more than `bytesMax`, and trusts the lengths within it. */
-export function uncompressSnappy(block: Buffer, bytesMax: number): Buffer {
-  return snappy.uncompress(block, bytesMax);
-}

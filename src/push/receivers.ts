@@ -1,7 +1,7 @@
 import { PbfWriter } from "../codec/protobuf.ts";
 import { messageOf } from "../core/errors.ts";
 import { DEFAULT_TENANT } from "../core/labels.ts";
-import { inflateBody } from "./body.ts";
+import { type Encoding, inflateBody } from "./body.ts";
 import { InflateGate } from "./gate.ts";
 import type { Ingest, PushAnswer } from "./ingest.ts";
 import { ItemBudget } from "./item-budget.ts";
@@ -113,10 +113,10 @@ async function lokiBody(request: PushRequest, isJson: boolean, bytesMax: number)
     throw new PushError(400, `Content-Encoding "${encoding}" not supported`);
   if (isJson) return inflated;
   const block = inflated;
-  return INFLATING.run(async () => heldBody(request, inflateSnappy(block, bytesMax)));
+  return INFLATING.run(async () => heldBody(request, await runSliced(inflateSnappy(block, bytesMax))));
 }
 
-function inflateHeld(request: PushRequest, encoding: "gzip" | "deflate" | "zstd", bytesMax: number): Promise<Buffer> {
+function inflateHeld(request: PushRequest, encoding: Encoding, bytesMax: number): Promise<Buffer> {
   return INFLATING.run(async () => heldBody(request, await inflateBody(request.body, encoding, bytesMax)));
 }
 
@@ -128,7 +128,7 @@ function heldBody({ hold }: PushRequest, inflated: Buffer): Buffer {
 async function otlpBody(request: PushRequest, bytesMax: number): Promise<Buffer> {
   const encoding = (request.contentEncoding ?? "").trim();
   if (encoding === "") return request.body;
-  if (encoding === "gzip" || encoding === "zstd") return inflateHeld(request, encoding, bytesMax);
+  if (encoding === "gzip" || encoding === "zstd" || encoding === "lz4") return inflateHeld(request, encoding, bytesMax);
   throw new PushError(400, `Content-Encoding "${encoding}" not supported`);
 }
 
