@@ -151,7 +151,7 @@ async function createApp(options: HttpOptions, deps: AppDeps): Promise<FastifyIn
   if (deps.deletes !== undefined) {
     addDeleteRoutes(app, { deletes: deps.deletes, tenantOf: ({ headers }) => tenants.of(headers), now: Date.now });
   }
-  if (deps.push !== undefined) addPushRoutes(app, { ...deps.push, tenants }, gate);
+  if (deps.push !== undefined) addPushRoutes(app, { ...deps.push, tenants, log: deps.log }, gate);
   addServiceRoutes(app, { ready: () => (gate.isShut ? STOPPING : ready()), metrics, version });
   addInfoRoutes(app, deps);
   // Without upgrade headers the request comes here; with them the server's `upgrade` event has it.

@@ -41,6 +41,8 @@ export interface PushReceiver {
   readonly tenant: string | undefined;
   /** Further paths with the same meaning. */
   readonly aliases: readonly string[];
+  /** Code of the answer to what is Weir's own fault: 503 where clients take 500 for the body's fault and drop it. */
+  readonly failureStatus: 500 | 503;
   /** Never rejects for what a body holds. */
   receive(request: PushRequest): Promise<ReceiverAnswer>;
   /** The answer to a request that was refused before its body was read. */
@@ -61,6 +63,7 @@ export function lokiReceiver(name: string, options: PushOptions, ingest: Ingest)
     path: options.path,
     tenant: options.tenant,
     aliases: options.path === STANDARD_PUSH ? [LEGACY_PUSH] : [],
+    failureStatus: 500,
     refuse: textAnswer,
     receive: (request) =>
       answered(textAnswer, async () => {
@@ -80,6 +83,7 @@ export function otlpReceiver(name: string, options: OtlpOptions, ingest: Ingest,
     path: options.path,
     tenant: options.tenant,
     aliases: [],
+    failureStatus: 503,
     refuse: statusAnswer,
     receive: (request) =>
       answered(statusAnswer, async () => {
