@@ -1,5 +1,6 @@
 import type { Labels } from "../core/labels.ts";
 import { sanitizeLabelName } from "../core/labels.ts";
+import { ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_ERROR_LABEL } from "../query/stages/entry.ts";
 import { parseByteSize, parseGoDuration, parseGoFloat } from "../query/syntax/units.ts";
 
 /*
@@ -14,7 +15,7 @@ const BOOLEANS = new Set(["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", 
 /** Sizes as people write them: `2KB`, `1.5 MiB`, `10b`. */
 const BYTES = /^\d+(?:\.\d+)?\s*(?:[kmgtp]i?b?|b)$/i;
 const LOGFMT_PAIR = /([^\s="]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"=]*))/g;
-const ERROR_LABELS = new Set(["__error__", "__error_details__"]);
+const ERROR_LABELS = new Set([ERROR_LABEL, ERROR_DETAILS_LABEL, PRESERVE_ERROR_LABEL]);
 const JSON_DEPTH_MAX = 32;
 
 export type FieldType = "int" | "float" | "boolean" | "duration" | "bytes" | "string";

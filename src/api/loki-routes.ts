@@ -4,6 +4,7 @@ import { detectRoutes } from "./detect-routes.ts";
 import { BadRequest } from "./errors.ts";
 import { indexRoutes } from "./index-routes.ts";
 import { groupsOf, streamsAnswer } from "./json.ts";
+import { legacyRange } from "./legacy.ts";
 import { alignToStep, instantAnswer, matrixAnswer, metricBytes } from "./metric-json.ts";
 import {
   checkLength,
@@ -69,7 +70,8 @@ export function queryRoutes(deps: QueryRoutesDeps): Record<string, RouteHandler>
     "/loki/api/v1/label": label,
     "/loki/api/v1/label/:name/values": values,
     "/loki/api/v1/series": series,
-    // The same under Loki's oldest names.
+    // Loki's oldest names.
+    "/api/prom/query": (request, reply) => legacyRange(deps, request, reply),
     "/api/prom/label": label,
     "/api/prom/label/:name/values": values,
     "/api/prom/series": series,

@@ -1,6 +1,7 @@
 import type { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { messageOf } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
 import { endsWithin } from "../core/wait.ts";
 import type { PushReceiver, ReceiverAnswer } from "../push/receivers.ts";
 import { HttpProblem } from "./errors.ts";
@@ -13,6 +14,7 @@ import type { Tenants } from "./tenants.ts";
 export interface PushRoutesDeps {
   readonly receivers: readonly PushReceiver[];
   readonly tenants: Tenants;
+  readonly log: Logger;
   /** Largest body as it comes, and most bytes of all that are being received or worked on. */
   readonly bodyBytesMax: number;
   readonly memoryBytesMax: number;
@@ -115,7 +117,7 @@ async function push(
   try {
     gate.enter();
   } catch (error) {
-    return refuse(receiver, reply, error);
+    return refuse(receiver, deps.log, reply, error);
   }
   let held = 0;
   try {
@@ -132,7 +134,7 @@ async function push(
     const { "content-type": contentType, "content-encoding": contentEncoding } = headers;
     return send(reply, await receiver.receive({ tenant, contentType, contentEncoding, body, hold }));
   } catch (error) {
-    return refuse(receiver, reply, error);
+    return refuse(receiver, deps.log, reply, error);
   } finally {
     gate.release(held);
     gate.leave();
@@ -169,8 +171,12 @@ function tooLarge(bytes: number, bytesMax: number): HttpProblem {
   return new HttpProblem(413, `request body too large: got ${bytes} bytes, limit ${bytesMax}`);
 }
 
-function refuse(receiver: PushReceiver, reply: FastifyReply, error: unknown): FastifyReply {
-  if (!(error instanceof HttpProblem)) throw error;
+function refuse(receiver: PushReceiver, log: Logger, reply: FastifyReply, error: unknown): FastifyReply {
+  if (!(error instanceof HttpProblem)) {
+    const status = receiver.failureStatus;
+    log.error({ id: reply.request.id, receiver: receiver.name, status, err: error }, `push: ${messageOf(error)}`);
+    return send(reply, receiver.refuse(status, messageOf(error)));
+  }
   // The rest of the body is not read.
   reply.header("connection", "close");
   return send(reply, receiver.refuse(error.status, error.message));

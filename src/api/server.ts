@@ -16,7 +16,7 @@ import { addQueryRoutes } from "./loki-routes.ts";
 import { type HttpOptions, splitListen } from "./options.ts";
 import { addPushRoutes, PushGate } from "./push-routes.ts";
 import { AnswerBudget, sendText } from "./reply.ts";
-import { TailSockets } from "./tail-route.ts";
+import { LEGACY_TAIL_PATH, TAIL_PATH, TailSockets } from "./tail-route.ts";
 import { Tenants } from "./tenants.ts";
 import { requestIds, watchTraffic } from "./traffic.ts";
 import { addServiceRoutes, addTraceRoute } from "./weir-routes.ts";
@@ -151,11 +151,13 @@ async function createApp(options: HttpOptions, deps: AppDeps): Promise<FastifyIn
   if (deps.deletes !== undefined) {
     addDeleteRoutes(app, { deletes: deps.deletes, tenantOf: ({ headers }) => tenants.of(headers), now: Date.now });
   }
-  if (deps.push !== undefined) addPushRoutes(app, { ...deps.push, tenants }, gate);
+  if (deps.push !== undefined) addPushRoutes(app, { ...deps.push, tenants, log: deps.log }, gate);
   addServiceRoutes(app, { ready: () => (gate.isShut ? STOPPING : ready()), metrics, version });
   addInfoRoutes(app, deps);
   // Without upgrade headers the request comes here; with them the server's `upgrade` event has it.
-  app.get("/loki/api/v1/tail", async (_request, reply) => sendText(reply, 400, "Bad Request"));
+  for (const path of [TAIL_PATH, LEGACY_TAIL_PATH]) {
+    app.get(path, async (_request, reply) => sendText(reply, 400, "Bad Request"));
+  }
   return app;
 }
 

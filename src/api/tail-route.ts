@@ -7,13 +7,17 @@ import type { DroppedEntry, Engine, TailEntry } from "../query/engine.ts";
 import { BadRequest, errorAnswer } from "./errors.ts";
 import { parseInt64 } from "./go.ts";
 import { tailMessage } from "./json.ts";
+import { legacyQuery, legacyTailMessage } from "./legacy.ts";
 import { checkLimit, limitParam, timeRange } from "./params.ts";
 import { CATEGORIZE, encodingFlags, nowNs } from "./request.ts";
 import type { Tenants } from "./tenants.ts";
 
 /*
- * WS /loki/api/v1/tail. Source: "Loki's HTTP contract", 10.
+ * WS /loki/api/v1/tail, and /api/prom/tail with the older form of messages. Source: "Loki's HTTP contract", 10 and 14.
  */
+
+export const TAIL_PATH = "/loki/api/v1/tail";
+export const LEGACY_TAIL_PATH = "/api/prom/tail";
 
 const PING_MS = 1000;
 const DELAY_MAX_S = 5n;
@@ -37,6 +41,7 @@ interface TailParams {
   readonly limit: number;
   readonly delayMs: number;
   readonly flags: readonly string[];
+  readonly isLegacy: boolean;
 }
 
 /** Live tails, at one path of an HTTP server. */
@@ -57,7 +62,8 @@ export class TailSockets {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on("error", () => socket.destroy()); // A client that goes away during the handshake is nobody's concern.
     const url = new URL(request.url ?? "/", "http://localhost");
-    if (url.pathname !== "/loki/api/v1/tail") {
+    const isLegacy = url.pathname === LEGACY_TAIL_PATH;
+    if (url.pathname !== TAIL_PATH && !isLegacy) {
       refuse(socket, 404, "404 page not found");
       return;
     }
@@ -67,7 +73,7 @@ export class TailSockets {
     }
     let params: TailParams;
     try {
-      params = this.check(url.searchParams, request);
+      params = this.check(url.searchParams, request, isLegacy);
     } catch (error) {
       const { status, text } = errorAnswer(error);
       refuse(socket, status, text);
@@ -87,10 +93,10 @@ export class TailSockets {
     this.sockets.close();
   }
 
-  private check(params: URLSearchParams, request: IncomingMessage): TailParams {
+  private check(params: URLSearchParams, request: IncomingMessage, isLegacy: boolean): TailParams {
     const { engine, tenants } = this.deps;
     const tenant = tenants.of(request.headers);
-    const query = params.get("query") ?? "";
+    const query = isLegacy ? legacyQuery(params) : (params.get("query") ?? "");
     const delay = params.get("delay_for") ?? "";
     let delayS = 0n;
     try {
@@ -110,7 +116,7 @@ export class TailSockets {
       throw new BadRequest(`max concurrent tail requests limit exceeded, count > limit (${running + 1} > ${tails})`);
     }
     const flags = encodingFlags(request.headers["x-loki-response-encoding-flags"]);
-    return { tenant, query, startNs, limit, delayMs: Number(delayS) * 1000, flags };
+    return { tenant, query, startNs, limit, delayMs: Number(delayS) * 1000, flags, isLegacy };
   }
 
   /** Never rejects: what goes wrong ends the one socket. */
@@ -130,15 +136,19 @@ export class TailSockets {
       abort.abort();
     });
     const pings = setInterval(() => client.ping(), PING_MS);
-    const { flags } = params;
-    const categorize = flags.includes(CATEGORIZE);
+    const { flags, isLegacy } = params;
+    const categorize = !isLegacy && flags.includes(CATEGORIZE);
     try {
       await engine.tail({
         ...params,
         categorize,
         signal: abort.signal,
         onEntries: (entries: readonly TailEntry[], dropped: readonly DroppedEntry[]) =>
-          this.send(client, tailMessage(entries, dropped, flags, categorize), abort),
+          this.send(
+            client,
+            isLegacy ? legacyTailMessage(entries, dropped) : tailMessage(entries, dropped, flags, categorize),
+            abort,
+          ),
       });
       client.close(1001, "tail ended");
     } catch (error) {

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { constants, gunzip, gunzipSync } from "node:zlib";
 import { codeOf, messageOf, type WeirError } from "../core/errors.ts";
 import { badMessage } from "./forward-error.ts";
+import { lz4Pieces } from "./lz4.ts";
 import { zstdBlocks } from "./zstd.ts";
 
 /*
@@ -9,7 +10,7 @@ import { zstdBlocks } from "./zstd.ts";
  * stop at the limit and cost no more memory than the limit.
  */
 
-export type Compression = "gzip" | "zstd";
+export type Compression = "gzip" | "zstd" | "lz4";
 
 /** Deflate never makes more than 1,032 bytes out of one (258 from 2 bits). */
 const GZIP_RATIO_MAX = 1032;
@@ -20,7 +21,7 @@ const PIECE_BYTES_MAX = 4 << 20;
 const SLICE_MS = 5;
 
 /**
- * Inflates `bytes`, gzip in one or many members (in libuv's pool) or zstd in one or many frames (in slices on this
+ * Inflates `bytes`, gzip in one or many members (in libuv's pool), or zstd or lz4 in one or many frames (in slices on this
  * thread), to at most `limitBytes`. Rejects with `bad_message`: `inflated_too_long` above the limit, `inflate` for
  * bytes that are cut, damaged, or followed by something else.
  */
@@ -35,7 +36,7 @@ export async function inflateBounded(bytes: Buffer, compression: Compression, li
   }
   const pieces: Uint8Array[] = [];
   let sliceStart = performance.now();
-  for (const piece of zstdBlocks(bytes, limitBytes)) {
+  for (const piece of compression === "zstd" ? zstdBlocks(bytes, limitBytes) : lz4Pieces(bytes, limitBytes)) {
     pieces.push(piece);
     if (performance.now() - sliceStart < SLICE_MS) continue;
     await nextTurn();
@@ -47,6 +48,7 @@ export async function inflateBounded(bytes: Buffer, compression: Compression, li
 /** The same at once, for entries that come back from the intake log after a restart. Throws instead of rejecting. */
 export function inflateBoundedSync(bytes: Buffer, compression: Compression, limitBytes: number): Buffer {
   if (compression === "zstd") return Buffer.concat([...zstdBlocks(bytes, limitBytes)]);
+  if (compression === "lz4") return Buffer.concat([...lz4Pieces(bytes, limitBytes)]);
   try {
     return gunzipSync(bytes, gzipOptions(bytes, limitBytes));
   } catch (error) {

@@ -10,6 +10,7 @@ import { type FolderLock, lockFolder } from "./folder-lock.ts";
 import { type Consumers, type EntryReader, type IntakeLog, type LineClaim, STORE_CONSUMER } from "./intake.ts";
 import { type IntakeMetrics, intakeMetrics } from "./intake-metrics.ts";
 import { LineRepeats } from "./line-repeats.ts";
+import type { LogFile } from "./log-file.ts";
 import { ENTRY_BYTES_MAX, entryBytes } from "./log-format.ts";
 import { type DiskIntakeOptions, diskIntakeOptions } from "./options.ts";
 import { PartitionLog } from "./partition-log.ts";
@@ -91,6 +92,8 @@ class DiskIntake implements IntakeLog {
   private changeWaiters: (() => void)[] = [];
   private readyWaiters: (() => void)[] = [];
   private cleaning: Promise<void> = Promise.resolve();
+  /** A file went before its ids were saved, so they are only in memory. */
+  private idsAtRisk = false;
 
   constructor(request: OpenDiskIntake, options: DiskIntakeOptions, deps: Required<DiskIntakeDeps>, lock: FolderLock) {
     this.request = request;
@@ -316,20 +319,22 @@ class DiskIntake implements IntakeLog {
   private async clean(): Promise<void> {
     if (this.isClosed) return;
     if (this.wantedBytes > 0) for (const log of this.logs) await log.rotate();
-    if (!this.logs.some((log) => log.removable() !== null)) return;
+    if (!this.idsAtRisk && !this.logs.some((log) => log.removable() !== null)) return;
     try {
-      await this.saveSeen();
-      for (const log of this.logs) await this.removeFiles(log);
+      const saved = await this.saveSeen();
+      for (const [partition, log] of this.logs.entries()) await this.removeFiles(partition, log, saved[partition]);
     } catch (error) {
       this.deps.log.warn({ error: messageOf(error) }, "intake: can't remove log files that are done with");
     }
     this.changed();
   }
 
-  private async saveSeen(): Promise<void> {
+  /** Saves the ids of all entries so far. Resolves with the offset of each partition below which they are saved. */
+  private async saveSeen(): Promise<readonly number[]> {
+    let next: readonly number[] = [];
     const save = async () => {
       const { files } = this.deps;
-      const next = this.logs.map((log) => log.next);
+      next = this.logs.map((log) => log.next);
       await writeSeen(files, this.request.dir, next, this.seen, SEEN_CHUNKS);
       // Nothing was pushed since the last time: what stands there is right.
       if (!this.lines.isChanged) return;
@@ -350,17 +355,27 @@ class DiskIntake implements IntakeLog {
       for (const log of this.logs) {
         const file = log.removable();
         if (file === null) continue;
+        this.idsAtRisk = true; // Should the next attempt fail too, every commit makes another.
         await log.remove(file, false);
         break;
       }
       await save();
     }
+    this.idsAtRisk = false;
+    return next;
   }
 
-  private async removeFiles(log: PartitionLog): Promise<void> {
-    let file = log.removable();
-    if (file === null) return;
-    for (; file !== null; file = log.removable()) await log.remove(file);
-    await this.deps.files.syncFolder(path.join(this.request.dir, String(this.logs.indexOf(log))));
+  /** Removes what is done with, as far as ids are saved: while they were, a file may have been filled, and its entries committed. */
+  private async removeFiles(partition: number, log: PartitionLog, saved: number): Promise<void> {
+    const first = this.removableBelow(log, saved);
+    if (first === null) return;
+    for (let file: LogFile | null = first; file !== null; file = this.removableBelow(log, saved))
+      await log.remove(file);
+    await this.deps.files.syncFolder(path.join(this.request.dir, String(partition)));
+  }
+
+  private removableBelow(log: PartitionLog, saved: number): LogFile | null {
+    const file = log.removable();
+    return file !== null && file.next <= saved ? file : null;
   }
 }

@@ -1,8 +1,7 @@
 import { promisify } from "node:util";
-import { gunzip, gzip } from "node:zlib";
+import { gzip } from "node:zlib";
 import { CompressionCodecs, CompressionTypes } from "kafkajs";
-import { uncompressLz4 } from "../codec/lz4.ts";
-import { zstdBlocks } from "../codec/zstd.ts";
+import { inflateBounded } from "../codec/bounded-inflate.ts";
 import { WeirError } from "../core/errors.ts";
 import { frameSnappy, unframeSnappy } from "./snappy-frame.ts";
 
@@ -19,7 +18,6 @@ export function compressionType(compression: KafkaCompression): CompressionTypes
 }
 
 const deflate = promisify(gzip);
-const inflate = promisify(gunzip);
 
 interface Codec {
   compress(encoder: { readonly buffer: Buffer }): Promise<Buffer>;
@@ -29,7 +27,7 @@ interface Codec {
 const codecs = {
   [CompressionTypes.GZIP]: {
     compress: ({ buffer }) => deflate(buffer, { level: GZIP_LEVEL }),
-    decompress: (bytes) => inflate(bytes, { maxOutputLength: INFLATED_BYTES_MAX }),
+    decompress: (bytes) => inflateBounded(bytes, "gzip", INFLATED_BYTES_MAX),
   },
   [CompressionTypes.Snappy]: {
     compress: async ({ buffer }) => frameSnappy(buffer),
@@ -37,13 +35,11 @@ const codecs = {
   },
   [CompressionTypes.LZ4]: {
     compress: () => Promise.reject(readOnly("lz4")),
-    decompress: async (bytes) => uncompressLz4(bytes, INFLATED_BYTES_MAX),
+    decompress: (bytes) => inflateBounded(bytes, "lz4", INFLATED_BYTES_MAX),
   },
   [CompressionTypes.ZSTD]: {
     compress: () => Promise.reject(readOnly("zstd")),
-    // Blocks are views of what the library uses again.
-    decompress: async (bytes) =>
-      Buffer.concat(Array.from(zstdBlocks(bytes, INFLATED_BYTES_MAX), (part) => Buffer.from(part))),
+    decompress: (bytes) => inflateBounded(bytes, "zstd", INFLATED_BYTES_MAX),
   },
 } as const satisfies Record<number, Codec>;
 

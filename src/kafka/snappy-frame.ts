@@ -1,4 +1,4 @@
-import { compressSnappy, isWholeSnappy, snappyLength, uncompressSnappy } from "../codec/snappy.ts";
+import { compressSnappy, uncompressSnappy } from "../codec/snappy.ts";
 import { WeirError } from "../core/errors.ts";
 
 /*
@@ -34,7 +34,7 @@ export function frameSnappy(bytes: Buffer): Buffer {
 
 /** Inflates a framed or plain block to at most `bytesMax` in all. Throws `bad_snappy`. */
 export function unframeSnappy(bytes: Buffer, bytesMax: number): Buffer {
-  if (!bytes.subarray(0, MAGIC.length).equals(MAGIC)) return inflate(bytes, 0, bytesMax);
+  if (!bytes.subarray(0, MAGIC.length).equals(MAGIC)) return uncompressSnappy(bytes, bytesMax);
   if (bytes.length < HEAD_BYTES) throw bad("frame is cut", bytes.length);
   const parts: Buffer[] = [];
   let left = bytesMax;
@@ -43,20 +43,12 @@ export function unframeSnappy(bytes: Buffer, bytesMax: number): Buffer {
     const length = bytes.readUInt32BE(at);
     at += 4;
     if (length > bytes.length - at) throw bad(`got a block of ${length} bytes`, at);
-    const part = inflate(bytes.subarray(at, at + length), at, left);
+    const part = uncompressSnappy(bytes.subarray(at, at + length), left);
     left -= part.length;
     parts.push(part);
     at += length;
   }
   return Buffer.concat(parts);
-}
-
-function inflate(block: Buffer, at: number, bytesMax: number): Buffer {
-  const head = snappyLength(block);
-  if (head === null) throw bad("got no length", at);
-  if (head.length > bytesMax) throw bad(`got ${head.length} bytes, want at most ${bytesMax}`, at);
-  if (!isWholeSnappy(block, head.at, head.length)) throw bad("block is corrupt", at);
-  return uncompressSnappy(block, bytesMax);
 }
 
 function bad(what: string, at: number): WeirError {

@@ -1,24 +1,18 @@
 import { type InputType, inflate, inflateRaw } from "node:zlib";
-import { type Compression, inflateBounded } from "../codec/bounded-inflate.ts";
+import { inflateBounded } from "../codec/bounded-inflate.ts";
 import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import { PushError } from "./stream.ts";
 
-/** The name in Content-Encoding, lower-case; "" for none. */
-export type Encoding = "" | "gzip" | "deflate" | "snappy" | "zstd";
+/** Names in Content-Encoding of what can be inflated here. */
+export type Encoding = "gzip" | "deflate" | "zstd" | "lz4";
 
 /**
  * Inflates a body to at most `bytesMax`, counted as it comes out. Rejects with PushError: 413 above that, 400 for bytes that are cut
  * or damaged. `deflate` is raw as Loki reads it, or with zlib's head as RFC 9110 has it.
  */
-export async function inflateBody(
-  body: Buffer,
-  encoding: "gzip" | "deflate" | "zstd",
-  bytesMax: number,
-): Promise<Buffer> {
+export async function inflateBody(body: Buffer, encoding: Encoding, bytesMax: number): Promise<Buffer> {
   try {
-    return encoding === "deflate"
-      ? await undeflate(body, bytesMax)
-      : await inflateBounded(body, asCompression(encoding), bytesMax);
+    return encoding === "deflate" ? await undeflate(body, bytesMax) : await inflateBounded(body, encoding, bytesMax);
   } catch (error) {
     const tooLong =
       codeOf(error) === "ERR_BUFFER_TOO_LARGE" ||
@@ -27,8 +21,6 @@ export async function inflateBody(
     throw new PushError(400, `couldn't inflate the ${encoding} body: ${messageOf(error)}`, error);
   }
 }
-
-const asCompression = (encoding: "gzip" | "zstd"): Compression => encoding;
 
 function undeflate(body: Buffer, bytesMax: number): Promise<Buffer> {
   // RFC 1950: method 8, and the first two bytes are a multiple of 31. Raw deflate may look so by chance, once in a thousand.

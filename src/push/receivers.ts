@@ -1,7 +1,7 @@
 import { PbfWriter } from "../codec/protobuf.ts";
 import { messageOf } from "../core/errors.ts";
 import { DEFAULT_TENANT } from "../core/labels.ts";
-import { inflateBody } from "./body.ts";
+import { type Encoding, inflateBody } from "./body.ts";
 import { InflateGate } from "./gate.ts";
 import type { Ingest, PushAnswer } from "./ingest.ts";
 import { ItemBudget } from "./item-budget.ts";
@@ -41,6 +41,8 @@ export interface PushReceiver {
   readonly tenant: string | undefined;
   /** Further paths with the same meaning. */
   readonly aliases: readonly string[];
+  /** Code of the answer to what is Weir's own fault: 503 where clients take 500 for the body's fault and drop it. */
+  readonly failureStatus: 500 | 503;
   /** Never rejects for what a body holds. */
   receive(request: PushRequest): Promise<ReceiverAnswer>;
   /** The answer to a request that was refused before its body was read. */
@@ -61,6 +63,7 @@ export function lokiReceiver(name: string, options: PushOptions, ingest: Ingest)
     path: options.path,
     tenant: options.tenant,
     aliases: options.path === STANDARD_PUSH ? [LEGACY_PUSH] : [],
+    failureStatus: 500,
     refuse: textAnswer,
     receive: (request) =>
       answered(textAnswer, async () => {
@@ -80,6 +83,7 @@ export function otlpReceiver(name: string, options: OtlpOptions, ingest: Ingest,
     path: options.path,
     tenant: options.tenant,
     aliases: [],
+    failureStatus: 503,
     refuse: statusAnswer,
     receive: (request) =>
       answered(statusAnswer, async () => {
@@ -113,10 +117,10 @@ async function lokiBody(request: PushRequest, isJson: boolean, bytesMax: number)
     throw new PushError(400, `Content-Encoding "${encoding}" not supported`);
   if (isJson) return inflated;
   const block = inflated;
-  return INFLATING.run(async () => heldBody(request, inflateSnappy(block, bytesMax)));
+  return INFLATING.run(async () => heldBody(request, await runSliced(inflateSnappy(block, bytesMax))));
 }
 
-function inflateHeld(request: PushRequest, encoding: "gzip" | "deflate" | "zstd", bytesMax: number): Promise<Buffer> {
+function inflateHeld(request: PushRequest, encoding: Encoding, bytesMax: number): Promise<Buffer> {
   return INFLATING.run(async () => heldBody(request, await inflateBody(request.body, encoding, bytesMax)));
 }
 
@@ -128,7 +132,7 @@ function heldBody({ hold }: PushRequest, inflated: Buffer): Buffer {
 async function otlpBody(request: PushRequest, bytesMax: number): Promise<Buffer> {
   const encoding = (request.contentEncoding ?? "").trim();
   if (encoding === "") return request.body;
-  if (encoding === "gzip" || encoding === "zstd") return inflateHeld(request, encoding, bytesMax);
+  if (encoding === "gzip" || encoding === "zstd" || encoding === "lz4") return inflateHeld(request, encoding, bytesMax);
   throw new PushError(400, `Content-Encoding "${encoding}" not supported`);
 }
 

@@ -1,25 +1,14 @@
-import { isWholeSnappy, snappyLength, uncompressSnappy } from "../codec/snappy.ts";
-import { messageOf } from "../core/errors.ts";
-import { PushError } from "./stream.ts";
+import { snappySteps } from "../codec/snappy.ts";
+import { WeirError } from "../core/errors.ts";
+import { PushError, type Sliced } from "./stream.ts";
 
-/**
- * Inflates a snappy block (a length, then literals and copies), to at most `bytesMax`. Throws PushError: 413 for a body that says
- * it is longer, 400 for one that is cut, or does not become what it says. All of it is checked before a byte is inflated: the
- * library trusts the lengths of its input.
- */
-export function inflateSnappy(body: Buffer, bytesMax: number): Buffer {
-  const head = snappyLength(body);
-  if (head === null) throw corrupt();
-  const { length, at } = head;
-  if (length > bytesMax) throw new PushError(413, `request body too large: got ${length} bytes, limit ${bytesMax}`);
-  if (!isWholeSnappy(body, at, length)) throw corrupt();
+/** Inflates a pushed snappy block to at most `bytesMax`. Throws PushError: 413 for one that says it is longer, 400 for a broken one. */
+export function* inflateSnappy(body: Buffer, bytesMax: number): Sliced<Buffer> {
   try {
-    return uncompressSnappy(body, bytesMax);
+    return yield* snappySteps(body, bytesMax);
   } catch (error) {
-    throw corrupt(messageOf(error));
+    if (!(error instanceof WeirError)) throw error;
+    const status = error.context.reason === "inflated_too_long" ? 413 : 400;
+    throw new PushError(status, status === 413 ? `request body too large: ${error.message}` : error.message, error);
   }
-}
-
-function corrupt(why?: string): PushError {
-  return new PushError(400, "snappy: corrupt input", why);
 }

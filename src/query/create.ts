@@ -254,8 +254,12 @@ class LocalEngine implements Engine {
         const plan = this.plan(run, tenant, times, wantsStream, undefined, labels);
         const visit = begin();
         for (let block = await plan.next(); block !== null && !run.signal.aborted; block = await plan.next()) {
-          const { rows, textBytes, timeMinNs, timeMaxNs, stream } = block;
-          visit({ ...stream, rows, textBytes, timeMinNs, timeMaxNs });
+          const { rows, textBytes, timeMinNs, timeMaxNs, stream, hide } = block;
+          if (hide === null || run.hidden === null) visit({ ...stream, rows, textBytes, timeMinNs, timeMaxNs });
+          else {
+            const { part, ...times } = run.hidden.visiblePart(hide, timeMinNs, timeMaxNs);
+            if (part > 0) visit({ ...stream, rows: rows * part, textBytes: textBytes * part, ...times });
+          }
         }
       },
       { wanted: { ...ALL_LINES, tenant, selectors, startNs, endNs, withText: false } },

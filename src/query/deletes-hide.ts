@@ -67,6 +67,38 @@ export class HiddenLines {
     return fromNs === null && touching.length === 0 ? null : { fromNs, deletes: touching };
   }
 
+  /**
+   * Between which times (inclusive) of a block something may be seen, and about how large a part of its lines, taken to be spread
+   * evenly over its time. Requests that choose lines by their text hide nothing here: what they choose is not known without reading.
+   */
+  visiblePart(
+    { fromNs, deletes }: BlockHide,
+    timeMinNs: bigint,
+    timeMaxNs: bigint,
+  ): { readonly timeMinNs: bigint; readonly timeMaxNs: bigint; readonly part: number } {
+    const hidden = deletes
+      .filter(({ query }) => !this.compiled.query(query).hasFilter)
+      .map(({ startNs, endNs }) => ({ startNs, endNs }));
+    if (fromNs !== null) hidden.push({ startNs: timeMinNs, endNs: fromNs - 1n });
+    hidden.sort((a, b) => (a.startNs < b.startNs ? -1 : a.startNs > b.startNs ? 1 : 0));
+    let [first, last]: (bigint | null)[] = [null, null];
+    let seenNs = 0n;
+    const see = (startNs: bigint, endNs: bigint) => {
+      if (endNs < startNs) return;
+      first ??= startNs;
+      last = endNs;
+      seenNs += endNs - startNs + 1n;
+    };
+    let at = timeMinNs;
+    for (const { startNs, endNs } of hidden) {
+      see(at, startNs - 1n < timeMaxNs ? startNs - 1n : timeMaxNs);
+      if (endNs >= at) at = endNs + 1n;
+    }
+    see(at, timeMaxNs);
+    const part = Number(seenNs) / Number(timeMaxNs - timeMinNs + 1n);
+    return { timeMinNs: first ?? timeMinNs, timeMaxNs: last ?? timeMinNs, part };
+  }
+
   private takesAll({ query, startNs, endNs }: DeleteFilter, timeMinNs: bigint, timeMaxNs: bigint): boolean {
     return startNs <= timeMinNs && endNs >= timeMaxNs && !this.compiled.query(query).hasFilter;
   }

@@ -85,6 +85,7 @@ export interface StreamsRequest {
 export interface BlockSum {
   readonly labels: Labels;
   readonly canonical: string;
+  /** Of a block that is hidden in part, what may be seen of it, about. */
   readonly rows: number;
   readonly textBytes: number;
   /** Nanoseconds since 1970, both inclusive. */
@@ -143,7 +144,8 @@ export interface Engine {
   labelValues(name: string, request: StreamsRequest): Promise<string[]>;
   series(request: StreamsRequest): Promise<Labels[]>;
   /**
-   * Goes through the blocks with lines of these streams in the time range, by headers alone: for statistics. `begin` gives what is
+   * Goes through the blocks with lines of these streams in the time range, by headers alone: for statistics. What has expired or was
+   * deleted is left out, as far as times tell. `begin` gives what is
    * called with each, and is called again when all has to be begun anew, because the store has changed.
    */
   eachBlock(request: StreamsRequest, begin: () => (block: BlockSum) => void): Promise<void>;

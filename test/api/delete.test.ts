@@ -135,6 +135,37 @@ describe("a request", () => {
     expect(await sum("count_over_time")).toBe(180);
   });
 
+  test("is not counted by index/stats and index/volume, whether it takes blocks or a part of one", async () => {
+    const api = await deleteApi();
+    for (const app of ["web", "api"]) {
+      for (let i = 0; i < 300; i++) api.append({ labels: { app }, ns: T0 + BigInt(i) * SECOND, text: `line ${i}` });
+    }
+    await api.flush();
+    for (let i = 0; i < 300; i++)
+      api.append({ labels: { app: "web" }, ns: T0 + BigInt(i) * SECOND, text: `open ${i}` });
+    const range = { start: START, end: String(T0 / SECOND + 1000n) };
+    const stats = async () => {
+      const { text } = await api.get(`/loki/api/v1/index/stats${queryString({ query: '{app=~".+"}', ...range })}`);
+      return JSON.parse(text) as { streams: number; chunks: number; bytes: number; entries: number };
+    };
+    const volumes = async () => {
+      const { text } = await api.get(`/loki/api/v1/index/volume${queryString({ query: '{app=~".+"}', ...range })}`);
+      const { data } = JSON.parse(text) as { data: { result: { metric: { app: string }; value: [number, string] }[] } };
+      return Object.fromEntries(data.result.map(({ metric, value }) => [metric.app, Number(value[1])]));
+    };
+    expect(await stats()).toMatchObject({ streams: 2, entries: 900 });
+    const before = await volumes();
+    await api.send("POST", { query: '{app="api"}', start: START });
+    expect(await stats()).toMatchObject({ streams: 1, entries: 600 });
+    expect(await volumes()).toEqual({ web: before.web });
+    // Two requests that overlap: seconds 50 to 249 of 300.
+    await api.send("POST", { query: '{app="web"}', start: "1700000050", end: "1700000199" });
+    await api.send("POST", { query: '{app=~"w.+"}', start: "1700000150", end: "1700000249" });
+    const { entries } = await stats();
+    expect(Math.abs(entries - 200)).toBeLessThan(5);
+    expect(Math.abs((await volumes()).web - before.web / 3)).toBeLessThan(before.web / 30);
+  });
+
   test("takes both ends of its time", async () => {
     const api = await deleteApi();
     for (let i = 0; i < 5; i++) api.append({ labels: { app: "web" }, ns: T0 + BigInt(i) * SECOND, text: `line ${i}` });

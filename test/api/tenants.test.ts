@@ -23,6 +23,26 @@ const READ_PATHS = [
   "/loki/api/v1/label/owner/values",
   "/loki/api/v1/series",
   `/api/v1/traces/${TRACE}`,
+  `/api/prom/query?query=${QUERY}`,
+  "/api/prom/label/owner/values",
+  "/api/prom/series",
+  `/loki/api/v1/index/volume?query=${encodeURIComponent("{}")}`,
+  `/loki/api/v1/index/volume_range?query=${encodeURIComponent("{}")}`,
+];
+
+/** The same of paths whose answers are numbers, which would be larger with another tenant's lines. */
+const COUNTING_PATHS = [
+  { path: `/loki/api/v1/index/stats?query=${QUERY}`, shows: /"streams":2,.*"entries":2\}/ },
+  { path: "/loki/api/v1/detected_labels", shows: /"label":"owner","cardinality":1\}/ },
+  { path: `/loki/api/v1/detected_fields?query=${QUERY}`, shows: /"label":"trace_id","type":"string","cardinality":1,/ },
+  {
+    path: `/loki/api/v1/detected_field/trace_id/values?query=${QUERY}`,
+    shows: new RegExp(`"values":\\["${TRACE}"\\]`),
+  },
+  { path: `/loki/api/v1/patterns?query=${QUERY}`, shows: /"data":\[\]/ },
+  { path: `/api/v1/explain?query=${QUERY}`, shows: /"results":2,/ },
+  { path: "/loki/api/v1/drilldown-limits", shows: /"limits":/ },
+  { path: "/config/tenant/v1/limits", shows: /max_line_size/ },
 ];
 
 describe("with auth_enabled", () => {
@@ -48,7 +68,7 @@ describe("with auth_enabled", () => {
   });
   afterAll(() => weir.close());
 
-  test.each(READ_PATHS)("%s wants a tenant", async (path) => {
+  test.each([...READ_PATHS, ...COUNTING_PATHS.map(({ path }) => path)])("%s wants a tenant", async (path) => {
     expect(await weir.get(path)).toMatchObject({ status: 401, text: "no org id\n" });
     expect(await weir.get(path, as(""))).toMatchObject({ status: 401, text: "no org id\n" });
   });
@@ -62,6 +82,10 @@ describe("with auth_enabled", () => {
     // One of two lines each, and one of two series.
     if (path.includes("count_over")) expect(one.text).toMatch(/"2"/);
     else expect(one.text === two.text).toBe(path.endsWith("/labels") || path.endsWith("/label"));
+  });
+
+  test.each(COUNTING_PATHS)("$path counts a tenant's own data alone", async ({ path, shows }) => {
+    for (const tenant of ["one", "two"]) expect((await weir.get(path, as(tenant))).text).toMatch(shows);
   });
 
   test("a tenant that never wrote has no data, and is no error", async () => {

@@ -66,7 +66,7 @@ const VENDORS: Record<string, { readonly where: readonly string[]; readonly why:
   re2js: { where: ["src/codec/"], why: "regular expressions in linear time" },
   pbf: { where: ["src/codec/"], why: "protobuf bodies" },
   snappyjs: { where: ["src/codec/"], why: "snappy bodies" },
-  lz4js: { where: ["src/codec/"], why: "lz4 batches in Kafka" },
+  lz4js: { where: ["src/codec/"], why: "lz4, which Node lacks" },
   kafkajs: { where: ["src/kafka/"], why: "the one client of Kafka" },
   fzstd: { where: ["src/codec/"], why: "zstd, which Node 20 lacks" },
   "@aws-sdk/client-s3": { where: ["src/objects/"], why: "the object store in S3, with its requests and errors" },

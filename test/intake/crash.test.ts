@@ -43,8 +43,9 @@ class World {
       if (this.random.below(3) === 0) return { short: 1 + this.random.below(300) };
       const code = ERRORS[this.random.below(ERRORS.length)];
       // When even the seen ids find no room, a file is removed before they are saved: better a repeat after a
-      // power cut in that moment than a log that can't make room. So that error is tested apart.
-      return { code: code === "ENOSPC" && path.includes("seen") ? "EIO" : code };
+      // power cut in that moment than a log that can't make room. So that error is tested apart. The folder's sync, which
+      // makes their new name durable, is a part of saving them.
+      return { code: code === "ENOSPC" && (path === DIR || path.includes("seen")) ? "EIO" : code };
     });
     const datasync = files.datasync.bind(files);
     files.datasync = async (fd) => {

@@ -1,4 +1,5 @@
 import { readdirSync } from "node:fs";
+import { cp } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { nodeFiles } from "../../src/core/files.ts";
@@ -187,6 +188,17 @@ describe("removal on a disk that refuses", () => {
     for (let i = 0; i < 10; i++) await log.append(0, draft(`${i} ${"x".repeat(40_000)}`, { dedupeKey: `k${i}` }));
   };
 
+  /** Whether the folder as it is now, which a crash would leave, still knows chunks k0 to before `count`. */
+  const expectRepeats = async (dir: string, count: number) => {
+    const left = await newFolder();
+    await cp(dir, left, { recursive: true, filter: (name) => !path.basename(name).startsWith("lock.") });
+    const log = await openLog({ dir: left, options });
+    const offsets: (number | null)[] = [];
+    for (let i = 0; i < count; i++) offsets.push((await log.append(0, draft("x", { dedupeKey: `k${i}` }))).offset);
+    expect(offsets).toEqual(offsets.map(() => null));
+    await log.close();
+  };
+
   test.each(["EIO", "EROFS"])("%s while the seen ids are saved: the files stay until that works", async (code) => {
     const dir = await newFolder();
     const files = new FaultyFiles();
@@ -216,6 +228,44 @@ describe("removal on a disk that refuses", () => {
     log = await openLog({ dir, options });
     for (let i = 0; i < 10; i++)
       expect(await log.append(0, draft("x", { dedupeKey: `k${i}` }))).toEqual({ offset: null });
+    await log.close();
+  });
+
+  test("ids that found no room at all are saved by the next commit, though nothing is to be removed then", async () => {
+    const dir = await newFolder();
+    const files = new FaultyFiles();
+    const log = await openLog({ dir, options }, { files });
+    await fill(log);
+    const all = logFiles(dir).length;
+    files.plan = ({ op, path: name }) =>
+      op === "writev" && name.includes("seen") ? { code: logFiles(dir).length === all ? "ENOSPC" : "EIO" } : undefined;
+    await log.commit(0, 2);
+    expect(logFiles(dir).length).toBe(all - 1);
+    files.plan = () => undefined;
+    await log.commit(0, 2);
+    await expectRepeats(dir, 10);
+    await log.close();
+  });
+
+  test("a file that is filled and committed while ids are saved stays until its own are", async () => {
+    const dir = await newFolder();
+    const files = new FaultyFiles();
+    const log = await openLog({ dir, options }, { files });
+    await fill(log);
+    const rename = files.rename.bind(files);
+    let more: Promise<void> | null = null;
+    files.rename = async (from, to) => {
+      if (more === null && from.endsWith("seen.tmp")) {
+        for (let i = 10; i < 20; i++) await log.append(0, draft(`${i} ${"x".repeat(40_000)}`, { dedupeKey: `k${i}` }));
+        more = log.commit(0, 20);
+        // What is saved next finds a disk that refuses, and then the power goes.
+        files.plan = ({ op, path: name }) => (op === "writev" && name.includes("seen") ? { code: "EIO" } : undefined);
+      }
+      return rename(from, to);
+    };
+    await log.commit(0, 10);
+    await more;
+    await expectRepeats(dir, 20);
     await log.close();
   });
 

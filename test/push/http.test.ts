@@ -112,6 +112,36 @@ const post = (it: Served, bytes: Buffer, headers: Record<string, string> = {}): 
     headers: { "content-type": "application/json", ...headers },
   });
 
+test.each([
+  {
+    path: "/loki/api/v1/push",
+    type: "application/json",
+    status: 500,
+    answer: "text/plain; charset=utf-8",
+    says: "a bug\n",
+  },
+  // A collector repeats a 503, and drops what got a 500.
+  {
+    path: "/otlp/v1/logs",
+    type: "application/json",
+    status: 503,
+    answer: "application/octet-stream",
+    says: "\x12\x05a bug",
+  },
+])("what is Weir's own fault is $status at $path", async ({ path, type, status, answer, says }) => {
+  const until = Promise.reject(new Error("a bug"));
+  until.catch(() => {}); // Appends hear of it.
+  const it = await serve({ until });
+  const otlp = { resourceLogs: [{ scopeLogs: [{ logRecords: [{ body: { stringValue: "x" } }] }] }] };
+  const sent = await fetch(`http://${it.host}:${it.port}${path}`, {
+    method: "POST",
+    body: path.startsWith("/otlp") ? JSON.stringify(otlp) : new Uint8Array(body(10)),
+    headers: { "content-type": type },
+  });
+  expect([sent.status, sent.headers.get("content-type")]).toEqual([status, answer]);
+  expect(await sent.text()).toBe(says);
+});
+
 describe("a body", () => {
   test("that says it is too long is refused before it is read", async () => {
     const it = await serve();

@@ -1,4 +1,5 @@
 import { gzipSync } from "node:zlib";
+import lz4 from "lz4js";
 import { PbfReader, PbfWriter } from "pbf";
 import { describe, expect, test } from "vitest";
 import { type Got, NOW_NS, Receive } from "./receive.ts";
@@ -268,11 +269,19 @@ describe.each(["json", "protobuf"] as const)("as %s", (type) => {
     expect(receive.stored()).toMatchObject([{ line: "new" }]);
   });
 
-  test("gzip is taken", async () => {
-    const receive = new Receive();
-    const body = gzipSync(bytes(request({ records: [{ body: text("x") }] })));
-    expect(await receive.send("otlp", { contentType, contentEncoding: "gzip", body })).toMatchObject({ status: 204 });
-    expect(receive.stored()).toMatchObject([{ line: "x" }]);
+  test.each([
+    { contentEncoding: "gzip", compress: (plain: Buffer) => gzipSync(plain) },
+    { contentEncoding: "lz4", compress: (plain: Buffer) => Buffer.from(lz4.compress(plain)) },
+  ])("$contentEncoding is taken, and bombs and damage are not", async ({ contentEncoding, compress }) => {
+    const receive = new Receive({ inflated_bytes_max: 100_000 });
+    const plain = bytes(request({ records: [{ body: text("x ".repeat(100)) }] }));
+    const send = (body: Buffer) => receive.send("otlp", { contentType, contentEncoding, body });
+    expect(await send(compress(Buffer.alloc(100_001)))).toMatchObject({ status: 413 });
+    expect(await send(compress(plain).subarray(0, -5))).toMatchObject({ status: 400 });
+    expect(await send(plain)).toMatchObject({ status: 400 });
+    expect(receive.drafts).toEqual([]);
+    expect(await send(compress(plain))).toMatchObject({ status: 204 });
+    expect(receive.stored()).toMatchObject([{ line: "x ".repeat(100) }]);
   });
 
   test.each([

@@ -27,6 +27,14 @@ export interface Got {
   readonly type: string;
 }
 
+/** What a sliced work gives, without a break. */
+export function whole<T>(work: Generator<unknown, T>): T {
+  for (;;) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+  }
+}
+
 /** Receivers over an intake log in memory. */
 export class Receive {
   readonly metrics = new Metrics();

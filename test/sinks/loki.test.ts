@@ -1,7 +1,7 @@
+import snappy from "snappyjs";
 import { describe, expect, test } from "vitest";
 import loki from "../../sinks/loki.ts";
 import { PbfReader } from "../../src/codec/protobuf.ts";
-import { uncompressSnappy } from "../../src/codec/snappy.ts";
 import type { SinkRecord } from "../../src/core/sink.ts";
 import { record, recordSinkContract, records, type SinkUnderTest } from "../contract/sinks.ts";
 import { PIPELINE, TestWeir } from "../push/weir.ts";
@@ -18,7 +18,7 @@ interface Entry {
 
 /** Reads a push request by the library's own means, which the sink's writing side does not share. */
 function decodePush(body: Buffer): { labels: string; entries: Entry[] }[] {
-  const pbf = new PbfReader(uncompressSnappy(body, 1 << 30));
+  const pbf = new PbfReader(snappy.uncompress(body, 1 << 30));
   return pbf.readFields<{ labels: string; entries: Entry[] }[]>((field, streams) => {
     if (field !== 1) return;
     const stream = { labels: "", entries: [] as Entry[] };

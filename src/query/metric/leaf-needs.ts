@@ -1,5 +1,6 @@
 import { ID_NAMES } from "../../core/line.ts";
 import { metadataNames } from "../column-filter.ts";
+import { PRESERVE_ERROR_LABEL } from "../stages/entry.ts";
 import { filterNames, type Needs } from "../stages/needs.ts";
 import type { LogExpr, Stage } from "../syntax/ast.ts";
 import type { Leaf } from "./plan-metric.ts";
@@ -41,7 +42,7 @@ export function isHeaderLeaf(leaf: Leaf): boolean {
   return !needsText && names !== null && !ID_NAMES.some((name) => names.has(name));
 }
 
-export function needsOf({ op, grouping, range }: Leaf, value: SampleValue): Needs {
+export function needsOf({ op, grouping, range, text }: Leaf, value: SampleValue): Needs {
   const line = value === "bytes";
   // An absence is one value, but samples with errors are an error there too, so whatever can find one has to run.
   const looksForErrors = op === "absent_over_time" && range.log.stages.some(({ type }) => type !== "line_filter");
@@ -51,6 +52,8 @@ export function needsOf({ op, grouping, range }: Leaf, value: SampleValue): Need
     labels.add(range.unwrap.label);
     for (const filter of range.unwrap.filters) for (const name of filterNames(filter)) labels.add(name);
   }
+  // It is looked at with every error, once a stage that sets it is in the query.
+  if (text.includes(PRESERVE_ERROR_LABEL)) labels.add(PRESERVE_ERROR_LABEL);
   return { labels, line };
 }
 

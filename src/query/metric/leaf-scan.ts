@@ -11,7 +11,7 @@ import { sortedJson } from "../line-query.ts";
 import type { PlannedBlock } from "../plan.ts";
 import type { ScannedBlock } from "../scan.ts";
 import type { ScanStats } from "../scan-job.ts";
-import type { Entry } from "../stages/entry.ts";
+import { type Entry, PRESERVE_ERROR_LABEL } from "../stages/entry.ts";
 import { CellTable, type PackedCells } from "./cells.ts";
 import { kindOf } from "./kinds.ts";
 import {
@@ -361,6 +361,8 @@ export class LeafScan {
   /** False for an error that nobody asked for, which fails the query. */
   private checkError(entry: Entry): boolean {
     if (entry.error === "" || this.keepsErrors) return true;
+    entry.loadLabels();
+    if (entry.find(PRESERVE_ERROR_LABEL) === "true") return true;
     this.error = pipelineError(entry.labels());
     return false;
   }

@@ -1,5 +1,5 @@
 import type { Matcher } from "../syntax/ast.ts";
-import { type Entry, ERROR_DETAILS_LABEL, ERROR_LABEL } from "./entry.ts";
+import { type Entry, ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_ERROR_LABEL } from "./entry.ts";
 import { compileTextTest, compileValue } from "./label-filter.ts";
 import type { LineStage } from "./stage.ts";
 
@@ -38,7 +38,7 @@ export function compileRemove(entry: Entry, name: string): () => void {
   return () => entry.remove(id);
 }
 
-/** `keep a, b="x"`: removes every label that is not named, or whose matcher fails. Errors always stay. */
+/** `keep a, b="x"`: removes every label that is not named, or whose matcher fails. Errors always stay, and what preserves them. */
 export function compileKeep(items: readonly (string | Matcher)[], entry: Entry): LineStage {
   const tests = new Map<string, ((value: string) => boolean)[]>();
   for (const item of items) {
@@ -46,7 +46,8 @@ export function compileKeep(items: readonly (string | Matcher)[], entry: Entry):
     const test = typeof item === "string" ? () => true : compileTextTest(item);
     tests.set(name, [...(tests.get(name) ?? []), test]);
   }
-  const keeps = (name: string, value: string): boolean => tests.get(name)?.some((test) => test(value)) ?? false;
+  const keeps = (name: string, value: string): boolean =>
+    name === PRESERVE_ERROR_LABEL || (tests.get(name)?.some((test) => test(value)) ?? false);
   return () => {
     entry.loadLabels();
     entry.retain(keeps);

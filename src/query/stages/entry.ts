@@ -28,6 +28,8 @@ export interface LabelClasses {
 
 export const ERROR_LABEL = "__error__";
 export const ERROR_DETAILS_LABEL = "__error_details__";
+/** A label that, set to "true", says that the errors of its line are wanted: a metric query doesn't fail by them. */
+export const PRESERVE_ERROR_LABEL = "__preserve_error__";
 
 const ABSENT = 0;
 const STREAM = 1;
@@ -390,7 +392,7 @@ export class Entry {
   /** All labels as one set, names sorted: what a plain answer groups by. */
   labels(): Labels {
     this.loadLabels();
-    if (this.touched.length === 0 && this.error === "" && this.errorDetails === "") return this.streamLabels;
+    if (this.touched.length === 0 && this.error === "") return this.streamLabels;
     const pairs = this.presentIds().map((id): [string, string] => [this.names[id], this.values[id]]);
     return sorted([...pairs, ...this.errorPairs()]);
   }
@@ -409,7 +411,9 @@ export class Entry {
   private errorPairs(): [string, string][] {
     const pairs: [string, string][] = [];
     if (this.error !== "") pairs.push([ERROR_LABEL, this.error]);
-    if (this.errorDetails !== "") pairs.push([ERROR_DETAILS_LABEL, this.errorDetails]);
+    // Details that have lost their error are shown only beside other labels that the stream's own don't have, as in Loki.
+    const isShown = this.error !== "" || this.touched.length > 0;
+    if (isShown && this.errorDetails !== "") pairs.push([ERROR_DETAILS_LABEL, this.errorDetails]);
     return pairs;
   }
 }

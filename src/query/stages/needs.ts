@@ -1,4 +1,5 @@
 import type { LabelFilter, Stage } from "../syntax/ast.ts";
+import { PRESERVE_ERROR_LABEL } from "./entry.ts";
 
 /**
  * What the reader of a pipeline's result looks at.
@@ -91,7 +92,7 @@ function keptNames(items: Extract<Stage, { type: "keep" }>["items"], after: Read
     if (typeof item !== "string" || after === null || after.has(name)) names.add(name);
   }
   // Errors outlive a `keep`.
-  for (const name of after ?? []) if (name.startsWith("__error")) names.add(name);
+  for (const name of after ?? []) if (name.startsWith("__error") || name === PRESERVE_ERROR_LABEL) names.add(name);
   return names;
 }
 

@@ -77,6 +77,7 @@ describe("errors in pipelines", () => {
       query: 'sum by (__error__) (count_over_time({job="w"} | json [1m]))',
       gives: ["{} 1", "{__error__=JSONParserErr} 1"],
     },
+    { query: 'count_over_time({job="w"} | json | drop __error__ [1m])', gives: ["{job=w} 1", "{job=w, v=1} 1"] },
     {
       query: 'count_over_time({job="w"} | json | drop __error__, __error_details__ [1m])',
       gives: ["{job=w} 1", "{job=w, v=1} 1"],
@@ -98,6 +99,28 @@ describe("errors in pipelines", () => {
     expect(await instant(await storeOf(lines("@10 v=ten")), query)).toMatch(
       new RegExp(`^pipeline error: '${error}' for series: '\\{__error__="${error}", `),
     );
+  });
+
+  const preserve = '{job="w"} | logfmt | v > 5 | label_format __preserve_error__="true"';
+  test.each([
+    { query: `sum(count_over_time(${preserve} [1m]))`, gives: ["{} 2"] },
+    { query: `sum by (v) (count_over_time(${preserve} [1m]))`, gives: ["{v=7} 1", "{v=ten} 1"] },
+    { query: `sum(count_over_time(${preserve} | keep v [1m]))`, gives: ["{} 2"] },
+    {
+      query: `count_over_time(${preserve} | drop __error_details__ [1m])`,
+      gives: [
+        "{__error__=LabelFilterErr, __preserve_error__=true, job=w, v=ten} 1",
+        "{__preserve_error__=true, job=w, v=7} 1",
+      ],
+    },
+    { query: `absent_over_time(${preserve} [1m])`, gives: [] },
+  ])("are no reason to fail where they are preserved: $query", async ({ query, gives }) => {
+    expect(await instant(await storeOf(lines("@10 v=ten", "@20 v=7")), query)).toEqual(gives);
+  });
+
+  test("are preserved by that very value alone", async () => {
+    const query = 'sum(count_over_time({job="w"} | logfmt | v > 5 | label_format __preserve_error__="yes" [1m]))';
+    expect(await instant(await storeOf(lines("@10 v=ten")), query)).toMatch(/^pipeline error: 'LabelFilterErr'/);
   });
 
   test("outside of all windows do not count", async () => {

@@ -301,8 +301,11 @@ describe("drop and keep", () => {
   test("keep leaves errors, drop __error__ clears the error and not its details", () => {
     const [kept] = runQuery('{job="w"} | json | keep job', ["x"]);
     expect(Object.keys(kept.labels)).toEqual(["__error__", "__error_details__", "job"]);
-    const [dropped] = runQuery('{job="w"} | json | drop __error__', ["x"]);
-    expect(Object.keys(dropped.labels)).toEqual(["__error_details__", "job"]);
+    const [dropped] = runQuery('{job="w"} | json | drop __error__', ['{"a":1,"b":x']);
+    expect(Object.keys(dropped.labels)).toEqual(["__error_details__", "a", "job"]);
+    const [bare] = runQuery('{job="w"} | json | drop __error__', ["x"]);
+    expect(Object.keys(bare.labels)).toEqual(["job"]);
+    expect(bare.classes.parsed).toEqual({});
   });
   test("a dropped stream label leaves the stream class, and comes back for the next line", () => {
     const results = runQuery('{job="w"} | logfmt | drop job=~"w|x" , a="1"', ["a=1", "a=2"], {
