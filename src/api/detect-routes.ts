@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { parseLogQuery } from "../query/syntax/parse.ts";
+import { parseLogQuery, parseSelector } from "../query/syntax/parse.ts";
 import { DetectedFields, detectLabels, type SampledEntry } from "./detect.ts";
 import { BadRequest } from "./errors.ts";
 import type { QueryRoutesDeps, RouteHandler } from "./loki-routes.ts";
@@ -32,7 +32,7 @@ export function detectRoutes(deps: QueryRoutesDeps): Record<string, RouteHandler
       deps.tenants.of(request.headers);
       const params = paramsOf(request);
       timeRange(params, nowNs());
-      parseLogQuery(params.get("query") ?? "");
+      parseSelector(params.get("query") ?? "");
       return sendJson(reply, { status: "success", data: [] });
     },
   };

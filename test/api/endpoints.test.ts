@@ -233,6 +233,14 @@ describe("endpoints", () => {
     expect(json(answer)).toEqual(gives);
   });
 
+  test.each([
+    { query: '{app="web"} |= "x"', text: "only label matchers are supported\n" },
+    { query: '{app="web"} | json', text: "only label matchers are supported\n" },
+    { query: "{}", text: expect.stringContaining("queries require at least one") as string },
+  ])("patterns refuses $query", async ({ query, text }) => {
+    expect(await weir.get(`/loki/api/v1/patterns?query=${enc(query)}`)).toMatchObject({ status: 400, text });
+  });
+
   test("format_query says where a query is wrong", async () => {
     const answer = await weir.get(`/loki/api/v1/format_query?query=${enc('{app="t1"')}`);
     expect(answer.status).toBe(400);

@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
 import { type Answer, makeApi, type TestApi } from "./harness.ts";
 
 /*
@@ -113,6 +115,52 @@ describe("Grafana", () => {
     expect(answer.text).toBe(text);
   });
 
+  test("older Explore's logs volume, and the sample of lines beside a metric query", async () => {
+    const query = encodeURIComponent('sum by (level) (count_over_time({app="web"}[1m]))');
+    const volume = await api.get(
+      `/loki/api/v1/query_range?direction=backward&end=${END}&query=${query}&start=${START}&step=60000ms`,
+      { headers: { ...GRAFANA, "x-query-tags": "Source=logvolhist" } },
+    );
+    expect(golden(volume)).toBe(
+      '{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1700000040,"2"],[1700000100,"1"]]}],"stats":{}}}\n',
+    );
+    const sample = await api.get(
+      `/loki/api/v1/query_range?direction=backward&end=${END}&limit=20&query=%7Bapp%3D%22web%22%7D&start=${START}&step=60000ms`,
+      { headers: { ...CATEGORIZE, "x-query-tags": "Source=logsample" } },
+    );
+    expect(sample.text).toMatch(
+      /^\{"status":"success","data":\{"resultType":"streams","encodingFlags":\["categorize-labels"\]/,
+    );
+  });
+
+  test("Explore, fields for autocompletion", async () => {
+    const answer = await api.get(`/loki/api/v1/detected_fields?end=${END}&query=%7Bapp%3D%22web%22%7D&start=${START}`, {
+      headers: GRAFANA,
+    });
+    const { fields } = JSON.parse(answer.text) as { fields: { label: string; parsers: string[] | null }[] };
+    expect(fields.map(({ label, parsers }) => [label, parsers])).toEqual([
+      ["detected_level", null],
+      ["x", ["logfmt"]],
+      ["trace", null],
+      ["msg", ["json"]],
+    ]);
+  });
+
+  test("live tail: nothing but the query, through a browser", async () => {
+    const socket = new WebSocket(`${api.base.replace("http", "ws")}/loki/api/v1/tail?query=%7Bapp%3D%22live%22%7D`, {
+      origin: "https://grafana.example",
+    });
+    await once(socket, "open");
+    const first = once(socket, "message") as Promise<[Buffer]>;
+    const now = BigInt(Date.now()) * 1_000_000n;
+    api.append({ labels: { app: "live", service_name: "live" }, ns: now, text: "fresh", metadata: { n: "0" } });
+    expect((await first)[0].toString()).toBe(
+      `{"streams":[{"stream":{"app":"live","n":"0","service_name":"live"},"values":[["${now}","fresh"]]}]}`,
+    );
+    socket.terminate();
+    await expect.poll(() => api.writer.taps.size).toBe(0);
+  });
+
   test.each(["/loki/api/v1/rules", "/loki/api/v1/rules/test/test"])("%s says that there is no ruler", async (path) => {
     expect((await api.get(path, { headers: GRAFANA })).status).toBe(404);
   });
@@ -150,7 +198,55 @@ describe("Logs Drilldown", () => {
     expect(answer.text).toMatch(/"metric":\{"x":"1"\}/);
   });
 
+  test("a field's average, merged over all streams", async () => {
+    const query = encodeURIComponent(
+      'avg_over_time({service_name="web"} | json | logfmt | drop __error__, __error_details__ | x!="" | unwrap x | __error__="" [1m]) by ()',
+    );
+    const answer = await api.get(`/loki/api/v1/query_range?query=${query}&${times}&step=60s`, { headers });
+    expect(answer.text).toMatch(/"result":\[\{"metric":\{\},"values":\[\[1700000040,"1"\]\]\}\]/);
+    const durations = encodeURIComponent(
+      'avg_over_time({service_name="web"} | json | logfmt | drop __error__, __error_details__ | unwrap duration(x) | __error__="" [1m]) by ()',
+    );
+    const none = await api.get(`/loki/api/v1/query_range?query=${durations}&${times}&step=60s`, { headers });
+    expect([none.status, golden(none)]).toEqual([
+      200,
+      '{"status":"success","data":{"resultType":"matrix","result":[],"stats":{}}}\n',
+    ]);
+  });
+
+  test("lines of any format, with all fields", async () => {
+    const query = encodeURIComponent('{service_name="web"} | json | logfmt | drop __error__, __error_details__');
+    const answer = await api.get(`/loki/api/v1/query_range?query=${query}&limit=10&direction=backward&${times}`, {
+      headers: { ...headers, "x-loki-response-encoding-flags": "categorize-labels" },
+    });
+    expect(golden(answer)).toContain(
+      `["${ns(1)}","{\\"msg\\":\\"one\\"}",{"structuredMetadata":{"detected_level":"info","trace":"abc"},"parsed":{"msg":"one"}}]`,
+    );
+  });
+
+  test("what it may ask", async () => {
+    const answer = await api.get("/loki/api/v1/drilldown-limits", { headers });
+    expect(JSON.parse(answer.text)).toMatchObject({
+      limits: { max_query_length: "30d1h", retention_period: "0s", max_entries_limit_per_query: 5000 },
+      pattern_ingester_enabled: false,
+      version: expect.any(String) as string,
+    });
+  });
+
   test.each([
+    {
+      path: `/loki/api/v1/detected_fields?query=%7Bservice_name%3D%22api%22%7D&limit=1000&line_limit=1000&${times}`,
+      text: '{"fields":[{"label":"detected_level","type":"string","cardinality":1,"parsers":null}],"limit":1000}\n',
+    },
+    {
+      path: `/loki/api/v1/detected_field/detected_level/values?query=%7Bservice_name%3D%22api%22%7D&${times}`,
+      text: '{"limit":1000,"values":["error"]}\n',
+    },
+    {
+      path: `/loki/api/v1/labels?query=%7Bservice_name%3D%22api%22%7D&${times}`,
+      text: '{"status":"success","data":["app","service_name"]}\n',
+    },
+    { path: `/loki/api/v1/label/service_name/values?${times}`, text: '{"status":"success","data":["api","web"]}\n' },
     {
       path: `/loki/api/v1/detected_labels?query=&${times}`,
       text: '{"detectedLabels":[{"label":"app","cardinality":2},{"label":"service_name","cardinality":2}]}\n',
@@ -189,6 +285,29 @@ describe("logcli", () => {
     expect(answer.text).toMatch(/two/);
   });
 
+  test("instant query", async () => {
+    const query = encodeURIComponent('sum by (app) (count_over_time({app=~".+"}[2m]))');
+    const answer = await api.get(`/loki/api/v1/query?direction=BACKWARD&limit=30&query=${query}&time=${END}`, {
+      headers,
+    });
+    expect(golden(answer)).toBe(
+      '{"status":"success","data":{"resultType":"vector","result":[{"metric":{"app":"api"},"value":[1700000120,"1"]},{"metric":{"app":"web"},"value":[1700000120,"3"]}],"stats":{}}}\n',
+    );
+  });
+
+  test("tail, with all that it says", async () => {
+    const socket = new WebSocket(
+      `${api.base.replace("http", "ws")}/loki/api/v1/tail?delay_for=0&limit=30&query=%7Bapp%3D%22api%22%7D&start=${START}`,
+      { headers },
+    );
+    const [first] = (await once(socket, "message")) as [Buffer];
+    expect(first.toString()).toBe(
+      `{"streams":[{"stream":{"app":"api","detected_level":"error","service_name":"api"},"values":[["${ns(5)}","other"]]}]}`,
+    );
+    socket.terminate();
+    await expect.poll(() => api.writer.taps.size).toBe(0);
+  });
+
   test.each([
     {
       path: `/loki/api/v1/labels?end=${END}&start=${START}`,
@@ -197,6 +316,18 @@ describe("logcli", () => {
     {
       path: `/loki/api/v1/series?end=${END}&match=%7Bapp%3D%22web%22%7D&match=%7Bapp%3D%22api%22%7D&start=${START}`,
       text: /"app":"api".*"app":"web"|"app":"web".*"app":"api"/,
+    },
+    {
+      path: `/loki/api/v1/label/app/values?end=${END}&start=${START}`,
+      text: /^\{"status":"success","data":\["api","web"\]\}\n$/,
+    },
+    {
+      path: `/loki/api/v1/index/stats?end=${END}&query=%7Bapp%3D%22web%22%7D&start=${START}`,
+      text: /^\{"streams":1,"chunks":2,"bytes":22,"entries":3\}\n$/,
+    },
+    {
+      path: `/loki/api/v1/detected_field/msg/values?end=${END}&limit=1000&line_limit=1000&query=%7Bapp%3D%22web%22%7D&start=${START}`,
+      text: /^\{"limit":1000,"values":\["one"\]\}\n$/,
     },
     {
       path: `/loki/api/v1/index/volume?aggregateBy=series&end=${END}&limit=30&query=%7Bapp%3D%22web%22%7D&start=${START}`,
