@@ -10,12 +10,13 @@ import { PushMetrics } from "./metrics.ts";
 import { type IngestOptions, limitsOf, type TenantLimits } from "./options.ts";
 import { Rates } from "./rates.ts";
 import { runSliced } from "./slices.ts";
-import { LINES_A_SLICE, type Metadata, PushError, type PushedStream, type Sliced } from "./stream.ts";
+import { LINES_A_SLICE, type Metadata, PushError, type PushedStream, type Sliced, Turns } from "./stream.ts";
 
 /** Refused lines of one stream that are named in an answer. Loki's. */
 const FAULTS_A_STREAM = 10;
-/** Lines of one intake entry; a push with more becomes several, so that no step holds the event loop for more than some 10 ms. */
+/** Lines and bytes of one intake entry; a push with more becomes several, so that no step holds the event loop for more than some 10 ms. */
 const ENTRY_LINES_MAX = 8192;
+const ENTRY_TEXT_BYTES_MAX = 8 << 20;
 /** Texts in one answer; there may be as many streams as a body has room for. */
 const FAULTS_MAX = 1000;
 /** What a line takes in an entry beside its text, about. */
@@ -269,20 +270,24 @@ interface Batch {
   readonly ids: Buffer;
 }
 
-/** The streams in parts of at most ENTRY_LINES_MAX lines. */
+/** The streams in parts of at most ENTRY_LINES_MAX lines, and about ENTRY_TEXT_BYTES_MAX of text; a line is never cut. */
 function* parts(streams: readonly TakenStream[]): Generator<TakenStream[]> {
   let part: TakenStream[] = [];
   let room = ENTRY_LINES_MAX;
+  let bytes = ENTRY_TEXT_BYTES_MAX;
   for (const stream of streams) {
     for (let from = 0; from < stream.lines.length; ) {
-      const lines = stream.lines.slice(from, from + room);
+      let to = from;
+      for (; to < stream.lines.length && to - from < room && bytes > 0; to++) bytes -= stream.lines[to].line.length;
+      const lines = stream.lines.slice(from, to);
       part.push(lines.length === stream.lines.length ? stream : { ...stream, lines });
-      from += lines.length;
       room -= lines.length;
-      if (room > 0) continue;
+      from = to;
+      if (room > 0 && bytes > 0) continue;
       yield part;
       part = [];
       room = ENTRY_LINES_MAX;
+      bytes = ENTRY_TEXT_BYTES_MAX;
     }
   }
   if (part.length > 0) yield part;
@@ -299,6 +304,7 @@ function* encode(tenant: string, streams: readonly TakenStream[], isNew: Uint8Ar
   }
   const ids = Buffer.allocUnsafe(count * ID_BYTES);
   const writer = new PushBatchWriter(bytes);
+  const turns = new Turns();
   let kept = 0;
   let place = 0;
   for (const { canonical, lines } of streams) {
@@ -310,7 +316,8 @@ function* encode(tenant: string, streams: readonly TakenStream[], isNew: Uint8Ar
         writeLineId(ids, kept * ID_BYTES, stream, writer.written(start, writer.length));
         kept++;
       }
-      if (++place % LINES_A_SLICE === 0) yield;
+      place++;
+      if (turns.isDue(writer.length)) yield;
     }
   }
   return { payload: writer.finish(), ids: ids.subarray(0, kept * ID_BYTES) };

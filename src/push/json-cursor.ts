@@ -1,5 +1,6 @@
 import type { ItemBudget } from "./item-budget.ts";
-import { PushError } from "./stream.ts";
+import { unescapeJson } from "./json-escapes.ts";
+import { PushError, type Sliced, Turns } from "./stream.ts";
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -10,6 +11,22 @@ const DEPTH_MAX = 128;
 const PLAIN = /(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null)/y;
 /** Longest number or literal that is read: digits beyond that mean nothing. */
 const PLAIN_BYTES_MAX = 1024;
+
+/** Bytes of a string that are looked at in one go where `attempt` lets others have a turn: about three milliseconds. */
+const STRING_SLICE_BYTES = 1 << 20;
+/** Thrown within `attempt` for a string that goes on. */
+const PAUSE = Symbol("pause");
+
+/** A string of more than a slice, as far as it is known. */
+interface LongString {
+  /** Looked at up to here. */
+  at: number;
+  /** Behind its quote; -1 while that was not found. */
+  end: number;
+  escapes: boolean;
+  /** What it is without its escapes, as far as it was made. */
+  plain: { out: Buffer; length: number; at: number } | null;
+}
 
 export const OBJECT = 0x7b;
 export const ARRAY = 0x5b;
@@ -24,10 +41,41 @@ export class JsonCursor {
   /** Counts what is decoded, for decoders that have no place of their own to. */
   readonly items: ItemBudget | null;
   at = 0;
+  private mayPause = false;
+  /** By their places, within `attempt`. At most as many as the body has slices. */
+  private readonly long = new Map<number, LongString>();
 
   constructor(bytes: Buffer, items: ItemBudget | null = null) {
     this.bytes = bytes;
     this.items = items;
+  }
+
+  /**
+   * Runs `read` in such a way that no long string holds up others. Null when there is more to do: the cursor is where it was then, and
+   * the call is to be repeated, once others had a turn, until it gives something; what was found of long strings is not lost.
+   */
+  attempt<T>(read: (cursor: this) => NonNullable<T>): NonNullable<T> | null {
+    const start = this.at;
+    this.mayPause = true;
+    try {
+      const value = read(this);
+      if (this.long.size > 0) this.long.clear();
+      return value;
+    } catch (error) {
+      if (error !== PAUSE) throw error;
+      this.at = start;
+      return null;
+    } finally {
+      this.mayPause = false;
+    }
+  }
+
+  /** The same to its end. */
+  *whole<T>(read: (cursor: this) => NonNullable<T>): Sliced<NonNullable<T>> {
+    for (let value = this.attempt(read); ; value = this.attempt(read)) {
+      if (value !== null) return value;
+      yield;
+    }
   }
 
   /** The first byte of the next value or sign; -1 at the end. */
@@ -72,14 +120,15 @@ export class JsonCursor {
     const { bytes } = this;
     this.peek();
     const start = this.at;
-    return this.skipString() ? this.unescape(start) : bytes.toString("utf8", start + 1, this.at - 1);
+    if (this.skipString()) return this.unescape(start).toString("utf8");
+    return bytes.toString("utf8", start + 1, this.at - 1);
   }
 
   /** A string's bytes: a view where it has no escapes. */
   textBytes(): Buffer {
     this.peek();
     const start = this.at;
-    return this.skipString() ? Buffer.from(this.unescape(start)) : this.bytes.subarray(start + 1, this.at - 1);
+    return this.skipString() ? this.unescape(start) : this.bytes.subarray(start + 1, this.at - 1);
   }
 
   /** The next value as its text in the JSON. */
@@ -107,6 +156,32 @@ export class JsonCursor {
       if (c === OBJECT) this.key();
       this.skip(depth + 1);
     }
+  }
+
+  /** The same in slices, for values that may be as large as a body. */
+  *skipping(): Sliced<void> {
+    const turns = new Turns();
+    const open: (typeof OBJECT | typeof ARRAY)[] = [];
+    do {
+      const c = this.peek();
+      let isFirst = false;
+      if (c === OBJECT || c === ARRAY) {
+        if (open.length === DEPTH_MAX) throw this.bad("nested too deep");
+        this.at++;
+        open.push(c);
+        isFirst = true;
+      } else yield* this.whole(skipPlainOrString);
+      while (open.length > 0) {
+        const sign = open[open.length - 1];
+        if (this.more(sign, isFirst)) {
+          if (sign === OBJECT) yield* this.whole(keyOf);
+          break;
+        }
+        open.pop();
+        isFirst = false;
+      }
+      if (turns.isDue(this.at)) yield;
+    } while (open.length > 0);
   }
 
   /** A number, `true`, `false` or `null` as its text. */
@@ -146,11 +221,18 @@ export class JsonCursor {
     if (this.peek() !== QUOTE) throw this.bad("want a string");
     const { bytes } = this;
     const { length } = bytes;
-    let escapes = false;
-    let at = this.at + 1;
-    for (; at < length; at++) {
+    const known = this.long.size === 0 ? undefined : this.long.get(this.at);
+    if (known !== undefined && known.end !== -1) {
+      this.at = known.end;
+      return known.escapes;
+    }
+    let escapes = known?.escapes ?? false;
+    let at = known?.at ?? this.at + 1;
+    const stop = this.mayPause ? Math.min(length, at + STRING_SLICE_BYTES) : length;
+    for (; at < stop; at++) {
       const c = bytes[at];
       if (c === QUOTE) {
+        if (known !== undefined) Object.assign(known, { end: at + 1, escapes });
         this.at = at + 1;
         return escapes;
       }
@@ -159,17 +241,34 @@ export class JsonCursor {
         at++;
       } else if (c < 0x20) break;
     }
+    if (at >= stop && stop < length) {
+      this.long.set(this.at, { at, end: -1, escapes, plain: null });
+      throw PAUSE;
+    }
     this.at = at;
     throw this.bad(at < length ? "want an escape for a control character" : "want the string's end");
   }
 
-  private unescape(start: number): string {
-    const text = this.bytes.toString("utf8", start, this.at);
-    try {
-      return JSON.parse(text) as string; // It begins with a quote.
-    } catch {
+  /** The string from `start` to before the cursor without its escapes. */
+  private unescape(start: number): Buffer {
+    const end = this.at - 1;
+    const long = this.long.size === 0 ? undefined : this.long.get(start);
+    const plain = long?.plain ?? { out: Buffer.allocUnsafe(end - start - 1), length: 0, at: start + 1 };
+    if (long !== undefined) long.plain = plain;
+    const stop = this.mayPause && long !== undefined ? Math.min(end, plain.at + STRING_SLICE_BYTES) : end;
+    if (!unescapeJson(this.bytes, stop, end, plain)) {
       this.at = start;
       throw this.bad("want a string with JSON's escapes");
     }
+    if (plain.at < end) throw PAUSE;
+    return plain.out.subarray(0, plain.length);
   }
+}
+
+/** A member's name, for `whole`. */
+export const keyOf = (cursor: JsonCursor): string => cursor.key();
+
+function skipPlainOrString(cursor: JsonCursor): true {
+  cursor.skip();
+  return true;
 }

@@ -1,9 +1,9 @@
 import { formatLabels, type Labels } from "../core/labels.ts";
 import { parseRfc3339, splitNs } from "../core/time.ts";
 import type { ItemBudget } from "./item-budget.ts";
-import { ARRAY, JsonCursor, OBJECT, STRING } from "./json-cursor.ts";
+import { ARRAY, JsonCursor, keyOf, OBJECT, STRING } from "./json-cursor.ts";
 import { isLabelName, parseLabels } from "./label-text.ts";
-import { LINES_A_SLICE, type Metadata, PushError, type PushedLine, type PushedStream, type Sliced } from "./stream.ts";
+import { type Metadata, PushError, type PushedLine, type PushedStream, type Sliced, Turns } from "./stream.ts";
 
 /*
  * The JSON body of `POST /loki/api/v1/push`, and that of the older `/api/prom/push`, which has labels as text and entries as
@@ -20,8 +20,8 @@ export function* readLokiJson(body: Buffer, items: ItemBudget): Sliced<PushedStr
   if (!cursor.takeNull()) {
     cursor.open(OBJECT);
     for (let isFirst = true; cursor.more(OBJECT, isFirst); isFirst = false) {
-      if (cursor.key() === "streams") yield* reader.read();
-      else cursor.skip();
+      if ((yield* cursor.whole(keyOf)) === "streams") yield* reader.read();
+      else yield* cursor.skipping();
     }
   }
   cursor.end();
@@ -34,7 +34,7 @@ class StreamsReader {
   private readonly items: ItemBudget;
   /** Label sets by their text: clients such as pino-loki send one stream object a line. */
   private readonly known = new Map<string, Labels>();
-  private count = 0;
+  private readonly turns = new Turns();
 
   constructor(cursor: JsonCursor, items: ItemBudget) {
     this.cursor = cursor;
@@ -53,15 +53,15 @@ class StreamsReader {
     let labels: Labels = {};
     let lines: PushedLine[] = [];
     this.items.take();
-    if (++this.count % LINES_A_SLICE === 0) yield;
+    if (this.turns.isDue(cursor.at)) yield;
     cursor.open(OBJECT);
     for (let isFirst = true; cursor.more(OBJECT, isFirst); isFirst = false) {
-      const key = cursor.key();
-      if (key === "stream") labels = this.labels();
-      else if (key === "labels" && cursor.peek() === STRING) labels = parseLabels(cursor.text());
+      const key = yield* cursor.whole(keyOf);
+      if (key === "stream") labels = yield* cursor.whole(() => this.labels());
+      else if (key === "labels" && cursor.peek() === STRING) labels = parseLabels(yield* cursor.whole(textOf));
       else if (key === "values") lines = yield* this.lines(readValue);
       else if (key === "entries") lines = yield* this.lines(readEntry);
-      else cursor.skip();
+      else yield* cursor.skipping();
     }
     this.streams.push({ labels, lines });
   }
@@ -71,10 +71,13 @@ class StreamsReader {
     const lines: PushedLine[] = [];
     if (cursor.takeNull()) return lines;
     cursor.open(ARRAY);
+    const readOne = () => read(cursor, this.items);
     for (let isFirst = true; cursor.more(ARRAY, isFirst); isFirst = false) {
       this.items.take();
-      lines.push(read(cursor, this.items));
-      if (++this.count % LINES_A_SLICE === 0) yield;
+      let line = cursor.attempt(readOne);
+      for (; line === null; line = cursor.attempt(readOne)) yield;
+      lines.push(line);
+      if (this.turns.isDue(cursor.at)) yield;
     }
     return lines;
   }
@@ -94,6 +97,8 @@ class StreamsReader {
     return labels;
   }
 }
+
+const textOf = (cursor: JsonCursor): string => cursor.text();
 
 /** `{"app":"web"}`: values that are no strings are taken as their JSON text, and empty ones are none. */
 function readLabels(cursor: JsonCursor, items: ItemBudget): Labels {

@@ -2,7 +2,7 @@ import type { Labels } from "../core/labels.ts";
 import type { ItemBudget } from "./item-budget.ts";
 import { parseLabels } from "./label-text.ts";
 import { ProtoReader, type Span } from "./proto-reader.ts";
-import { LINES_A_SLICE, type Metadata, type PushedLine, type PushedStream, type Sliced } from "./stream.ts";
+import { type Metadata, type PushedLine, type PushedStream, type Sliced, Turns } from "./stream.ts";
 
 /*
  * The protobuf body of `POST /loki/api/v1/push`, package logproto. Fields that are not named here are skipped.
@@ -21,14 +21,14 @@ const NO_METADATA: Metadata = [];
 export function* readLokiProto(body: Buffer, items: ItemBudget): Sliced<PushedStream[]> {
   const reader = new ProtoReader(body);
   const streams: PushedStream[] = [];
-  const known = new Map<string, Labels>();
+  const context = { known: new Map<string, Labels>(), items, turns: new Turns() };
   const end = body.length;
   for (let field = reader.next(end); field !== 0; field = reader.next(end)) {
     if (field !== 1) continue;
     const span = reader.span(end);
     items.take();
-    streams.push(yield* readStream(reader, span, { known, items }));
-    if (streams.length % LINES_A_SLICE === 0) yield;
+    streams.push(yield* readStream(reader, span, context));
+    if (context.turns.isDue(span.end)) yield;
     reader.enter({ start: span.end, end });
   }
   return streams;
@@ -37,7 +37,7 @@ export function* readLokiProto(body: Buffer, items: ItemBudget): Sliced<PushedSt
 function* readStream(
   reader: ProtoReader,
   span: Span,
-  { known, items }: { known: Map<string, Labels>; items: ItemBudget },
+  { known, items, turns }: { known: Map<string, Labels>; items: ItemBudget; turns: Turns },
 ): Sliced<PushedStream> {
   const lines: PushedLine[] = [];
   let text = "{}";
@@ -49,7 +49,7 @@ function* readStream(
       items.take();
       lines.push(readEntry(reader, entry, items));
       reader.enter({ start: entry.end, end: span.end });
-      if (lines.length % LINES_A_SLICE === 0) yield;
+      if (turns.isDue(entry.end)) yield;
     }
   }
   let labels = known.get(text);

@@ -13,7 +13,7 @@ import {
   VALUE_DEPTH_MAX,
   validId,
 } from "./otlp.ts";
-import { LINES_A_SLICE, type Sliced } from "./stream.ts";
+import { type Sliced, Turns } from "./stream.ts";
 
 /*
  * ExportLogsServiceRequest as JSON: names in camelCase, ids as hex, 64-bit numbers as text or as numbers, bytes as base64.
@@ -24,10 +24,10 @@ import { LINES_A_SLICE, type Sliced } from "./stream.ts";
 export function* readOtlpJson(body: Buffer, items: ItemBudget): Sliced<OtlpResource[]> {
   const cursor = new JsonCursor(body, items);
   const resources: OtlpResource[] = [];
-  const counter = { records: 0 };
+  const turns = new Turns();
   for (const key of members(cursor)) {
-    if (key !== "resourceLogs") cursor.skip();
-    else for (const _ of itemsOf(cursor)) resources.push(yield* readResource(cursor, counter));
+    if (key !== "resourceLogs") yield* cursor.skipping();
+    else for (const _ of itemsOf(cursor)) resources.push(yield* readResource(cursor, turns));
   }
   cursor.end();
   return resources;
@@ -53,36 +53,39 @@ function camelCase(name: string): string {
   return name.includes("_") ? name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) : name;
 }
 
-function* readResource(cursor: JsonCursor, counter: { records: number }): Sliced<OtlpResource> {
+function* readResource(cursor: JsonCursor, turns: Turns): Sliced<OtlpResource> {
   const resource: OtlpResource = { attributes: [], scopes: [] };
   for (const key of members(cursor)) {
     if (key === "resource") {
       for (const inner of members(cursor)) {
-        if (inner === "attributes") resource.attributes = readAttributes(cursor, 0);
-        else cursor.skip();
+        if (inner === "attributes") resource.attributes = yield* cursor.whole(readAllAttributes);
+        else yield* cursor.skipping();
       }
     } else if (key === "scopeLogs") {
-      for (const _ of itemsOf(cursor)) resource.scopes.push(yield* readScopeLogs(cursor, counter));
-    } else cursor.skip();
+      for (const _ of itemsOf(cursor)) resource.scopes.push(yield* readScopeLogs(cursor, turns));
+    } else yield* cursor.skipping();
   }
   return resource;
 }
 
-function* readScopeLogs(cursor: JsonCursor, counter: { records: number }): Sliced<OtlpScope> {
+function* readScopeLogs(cursor: JsonCursor, turns: Turns): Sliced<OtlpScope> {
   const scope: OtlpScope = { name: "", version: "", attributes: [], droppedAttributes: 0, records: [] };
   for (const key of members(cursor)) {
-    if (key === "scope") readScope(cursor, scope);
+    if (key === "scope") Object.assign(scope, yield* cursor.whole(readScope));
     else if (key === "logRecords") {
       for (const _ of itemsOf(cursor)) {
-        scope.records.push(readRecord(cursor));
-        if (++counter.records % LINES_A_SLICE === 0) yield;
+        let record = cursor.attempt(readRecord);
+        for (; record === null; record = cursor.attempt(readRecord)) yield;
+        scope.records.push(record);
+        if (turns.isDue(cursor.at)) yield;
       }
-    } else cursor.skip();
+    } else yield* cursor.skipping();
   }
   return scope;
 }
 
-function readScope(cursor: JsonCursor, scope: OtlpScope): void {
+function readScope(cursor: JsonCursor): Partial<OtlpScope> {
+  const scope: Partial<OtlpScope> = {};
   for (const key of members(cursor)) {
     if (key === "name") scope.name = textOf(cursor);
     else if (key === "version") scope.version = textOf(cursor);
@@ -90,6 +93,7 @@ function readScope(cursor: JsonCursor, scope: OtlpScope): void {
     else if (key === "droppedAttributesCount") scope.droppedAttributes = Number(integerOf(cursor));
     else cursor.skip();
   }
+  return scope;
 }
 
 function readRecord(cursor: JsonCursor): OtlpRecord {
@@ -151,6 +155,8 @@ function integerOf(cursor: JsonCursor): bigint {
   if (text === "" || !Number.isInteger(value)) throw cursor.bad("want a whole number before this");
   return BigInt(value);
 }
+
+const readAllAttributes = (cursor: JsonCursor): Attribute[] => readAttributes(cursor, 0);
 
 function readAttributes(cursor: JsonCursor, depth: number): Attribute[] {
   const attributes: Attribute[] = [];

@@ -13,7 +13,7 @@ import {
   validId,
 } from "./otlp.ts";
 import { ProtoReader, type Span } from "./proto-reader.ts";
-import { LINES_A_SLICE, type Sliced } from "./stream.ts";
+import { type Sliced, Turns } from "./stream.ts";
 
 /*
  * ExportLogsServiceRequest as protobuf. Fields that are not named here are skipped.
@@ -31,7 +31,7 @@ import { LINES_A_SLICE, type Sliced } from "./stream.ts";
 export function* readOtlpProto(body: Buffer, items: ItemBudget): Sliced<OtlpResource[]> {
   const reader = new ProtoReader(body, items);
   const resources: OtlpResource[] = [];
-  let count = 0;
+  const turns = new Turns();
   for (const logs of messages(reader, { start: 0, end: body.length }, 1)) {
     const resource: OtlpResource = { attributes: [], scopes: [] };
     resources.push(resource);
@@ -45,7 +45,7 @@ export function* readOtlpProto(body: Buffer, items: ItemBudget): Sliced<OtlpReso
           if (inner === 1) readScope(reader, message, scope);
           else if (inner === 2) {
             scope.records.push(readRecord(reader, message));
-            if (++count % LINES_A_SLICE === 0) yield;
+            if (turns.isDue(message.end)) yield;
           }
         }
       }

@@ -33,3 +33,19 @@ export class PushError extends Error {
 export type Sliced<T> = Generator<void, T>;
 /** Lines between two chances: about half a millisecond. */
 export const LINES_A_SLICE = 256;
+/** Bytes between two chances, where lines are long: about a millisecond. */
+const BYTES_A_SLICE = 256 << 10;
+
+/** Says when a decoder should give others a chance. */
+export class Turns {
+  private lines = 0;
+  private at = 0;
+
+  /** To be asked after each line: whether it is time, with the work having come to byte `at`. */
+  isDue(at: number): boolean {
+    if (++this.lines < LINES_A_SLICE && at - this.at < BYTES_A_SLICE) return false;
+    this.lines = 0;
+    this.at = at;
+    return true;
+  }
+}
