@@ -10,13 +10,15 @@ import { PushMetrics } from "./metrics.ts";
 import { type IngestOptions, limitsOf, type TenantLimits } from "./options.ts";
 import { Rates } from "./rates.ts";
 import { runSliced } from "./slices.ts";
-import { LINES_A_SLICE, type Metadata, PushError, type PushedStream, type Sliced, Turns } from "./stream.ts";
+import { type Metadata, PushError, type PushedStream, type Sliced, Turns } from "./stream.ts";
 
 /** Refused lines of one stream that are named in an answer. Loki's. */
 const FAULTS_A_STREAM = 10;
 /** Lines and bytes of one intake entry; a push with more becomes several, so that no step holds the event loop for more than some 10 ms. */
 const ENTRY_LINES_MAX = 8192;
 const ENTRY_TEXT_BYTES_MAX = 8 << 20;
+/** What an entry of metadata counts for in slices, in bytes: it is cleaned and sorted. */
+const METADATA_WORK = 512;
 /** Texts in one answer; there may be as many streams as a body has room for. */
 const FAULTS_MAX = 1000;
 /** What a line takes in an entry beside its text, about. */
@@ -107,7 +109,8 @@ export class Ingest {
     const taken = new Map<string, TakenStream>();
     const known = new Map<Labels, TakenStream | null>();
     const check = new LineCheck(limits, nowMs);
-    let count = 0;
+    const turns = new Turns();
+    let work = 0;
     for (const { labels, lines } of streams) {
       if (lines.length === 0) continue;
       let stream = known.get(labels);
@@ -125,7 +128,8 @@ export class Ingest {
           stream.lines.push({ sec, nsec, line: kept, metadata: clean });
           stream.bytes += kept.length + metadataBytes(clean);
         } else this.refuse(source, stream, fault, faults);
-        if (++count % LINES_A_SLICE === 0) yield;
+        work += metadata.length * METADATA_WORK;
+        if (turns.isDue(work)) yield;
       }
     }
     return [...taken.values()].filter(({ lines }) => lines.length > 0);
