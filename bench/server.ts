@@ -79,10 +79,12 @@ export class BenchServer {
     return this.peak;
   }
 
+  /** The sum over all labels; NaN when there is no such metric. */
   async metric(name: string): Promise<number> {
     const text = await (await fetch(`http://${this.http}/metrics`)).text();
-    const line = text.split("\n").find((l) => l.startsWith(`${name} `) || l.startsWith(`${name}{`));
-    return Number(line?.slice(line.lastIndexOf(" ") + 1) ?? Number.NaN);
+    const lines = text.split("\n").filter((l) => l.startsWith(`${name} `) || l.startsWith(`${name}{`));
+    if (lines.length === 0) return Number.NaN;
+    return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
   }
 
   /** Waits until the worker has taken every entry of the intake log. */

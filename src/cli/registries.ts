@@ -10,6 +10,7 @@ import { ingestOptions, otlpOptions, pushOptions } from "../push/options.ts";
 import { queryOptions } from "../query/options.ts";
 import { deadLetterOptions } from "../roles/dead-letter-options.ts";
 import { sinkSpecs } from "../roles/sink-specs.ts";
+import { workerOptions } from "../roles/worker-options.ts";
 import { compactorOptions } from "../store/compact/options.ts";
 import { storeOptions } from "../store/options.ts";
 import { retentionSection } from "./retention-section.ts";
@@ -53,5 +54,6 @@ export const registries = {
     limits: limitsOptions,
     query: queryOptions,
     http: httpOptions,
+    workers: workerOptions,
   },
 } satisfies Registries;

@@ -105,6 +105,13 @@ export const SETTINGS: readonly Setting[] = [
     description: "most that the intake log may take on disk; beyond it agents have to wait",
   },
   {
+    flag: "workers",
+    value: "COUNT",
+    env: "WEIR_WORKERS",
+    path: "workers.threads",
+    description: "threads that take logs to the store, or auto for one a core but one; 0: the main thread does it",
+  },
+  {
     flag: "flush-age",
     value: "MS",
     env: "WEIR_FLUSH_AGE",

@@ -70,10 +70,13 @@ export class PushBatchWriter {
     return this.out.subarray(start, end);
   }
 
-  /** The batch, in memory of about its own size. */
+  /** The batch, in memory of its own and of about its size. */
   finish(): Buffer {
     const { out, at } = this;
-    return at < out.length * 0.75 ? Buffer.from(out.subarray(0, at)) : out.subarray(0, at);
+    if (at >= out.length * 0.75) return out.subarray(0, at);
+    const whole = Buffer.allocUnsafeSlow(at);
+    out.copy(whole, 0, 0, at);
+    return whole;
   }
 
   private reserve(bytes: number): void {

@@ -16,6 +16,8 @@ export interface EntryDraft {
    * accepted lines of a pushed body (codec/push-batch.ts).
    */
   readonly payload: Buffer;
+  /** Whether nobody else uses the memory that `payload` lies in, so that it can be handed to another thread. Absent: nobody knows. */
+  readonly isAlone?: boolean;
   /** What makes a repeat recognisable: tag and chunk id of a forward message. Absent: never a repeat. */
   readonly dedupeKey?: string;
   /** What the entry's partition is chosen by: a text for each source of logs. Not written to the log. */

@@ -1,6 +1,9 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
 export type { Counter, Gauge, Histogram } from "prom-client";
+
+/** Metrics as plain data, to be posted to another thread. */
+export type MetricsJson = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
 
 /**
  * The metrics of one process. Each room declares its own with `counter`, `gauge` and `histogram`; names start
@@ -11,6 +14,8 @@ export class Metrics {
   readonly contentType: string = this.registry.contentType;
   /** What sets each gauge at a scrape. */
   private readonly collectors = new Map<string, ((gauge: Gauge) => void)[]>();
+  /** Metrics of threads. */
+  private readonly sources: (() => Promise<readonly MetricsJson[]>)[] = [];
 
   /** Adds Node's own process metrics (CPU, memory, event loop). Not done in tests: it starts timers. */
   collectProcess(): void {
@@ -67,8 +72,32 @@ export class Metrics {
     });
   }
 
-  /** Prometheus text exposition format. */
-  render(): Promise<string> {
-    return this.registry.metrics();
+  /** What is measured elsewhere for this process: at each scrape it is added to what is measured here. */
+  addSource(read: () => Promise<readonly MetricsJson[]>): void {
+    this.sources.push(read);
   }
+
+  toJson(): Promise<MetricsJson> {
+    return this.registry.getMetricsAsJSON();
+  }
+
+  /** Prometheus text exposition format. */
+  async render(): Promise<string> {
+    if (this.sources.length === 0) return this.registry.metrics();
+    const others = (await Promise.all(this.sources.map((read) => read()))).flat();
+    return addUp([await this.toJson(), ...others]).metrics();
+  }
+}
+
+/** Metrics of the same name and labels, added up. What the first alone has stays as it is: Node's own are no sums. */
+function addUp([first, ...others]: readonly MetricsJson[]): Registry {
+  const names = new Set(others.flatMap((metrics) => metrics.map(({ name }) => name)));
+  const own = first.map((metric) => (names.has(metric.name) ? metric : { ...metric, aggregator: "first" as const }));
+  return AggregatorRegistry.aggregate([own, ...others]);
+}
+
+/** What of some metrics outlives the thread that they are of: sums, not states. */
+export async function sumsOf(all: readonly MetricsJson[]): Promise<MetricsJson> {
+  const sums = all.map((metrics) => metrics.filter(({ type }) => String(type) !== "gauge"));
+  return AggregatorRegistry.aggregate([...sums]).getMetricsAsJSON();
 }

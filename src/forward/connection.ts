@@ -26,6 +26,7 @@ export interface ConnectionDeps extends InboxDeps {
 /** One agent's connection: its bytes become messages, and its end is logged when it comes from what the agent did. */
 export class Connection implements InboxHost {
   readonly peer: string;
+  readonly peerHost: string;
   readonly clock: ReadingClock;
   /** Resolves when the socket is closed. */
   readonly whenGone: Promise<void>;
@@ -46,6 +47,7 @@ export class Connection implements InboxHost {
   constructor(socket: Socket, peer: string, deps: ConnectionDeps) {
     this.socket = socket;
     this.peer = peer;
+    this.peerHost = socket.remoteAddress ?? "";
     this.deps = deps;
     this.framer = new Framer(deps.limits.message_bytes_max);
     this.inbox = new Inbox(deps, this);
@@ -180,10 +182,12 @@ export class Connection implements InboxHost {
       framer.push(chunk);
       for (let payload = framer.next(); payload !== null && !this.isEnding; payload = framer.next()) {
         messages++;
-        this.onMessage({ payload, thirdAt: framer.thirdAt, streamOffset: framer.streamOffset, fault: null });
+        const { thirdAt, streamOffset, isAlone } = framer;
+        this.onMessage({ payload, isAlone, thirdAt, streamOffset, fault: null });
       }
     } catch (fault) {
-      this.inbox.add({ payload: Buffer.alloc(0), thirdAt: 0, streamOffset: framer.streamOffset, fault });
+      const { streamOffset } = framer;
+      this.inbox.add({ payload: Buffer.alloc(0), isAlone: false, thirdAt: 0, streamOffset, fault });
     }
     if (messages > 0) metrics.messages.inc(messages);
     this.clock.setPartial(framer.isPartial, messages > 0, now);
@@ -220,7 +224,7 @@ export class Connection implements InboxHost {
     const { isPartial, partialBytes, streamOffset } = this.framer;
     if (isPartial && !this.isEnding) {
       const fault = badMessage("cut", "connection ended in the middle of a message", partialBytes);
-      this.inbox.add({ payload: Buffer.alloc(0), thirdAt: 0, streamOffset, fault });
+      this.inbox.add({ payload: Buffer.alloc(0), isAlone: false, thirdAt: 0, streamOffset, fault });
     }
     this.end();
   }

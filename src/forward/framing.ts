@@ -24,6 +24,9 @@ export class Framer {
   /** Offset of the third element in the message that `next` gave last, or its length where there is none. */
   thirdAt = 0;
 
+  /** Whether the message that `next` gave last lies in memory of its own. */
+  isAlone = false;
+
   /** Bytes that are not part of a message yet; `chunkAt` is where they begin. */
   private chunk: Buffer | null = null;
   private chunkAt = 0;
@@ -122,6 +125,7 @@ export class Framer {
     const start = this.chunkAt;
     const end = start + this.at;
     this.ended();
+    this.isAlone = false;
     this.chunkAt = end;
     // Where most of the piece went to an earlier message, a small one must not keep all of it alive.
     if (this.chunkTaken * 2 > chunk.length) return copyOf(chunk, start, end);
@@ -177,6 +181,7 @@ export class Framer {
     this.pending = null;
     this.pendingLength = 0;
     this.ended();
+    this.isAlone = true;
     return target.length - end > end >> 3 ? copyOf(target, 0, end) : target.subarray(0, end);
   }
 

@@ -38,6 +38,8 @@ export interface InboxDeps {
 /** A whole message, or the fault after which the stream has no meaning any more. */
 export interface Item {
   readonly payload: Buffer;
+  /** Whether `payload` lies in memory of its own. */
+  readonly isAlone: boolean;
   /** Where the third element begins; the length of the payload without one. */
   readonly thirdAt: number;
   /** Where the message, or the faulty one, begins in the connection's bytes. */
@@ -48,6 +50,8 @@ export interface Item {
 
 /** The connection, as its inbox sees it. */
 export interface InboxHost {
+  /** The machine that the connection comes from. */
+  readonly peerHost: string;
   /** Writes an ack: in one piece, since Fluent Bit takes half of one for a failure. */
   writeAck(ack: Buffer): void;
   /** A message of a signal that is not stored has come. */
@@ -162,7 +166,11 @@ export class Inbox {
   }
 
   private release(item: Item, inflatedBytes: number): void {
-    this.deps.memory.add(-(item.payload.length + MESSAGE_BYTES + inflatedBytes));
+    this.giveBack(item.payload.length + MESSAGE_BYTES + inflatedBytes);
+  }
+
+  private giveBack(bytes: number): void {
+    this.deps.memory.add(-bytes);
   }
 
   /** Hands a checked message to the intake log; false when there is nothing in it to hand over. */
@@ -174,19 +182,22 @@ export class Inbox {
       return false;
     }
     const bytes = item.payload.length + MESSAGE_BYTES;
+    const held = bytes + (inflated?.length ?? 0);
     const done = (): void => {
       this.inFlight--;
       this.inFlightBytes -= bytes;
-      this.release(item, inflated?.length ?? 0);
+      this.giveBack(held);
       this.host.onProgress();
     };
+    // The bytes are the intake's from now on, and may be in another thread by the time they are durable.
+    const ack = ackOf(item, message);
     this.inFlight++;
     this.inFlightBytes += bytes;
     delivery.send(this.draftOf(item, message, inflated)).then(
       ({ offset }) => {
         if (offset === null) metrics.repeats.inc();
         else metrics.events.inc(events);
-        this.acknowledge(item, message);
+        if (ack !== null) this.host.writeAck(ack);
         done();
       },
       (error: unknown) => {
@@ -197,7 +208,7 @@ export class Inbox {
     return true;
   }
 
-  private draftOf({ payload }: Item, message: ForwardMessage, inflated: Buffer | undefined): EntryDraft {
+  private draftOf({ payload, isAlone }: Item, message: ForwardMessage, inflated: Buffer | undefined): EntryDraft {
     const { tenant, name, now } = this.deps;
     const { chunk } = message;
     return {
@@ -206,14 +217,22 @@ export class Inbox {
       source: name,
       receivedMs: now(),
       payload,
+      isAlone,
+      origin: `${this.host.peerHost} ${message.tag}`,
       ...(chunk === null ? {} : { dedupeKey: dedupeKey(payload, message, chunk) }),
       ...(inflated === undefined ? {} : { inflated }),
     };
   }
 
-  private acknowledge({ payload }: Item, { chunkStart, chunkEnd }: ForwardMessage): void {
-    if (chunkStart !== -1) this.host.writeAck(Buffer.concat([ACK_HEAD, payload.subarray(chunkStart, chunkEnd)]));
+  private acknowledge(item: Item, message: ForwardMessage): void {
+    const ack = ackOf(item, message);
+    if (ack !== null) this.host.writeAck(ack);
   }
+}
+
+/** The answer to a message; null where none is wanted. */
+function ackOf({ payload }: Item, { chunkStart, chunkEnd }: ForwardMessage): Buffer | null {
+  return chunkStart === -1 ? null : Buffer.concat([ACK_HEAD, payload.subarray(chunkStart, chunkEnd)]);
 }
 
 /**

@@ -159,15 +159,17 @@ class DiskIntake implements IntakeLog {
     chainEnd: number,
   ): PartitionLog {
     const { options, deps } = this;
+    // What is meant for the whole log is divided among the partitions that are written to.
+    const parts = this.request.partitions ?? 1;
     return new PartitionLog(
       {
         partition,
         folder,
-        fileBytes: Math.min(options.file_bytes, Math.floor(options.size_max_bytes / 4)),
+        fileBytes: Math.min(options.file_bytes, Math.floor(options.size_max_bytes / 4 / parts)),
         groupCommitMs: options.group_commit_ms,
         groupCommitBytes: options.group_commit_bytes,
-        tailBytes: options.tail_bytes,
-        spareBytes: Math.min(SPARE_BYTES, Math.floor(options.size_max_bytes / 4)),
+        tailBytes: Math.floor(options.tail_bytes / parts),
+        spareBytes: Math.floor(Math.min(SPARE_BYTES, options.size_max_bytes / 4) / parts),
       },
       recovered,
       chainEnd,

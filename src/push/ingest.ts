@@ -251,8 +251,21 @@ export class Ingest {
       try {
         if (claim.newCount === 0) return;
         const { payload, ids: lineIds } = batch;
-        await intake.append({ kind: ENTRY_PUSH, tenant, source, receivedMs: nowMs, payload, lineIds });
-        this.metrics.stored(source, claim.newCount, payload.length);
+        // The bytes are the intake's from now on, and may be in another thread by the time they are durable.
+        const bytes = payload.length;
+        const origin = streams[0]?.canonical ?? "";
+        const draft: EntryDraft = {
+          kind: ENTRY_PUSH,
+          tenant,
+          source,
+          receivedMs: nowMs,
+          payload,
+          isAlone: true,
+          origin,
+          lineIds,
+        };
+        await intake.append(draft);
+        this.metrics.stored(source, claim.newCount, bytes);
       } catch (error) {
         throw unavailable(error);
       } finally {

@@ -371,7 +371,7 @@ class LocalEngine implements Engine {
           stats.queueMs = queueMs;
           const hidden = this.hiddenFrom(tenant);
           const snapshot = await this.deps.snapshots.take(wanted);
-          const warnings: string[] = [];
+          const warnings: string[] = [...(snapshot.missing ?? [])];
           const answer = await work({ snapshot, hidden, stats, warnings, signal: deadline.signal, cut });
           // What could not be read may have been replaced and deleted while the query ran.
           if (warnings.length > 0 && tries < TRIES && (await snapshot.segments.isOutdated())) continue;

@@ -14,8 +14,7 @@ export class LocalWorkers implements Workers {
 
   /** Throws `bad_pipeline`. */
   constructor(config: WorkerConfig, partitions: readonly number[], deps: PartitionWorkerDeps) {
-    const own = withShareOfMemory(config, partitions.length);
-    this.members = partitions.map((partition) => new PartitionWorker(own, partition, deps));
+    this.members = partitions.map((partition) => new PartitionWorker(config, partition, deps));
     this.snapshots = localSnapshots(
       deps.catalog,
       this.members.map(({ writer }) => writer),
@@ -49,11 +48,4 @@ export class LocalWorkers implements Workers {
       writer.discard();
     }
   }
-}
-
-/** What is the process's for all its workers is divided among them. */
-export function withShareOfMemory(config: WorkerConfig, parts: number): WorkerConfig {
-  const { store } = config.sections;
-  const memory_bytes = Math.floor(store.memory_bytes / Math.max(1, parts));
-  return { ...config, sections: { ...config.sections, store: { ...store, memory_bytes } } };
 }

@@ -7,6 +7,7 @@ import type { Metrics } from "../core/metrics.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import { compilePipelines } from "../pipeline/compile.ts";
 import type { Catalog } from "../store/catalog.ts";
+import type { CatalogEntry } from "../store/catalog-entry.ts";
 import { openStreamWriter, type StreamWriter } from "../store/writer.ts";
 import type { ProcessConfig } from "./process-config.ts";
 import { pipelinesWithout } from "./record-sinks.ts";
@@ -22,6 +23,8 @@ export interface PartitionWorkerDeps {
   readonly intake: WorkerIntake;
   readonly objects: ObjectStore;
   readonly catalog: Catalog;
+  /** For snapshots that another thread asks for: see the writer's. */
+  readonly onCommitted?: (entry: CatalogEntry) => void;
   readonly metrics: Metrics;
   readonly log: Logger;
 }
@@ -34,13 +37,14 @@ export class PartitionWorker {
 
   /** Nothing is read or started yet. Throws `bad_pipeline` when a pipeline can't work. */
   constructor(config: WorkerConfig, partition: number, deps: PartitionWorkerDeps) {
-    const { intake, objects, catalog, metrics, log } = deps;
+    const { intake, objects, catalog, onCommitted, metrics, log } = deps;
     const { store, limits } = config.sections;
     this.partition = partition;
     this.writer = openStreamWriter(store, {
       ...{ objects, catalog, metrics, log, partition },
       // For ages alone: a wall clock that is set back by an hour would keep lines from being flushed for that long.
       now: () => performance.now(),
+      ...(onCommitted === undefined ? {} : { onCommitted }),
     });
     const sinks = lineSinksOf(config, this.writer, metrics);
     const own = pipelinesWithout(recordSinksOf(config.sinks), config.pipelines);

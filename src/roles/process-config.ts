@@ -13,6 +13,7 @@ import type { CompactorOptions } from "../store/compact/options.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { RetentionOptions } from "../store/retention-options.ts";
 import type { DeadLetterOptions } from "./dead-letter-options.ts";
+import type { WorkerOptions } from "./worker-options.ts";
 
 /** The sections of a pipeline file that a process needs. */
 export type ProcessSections = {
@@ -26,6 +27,7 @@ export type ProcessSections = {
   readonly limits: Limits;
   readonly query: QueryOptions;
   readonly http: HttpOptions;
+  readonly workers: WorkerOptions;
 };
 
 /** A checked pipeline file with the sections that a process needs. */

@@ -4,7 +4,7 @@ import type { Engine } from "../query/engine.ts";
 import { allOrNothing } from "./all-or-nothing.ts";
 import { openHttpSide } from "./http-side.ts";
 import { DiskIntakeSide } from "./intake-side.ts";
-import { LocalWorkers } from "./local-workers.ts";
+import { openWorkers, workerThreads } from "./open-workers.ts";
 import type { PartState, ProcessConfig, ProcessDeps, ProcessPlaces } from "./process-config.ts";
 import { openQuerySide } from "./query-side.ts";
 import { Receivers } from "./receivers.ts";
@@ -14,8 +14,6 @@ import type { Workers } from "./workers.ts";
 
 /** How long a stop may take until it goes on without what is missing: the promise is 10 s in all. */
 const DRAIN_MS = 7000;
-/** Partitions that receivers write to. */
-const PARTITIONS = 1;
 
 interface Parts {
   readonly store: StoreSide;
@@ -122,11 +120,15 @@ function openParts(config: ProcessConfig, places: ProcessPlaces, deps: ProcessDe
     const { catalog, objects } = store;
     const chainEnd = (partition: number) => catalog.chainEnd(partition);
     const sinkPlaces = await SinkPlaces.open(config, dataDir, chainEnd);
-    const wanted = { dataDir, partitions: PARTITIONS, chainEnd, places: sinkPlaces };
+    // What a test injects is in this thread alone.
+    const isInjected = deps.objects !== undefined || deps.files !== undefined;
+    const threads = isInjected ? 0 : workerThreads(sections.workers);
+    const written = Math.max(1, threads);
+    const wanted = { dataDir, partitions: written, chainEnd, places: sinkPlaces };
     const intake = await DiskIntakeSide.open(sections.intake, wanted, deps);
     onFailure(() => intake.intake.close());
     const parts = { intake: intake.intake, objects, catalog, metrics, log };
-    const workers = new LocalWorkers(config, intake.partitions, parts);
+    const workers = openWorkers(config, threads, { intake: intake.intake, store, written, metrics, log });
     const sinks = new SinksSide(config, dataDir, sinkPlaces, parts);
     const receivers = new Receivers(config, { intake: intake.receiving, metrics, log });
     const engine = openQuerySide(sections.query, store, workers.snapshots, deps);

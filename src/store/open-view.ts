@@ -5,6 +5,7 @@ import {
   ID_NAMES,
   ID_SLOTS,
   idText,
+  NO_METADATA,
   type SharedMetadata,
   type StreamHandle,
   TRACE_ID,
@@ -16,7 +17,42 @@ import type { OpenBlock } from "./open-block.ts";
 import { OpenColumn } from "./open-column.ts";
 import type { BlockView } from "./view.ts";
 
-/** The first rows of a block that may go on growing. Copies nothing but references. */
+/** An open block's rows as plain data: it can be posted to another thread, which makes a view of it. */
+export interface PackedOpenBlock {
+  readonly tenant: string;
+  readonly labels: Labels;
+  readonly canonical: string;
+  readonly rows: number;
+  readonly sec: Float64Array<ArrayBuffer>;
+  readonly nsec: Uint32Array<ArrayBuffer>;
+  readonly sorted: boolean;
+  readonly textBytes: number;
+  readonly hasNewlines: boolean;
+  /** Null: only times and sizes are wanted. */
+  readonly content: PackedContent | null;
+}
+
+interface PackedContent {
+  readonly text: Uint8Array<ArrayBuffer>;
+  readonly lineStarts: Uint32Array<ArrayBuffer>;
+  readonly ids: readonly (IdRows | null)[];
+  readonly sharedSets: readonly SharedMetadata[];
+  readonly sharedCodes: Uint32Array<ArrayBuffer> | null;
+  readonly columns: readonly ColumnRows[];
+}
+
+type ColumnRows = Pick<OpenColumn, "name" | "rows" | "codes" | "count" | "values">;
+
+const NOTHING: PackedContent = {
+  text: new Uint8Array(),
+  lineStarts: new Uint32Array(1),
+  ids: [],
+  sharedSets: [NO_METADATA],
+  sharedCodes: null,
+  columns: [],
+};
+
+/** The first rows of a block that may go on growing. */
 export class OpenBlockView implements BlockView {
   readonly tenant: string;
   readonly labels: Labels;
@@ -29,15 +65,18 @@ export class OpenBlockView implements BlockView {
   readonly text: Buffer;
   readonly inflated = true;
   readonly lineStarts: Uint32Array;
-  private readonly block: OpenBlock;
+  private readonly newlines: () => boolean;
   private readonly ids: readonly (IdRows | null)[];
   private readonly sharedSets: readonly SharedMetadata[];
-  private readonly sharedCodes: Uint32Array | null;
-  private readonly columns: readonly Pick<OpenColumn, "name" | "rows" | "codes" | "count" | "values">[];
+  private readonly sharedCodes: Uint32Array<ArrayBuffer> | null;
+  private readonly columns: readonly ColumnRows[];
 
-  constructor(stream: StreamHandle, block: OpenBlock) {
-    block.viewed = true;
-    this.block = block;
+  private constructor(
+    stream: StreamHandle,
+    block: Pick<OpenBlock, "rows" | "sec" | "nsec" | "sorted" | "textBytes" | "sharedSets" | "sharedCodes">,
+    content: { text: Buffer; lineStarts: Uint32Array; ids: OpenBlockView["ids"]; columns: readonly ColumnRows[] },
+    newlines: () => boolean,
+  ) {
     this.tenant = stream.tenant;
     this.labels = stream.labels;
     this.canonical = stream.canonical;
@@ -46,17 +85,55 @@ export class OpenBlockView implements BlockView {
     this.nsec = block.nsec;
     this.sorted = block.sorted;
     this.textBytes = block.textBytes;
-    this.text = block.text.subarray(0, block.textBytes);
-    this.lineStarts = block.starts.subarray(0, block.rows + 1);
-    this.ids = [...block.ids];
     this.sharedSets = block.sharedSets;
     this.sharedCodes = block.sharedCodes;
-    this.columns = block.columns.map(({ name, rows, codes, count, values }) => ({ name, rows, codes, count, values }));
+    this.text = content.text;
+    this.lineStarts = content.lineStarts;
+    this.ids = content.ids;
+    this.columns = content.columns;
+    this.newlines = newlines;
+  }
+
+  /** A view of what the block has now. Copies nothing but references. */
+  static of(stream: StreamHandle, block: OpenBlock): OpenBlockView {
+    block.viewed = true;
+    const text = block.text.subarray(0, block.textBytes);
+    const lineStarts = block.starts.subarray(0, block.rows + 1);
+    // What grows is replaced, so what is here now stays as it is.
+    const ids = block.ids.map((rows) => (rows === null ? null : { ...rows }));
+    const columns = block.columns.map(({ name, rows, codes, count, values }) => ({ name, rows, codes, count, values }));
+    return new OpenBlockView(stream, block, { text, lineStarts, ids, columns }, () => block.hasNewlines());
+  }
+
+  /** A view of rows that another thread has packed. */
+  static from(packed: PackedOpenBlock): OpenBlockView {
+    const { text: bytes, sharedSets, ...content } = packed.content ?? NOTHING;
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    const block = { ...packed, sharedSets: [...sharedSets], sharedCodes: content.sharedCodes };
+    return new OpenBlockView(packed, block, { ...content, text }, () => packed.hasNewlines);
+  }
+
+  /** Copies of all rows; of times and sizes alone without `withContent`. */
+  pack(withContent: boolean): PackedOpenBlock {
+    const { tenant, labels, canonical, rows, sorted, textBytes } = this;
+    const sec = this.sec.slice(0, rows) as Float64Array<ArrayBuffer>;
+    const nsec = this.nsec.slice(0, rows) as Uint32Array<ArrayBuffer>;
+    const head = { tenant, labels, canonical, rows, sorted, textBytes, sec, nsec };
+    if (!withContent) return { ...head, hasNewlines: false, content: null };
+    const content: PackedContent = {
+      text: Uint8Array.prototype.slice.call(this.text) as Uint8Array<ArrayBuffer>,
+      lineStarts: this.lineStarts.slice() as Uint32Array<ArrayBuffer>,
+      ids: this.ids.map((ids, slot) => (ids === null ? null : packIds(ids, rows, slot))),
+      sharedSets: [...this.sharedSets],
+      sharedCodes: this.sharedCodes?.slice(0, rows) ?? null,
+      columns: this.columns.map(packColumn),
+    };
+    return { ...head, hasNewlines: this.hasNewlines, content };
   }
 
   /** May say true for a newline in a line that came after this view was taken; the starts tell lines apart anyway. */
   get hasNewlines(): boolean {
-    return this.block.hasNewlines();
+    return this.newlines();
   }
 
   metadata(row: number): [string, string][] {
@@ -122,4 +199,19 @@ export class OpenBlockView implements BlockView {
     }
     return out;
   }
+}
+
+function packIds({ at, words }: IdRows, rows: number, slot: number): IdRows {
+  return { at: at.slice(0, rows), words: words.slice(0, (rows * ID_BYTES[slot]) / 4) };
+}
+
+function packColumn({ name, rows, codes, count, values }: ColumnRows): ColumnRows {
+  return { name, rows: rows.slice(0, count), codes: codes.slice(0, count), count, values: [...values] };
+}
+
+/** The memory of a packed block, to be handed over with it. */
+export function packedBuffers({ sec, nsec, content }: PackedOpenBlock): ArrayBuffer[] {
+  const buffers = [sec.buffer, nsec.buffer];
+  if (content !== null) buffers.push(content.text.buffer, content.lineStarts.buffer);
+  return buffers;
 }

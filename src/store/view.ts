@@ -153,4 +153,6 @@ export interface StoreSnapshot {
   readonly segments: SegmentView;
   readonly pending: readonly PendingBlock[];
   readonly open: readonly BlockView[];
+  /** Sentences about lines that could not be looked at just now. */
+  readonly missing?: readonly string[];
 }

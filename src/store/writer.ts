@@ -6,6 +6,7 @@ import type { Metrics } from "../core/metrics.ts";
 import { sleepFor } from "../core/wait.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import type { Catalog } from "./catalog.ts";
+import type { CatalogEntry } from "./catalog-entry.ts";
 import { commitSources, putEntry, putSegment } from "./commit.ts";
 import { Compressor } from "./compressor.ts";
 import type { IntakeRange } from "./footer.ts";
@@ -37,6 +38,11 @@ export interface WriterDeps {
   readonly now: () => number;
   /** The intake log's partition whose lines these are. */
   readonly partition: number;
+  /**
+   * For a writer whose snapshots are for another thread, which has a catalog of its own: called with each entry in the tick in
+   * which it gets into the catalog here. What it holds stays in snapshots until `forgetBelow`.
+   */
+  readonly onCommitted?: (entry: CatalogEntry) => void;
   /** For tests; timers and Math.random otherwise. */
   readonly sleep?: RetryDeps["sleep"];
   readonly random?: () => number;
@@ -44,6 +50,14 @@ export interface WriterDeps {
 
 /** Which streams a caller of `snapshot` wants to see. */
 export type StreamFilter = (labels: Labels, tenant: string, canonical: string) => boolean;
+
+/** What a writer has in memory, streams' blocks in order of arrival. */
+export interface WriterSnapshot {
+  readonly pending: PendingBlock[];
+  readonly open: BlockView[];
+  /** All lines of entries from this intake offset on are here, or were not taken yet. */
+  readonly from: number;
+}
 
 export type Tap = (stream: StreamHandle, line: Line) => void;
 
@@ -67,6 +81,8 @@ export class StreamWriter implements LineSink {
   private active = new Generation();
   /** Flushed and not committed yet, oldest first. */
   private flushing: Generation[] = [];
+  /** Committed, and not known by then to whoever asks for snapshots; oldest first. */
+  private kept: Generation[] = [];
   private commits: Promise<void> = Promise.resolve();
   /** Commits under way, with those that wait for them. */
   private committing = 0;
@@ -115,8 +131,8 @@ export class StreamWriter implements LineSink {
    */
   flush(next: number): Promise<void> {
     if (this.taken !== null) return Promise.reject(this.taken);
-    const firstOffset = this.first ?? this.deps.catalog.chainEnd(this.deps.partition);
     const generation = this.active;
+    const firstOffset = this.firstOf(generation);
     if (next < firstOffset || (next === firstOffset && generation.streams.size > 0)) {
       throw new Error(`flush up to offset ${next}: offsets up to ${firstOffset} are flushed already`);
     }
@@ -176,28 +192,37 @@ export class StreamWriter implements LineSink {
 
   /**
    * What is in memory and not in the catalog, streams' blocks in order of arrival. Copies no text, and what it shows never
-   * changes. `accept` is asked once for a stream, so a query that needs few streams is served quickly.
+   * changes. `accept` is asked once for a stream, so a query that needs few streams is served quickly. `inCatalog`: offsets below
+   * are in the catalog of whoever asks, if that is another than this one.
    */
-  snapshot(accept: StreamFilter = () => true): { pending: PendingBlock[]; open: BlockView[] } {
+  snapshot(accept: StreamFilter = () => true, inCatalog: number | null = null): WriterSnapshot {
     const pending: PendingBlock[] = [];
     const open: BlockView[] = [];
     const answers = new Map<OpenStream, boolean>();
-    for (const generation of [...this.flushing, this.active]) {
+    const generations = [...this.kept, ...this.flushing, this.active];
+    for (const generation of generations) {
       const { covers, streams } = generation;
-      // The catalog may have read the entry from the store before the answer to its commit came.
-      if (covers !== null && this.deps.catalog.has(covers.partition, covers.firstOffset)) continue;
+      if (inCatalog === null) {
+        // The catalog may have read the entry from the store before the answer to its commit came.
+        if (covers !== null && this.deps.catalog.has(covers.partition, covers.firstOffset)) continue;
+      } else if (this.firstOf(generation) < inCatalog) continue;
       for (const stream of streams) {
         const accepted = answers.get(stream) ?? accept(stream.labels, stream.tenant, stream.canonical);
         answers.set(stream, accepted);
         if (!accepted) continue;
         for (const sealed of generation.chunk(stream)) {
           if (sealed.pending !== null) pending.push(sealed.pending);
-          else if (sealed.open !== null) open.push(new OpenBlockView(stream, sealed.open));
+          else if (sealed.open !== null) open.push(OpenBlockView.of(stream, sealed.open));
         }
-        if (generation === this.active && stream.block !== null) open.push(new OpenBlockView(stream, stream.block));
+        if (generation === this.active && stream.block !== null) open.push(OpenBlockView.of(stream, stream.block));
       }
     }
-    return { pending, open };
+    return { pending, open, from: this.firstOf(generations[0]) };
+  }
+
+  /** Lets go of what was committed below this offset: whoever asks for snapshots has it in a catalog by now. */
+  forgetBelow(offset: number): void {
+    this.kept = this.kept.filter(({ covers }) => covers !== null && covers.nextOffset > offset);
   }
 
   /** Streams with lines that are not flushed. */
@@ -222,6 +247,11 @@ export class StreamWriter implements LineSink {
     this.queuedBytes = 0;
     this.pendingBytes = 0;
     this.relieve();
+  }
+
+  /** The first intake offset that a generation covers, or will when it is flushed. */
+  private firstOf({ covers }: Generation): number {
+    return covers?.firstOffset ?? this.first ?? this.deps.catalog.chainEnd(this.deps.partition);
   }
 
   private begin(stream: OpenStream): OpenBlock {
@@ -294,10 +324,13 @@ export class StreamWriter implements LineSink {
     // The entry at this offset may have been another's, long ago: such an entry is ignored by everyone.
     await retry(() => catalog.confirm(partition, first), signal, retries);
     // In one tick: what leaves the snapshot is in the catalog. After a `discard` the entry stands all the same.
-    catalog.add({ partition, first, next, segments });
+    const entry = { partition, first, next, segments };
+    catalog.add(entry);
+    this.deps.onCommitted?.(entry);
     this.metrics.committed(segments);
     if (signal.aborted) return;
     this.flushing.shift();
+    if (this.deps.onCommitted !== undefined) this.kept.push(generation);
     this.pendingBytes -= generation.pendingBytes;
     this.relieve();
   }

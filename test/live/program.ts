@@ -76,11 +76,17 @@ export class Program {
 
 const PAGE_SIZE = 5000;
 
+/** Whether the workers of all partitions have taken what the intake log has. */
+export function isTaken(metrics: string): boolean {
+  const lags = [...metrics.matchAll(/^weir_worker_lag_entries\{[^}]*\} (\d+)$/gm)];
+  return lags.length > 0 && lags.every(([, entries]) => entries === "0");
+}
+
 /** An acknowledged line is durable at once, and in queries when the worker has come to it: waits for that. */
 async function whenTaken(http: string): Promise<void> {
   for (;;) {
     const text = await (await fetch(`${http}/metrics`)).text();
-    if (/^weir_worker_lag_entries\{[^}]*\} 0$/m.test(text)) return;
+    if (isTaken(text)) return;
     await sleep(20);
   }
 }

@@ -6,6 +6,7 @@ import { loadConfig } from "../../src/config/load.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import { WeirProcess } from "../../src/roles/process.ts";
+import { isTaken } from "../live/program.ts";
 
 /** What quickstart.yaml does with pushed lines, on free ports and without threads. */
 export const PIPELINE = `
@@ -86,7 +87,7 @@ export class TestWeir {
   /** Waits until the worker has taken all that was acknowledged. */
   async settle(): Promise<void> {
     for (;;) {
-      if (/^weir_worker_lag_entries\{[^}]*\} 0$/m.test(await this.metrics.render())) return;
+      if (isTaken(await this.metrics.render())) return;
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }

@@ -64,7 +64,7 @@ describe("further trace ids of a line", () => {
       const { block, taken } = openBlock(drawn.map(({ line }) => line));
       expect(taken).toBe(drawn.length);
       const stream = drawn[0].line;
-      const views = [new OpenBlockView(streamOf(stream), block), parseBlock(sealBlock(block, stream))];
+      const views = [OpenBlockView.of(streamOf(stream), block), parseBlock(sealBlock(block, stream))];
       for (const view of views) {
         const rows = rowsOf(view);
         for (const id of wantedIds(drawn)) {

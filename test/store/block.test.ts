@@ -134,7 +134,8 @@ describe("block", () => {
         drawLine(random, habit, { app: "x" }, "t", i),
       );
       const { block, taken } = openBlock(lines);
-      const open = new OpenBlockView(streamOf(lines[0]), block);
+      const open = OpenBlockView.of(streamOf(lines[0]), block);
+      const moved = OpenBlockView.from(structuredClone(open.pack(true)));
       const read = parseBlock(sealBlock(block, lines[0]));
       for (let slot = 0; slot < ID_SLOTS; slot++) {
         const wanted = lines.slice(0, taken).find(({ ids }) => ids[slot] !== null)?.ids[slot]?.id;
@@ -143,6 +144,7 @@ describe("block", () => {
         expect(open.rowsWithId(slot, low8), `seed ${SEED} round ${round}`).toEqual(
           [...has.keys()].filter((i) => has[i]),
         );
+        expect(moved.rowsWithId(slot, low8), `seed ${SEED} round ${round}`).toEqual(open.rowsWithId(slot, low8));
         const found = read.rowsWithId(slot, low8).map((row) => rowsOf(read)[row]);
         expect(found, `seed ${SEED} round ${round}`).toEqual(
           inOrder(
@@ -298,10 +300,15 @@ describe("block", () => {
     const line = new Line();
     const views: { view: OpenBlockView; count: number }[] = [];
     for (let i = 1; i < lines.length; i++) {
-      if (i % 97 === 0 || i < 20) views.push({ view: new OpenBlockView(streamOf(lines[0]), block), count: i });
+      if (i % 97 === 0 || i < 20) views.push({ view: OpenBlockView.of(streamOf(lines[0]), block), count: i });
       if (!block.append(fill(line, lines[i]))) break;
     }
-    for (const { view, count } of views) expect(rowsOf(view), `seed ${SEED}`).toEqual(lines.slice(0, count).map(rowOf));
+    for (const { view, count } of views) {
+      const rows = lines.slice(0, count).map(rowOf);
+      expect(rowsOf(view), `seed ${SEED}`).toEqual(rows);
+      const moved = structuredClone(view.pack(true), { transfer: [] });
+      expect(rowsOf(OpenBlockView.from(moved)), `seed ${SEED}`).toEqual(rows);
+    }
   });
 
   test("bytes that are cut or changed give block_corrupt, never another line", () => {
