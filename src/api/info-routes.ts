@@ -123,7 +123,8 @@ async function logLevel(log: Logger, request: FastifyRequest, reply: FastifyRepl
 function allLimits({ engine, info }: InfoRoutesDeps, tenant: string): Record<string, unknown> {
   const { max_entries_limit_per_query, max_query_length, query_timeout, max_query_bytes_read } =
     engine.limitsOf(tenant);
-  const { max_query_series, max_query_range, max_concurrent_tail_requests } = engine.limitsOf(tenant);
+  const { max_query_series, max_query_range, max_streams_matchers_per_query, max_concurrent_tail_requests } =
+    engine.limitsOf(tenant);
   return {
     ...info?.ingestLimits(tenant),
     max_entries_limit_per_query,
@@ -132,6 +133,7 @@ function allLimits({ engine, info }: InfoRoutesDeps, tenant: string): Record<str
     max_query_bytes_read,
     max_query_series,
     max_query_range,
+    max_streams_matchers_per_query,
     max_concurrent_tail_requests,
   };
 }

@@ -42,6 +42,7 @@ import type { Snapshots, TailSource, WantedLines } from "./snapshots.ts";
 import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
 import { isLog } from "./syntax/ast.ts";
+import { QueryError } from "./syntax/errors.ts";
 import { parseLogQuery, parseQuery, parseSelector } from "./syntax/parse.ts";
 import { validateForApi } from "./syntax/validate.ts";
 import { idText, wantedId } from "./trace-ids.ts";
@@ -357,7 +358,8 @@ class LocalEngine implements Engine {
     { wanted, partial = false }: { readonly wanted: WantedLines; readonly partial?: boolean | undefined },
   ): Promise<T> {
     const { tenant } = wanted;
-    const { query_timeout: timeoutText } = this.limitsOf(tenant);
+    const { query_timeout: timeoutText, max_streams_matchers_per_query: mostMatchers } = this.limitsOf(tenant);
+    checkMatchers(wanted, mostMatchers);
     const timeoutMs = parseDurationMs(timeoutText);
     const deadline = new Deadline(timeoutMs, signal);
     const cut = partial ? new Cut(timeoutMs, timeoutText) : null;
@@ -496,4 +498,12 @@ function wantedOf({ tenant = DEFAULT_TENANT, query, startNs, endNs }: LogRequest
 function warningsOf({ warnings, cut }: Run, more: readonly string[] = []): string[] {
   const ofCut = cut?.warning ?? null;
   return [...new Set([...warnings, ...more, ...(ofCut === null ? [] : [ofCut])])];
+}
+
+/** Throws QueryError for a selector with more matchers than `most`; 0 is no limit. */
+function checkMatchers({ selectors }: WantedLines, most: number): void {
+  for (const { length } of selectors) {
+    if (most === 0 || length <= most) continue;
+    throw new QueryError(`max streams matchers per query exceeded, matchers-count > limit (${length} > ${most})`);
+  }
 }

@@ -41,6 +41,11 @@ const general = z.strictObject({
   max_query_range: durationText
     .default("0s")
     .describe("Longest range in brackets of a metric query (`[1h]`), 0s for no limit, as in Loki."),
+  max_streams_matchers_per_query: z
+    .int()
+    .min(0)
+    .default(1000)
+    .describe('Most matchers in one stream selector (`{a="b", …}`), 0 for no limit. Loki\'s.'),
   max_query_partial_bytes: z
     .int()
     .positive()
@@ -96,6 +101,7 @@ const ownLimits = z.strictObject({
   max_query_bytes_read: shape.max_query_bytes_read.unwrap().optional(),
   max_query_series: shape.max_query_series.unwrap().optional(),
   max_query_range: shape.max_query_range.unwrap().optional(),
+  max_streams_matchers_per_query: shape.max_streams_matchers_per_query.unwrap().optional(),
   max_concurrent_tail_requests: shape.max_concurrent_tail_requests.unwrap().optional(),
 });
 

@@ -110,6 +110,21 @@ describe("limits", () => {
   const query = (extra: Record<string, string> = {}) =>
     `/loki/api/v1/query_range${queryString({ query: '{app="a"} |= "line"', ...RANGE, limit: "5000", ...extra })}`;
 
+  test("on matchers hold for every selector", async () => {
+    const it = await withLines({ query: { max_streams_matchers_per_query: 2 } });
+    const three = '{app="a", i=~".+", i!="3"}';
+    const says = "max streams matchers per query exceeded, matchers-count > limit (3 > 2)\n";
+    for (const path of [
+      query({ query: three }),
+      query({ query: `sum(rate({app="a"}[1m])) + sum(rate(${three}[1m]))` }),
+      `/loki/api/v1/series${queryString({ ...RANGE, match: three })}`,
+      `/loki/api/v1/index/stats${queryString({ ...RANGE, query: three })}`,
+    ]) {
+      expect(await it.get(path)).toMatchObject({ status: 400, text: says });
+    }
+    expect((await it.get(query({ query: '{app="a", i="3"}' }))).status).toBe(200);
+  });
+
   test("may be a tenant's own", async () => {
     const it = await withLines(
       {
