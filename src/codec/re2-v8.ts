@@ -23,6 +23,8 @@ export const STEPS_PER_CHAR_MAX = 1024;
 const CONSTANT_MAX = 64;
 /** A loop over one class with a higher bound counts as unbounded. */
 const SHORT_LOOP_MAX = 16;
+/** Characters of source up to which a counted repetition of one class is written out. */
+const WRITTEN_OUT_MAX = 256;
 /** Characters that a match may need outside its loops; what one start costs at least. */
 const SPAN_MAX = 512;
 
@@ -50,12 +52,24 @@ const END_OF_TEXT: Follow = { first: NO_RANGES, succeeds: false, literal: "" };
 
 class Refused extends Error {}
 
+/** How the parts of a pattern are written that depend on what is searched. */
+export interface Dialect {
+  readonly assertions: Readonly<Record<Extract<Node, { type: "assert" }>["what"], string>>;
+  escape(code: number): string;
+}
+
+/** For a text by itself, with the flag `u`. */
+const TEXT: Dialect = {
+  assertions: { begin: "^", end: "$", word: "\\b", not_word: "\\B" },
+  escape: (code) => (isPlain(code) ? String.fromCharCode(code) : `\\u{${code.toString(16)}}`),
+};
+
 /** Null where V8 can't be trusted with the pattern, in meaning or in time. */
-export function translate(tree: Node, anchored: boolean): Translation | null {
+export function translate(tree: Node, anchored: boolean, dialect: Dialect = TEXT): Translation | null {
   if (span(tree) > SPAN_MAX) return null;
   // Looking for an empty match, V8 tries the middle of a surrogate pair too.
   if (!anchored && nullable(tree) && !beginsAtStart(tree)) return null;
-  const walk = new Walk();
+  const walk = new Walk(dialect);
   try {
     const body = walk.emit(tree, anchored ? END_OF_TEXT : NOTHING_LEFT);
     const begins = anchored || beginsAtStart(tree);
@@ -107,17 +121,22 @@ class Walk {
   readonly stops: string[] = [];
   /** The classes of all unbounded loops. */
   readonly loops: Ranges[] = [];
+  private readonly dialect: Dialect;
+
+  constructor(dialect: Dialect) {
+    this.dialect = dialect;
+  }
 
   emit(node: Node, follow: Follow): string {
     switch (node.type) {
       case "empty":
         return "";
       case "char":
-        return escapeCode(node.code);
+        return this.dialect.escape(node.code);
       case "set":
-        return emitSet(node.ranges);
+        return emitSet(node.ranges, this.dialect);
       case "assert":
-        return ASSERTIONS[node.what];
+        return this.dialect.assertions[node.what];
       case "group":
         return `(${this.emit(node.node, follow)})`;
       case "alt":
@@ -150,6 +169,12 @@ class Walk {
         if (!settled) this.stops.push(follow.literal);
       } else if (!settled) {
         this.constant *= max - min + 1;
+      }
+      if (node.type !== "group" && min >= 2 && body.length * min <= WRITTEN_OUT_MAX) {
+        // Written out, V8 sees what stands at each of these places and skips ahead by it, as Boyer and Moore do; a loop
+        // hides that. Node 20, `[0-9]{5}[^0-9]` on lines of 250 characters: 1.9 ns a character instead of 2.5, and
+        // `[0-9]{9}[a-f]{9}` 2.5 instead of 6.0. It loses nothing but length.
+        return max === min ? body.repeat(min) : body.repeat(min) + body + quantifier(0, max - min) + (lazy ? "?" : "");
       }
       return body + mark;
     }
@@ -271,7 +296,7 @@ function hasGroup(node: Node): boolean {
 }
 
 /** Whether every match must begin at the start of the text. */
-function beginsAtStart(node: Node): boolean {
+export function beginsAtStart(node: Node): boolean {
   switch (node.type) {
     case "assert":
       return node.what === "begin";
@@ -286,25 +311,23 @@ function beginsAtStart(node: Node): boolean {
   }
 }
 
-const ASSERTIONS = { begin: "^", end: "$", word: "\\b", not_word: "\\B" } as const;
-
 function quantifier(min: number, max: number): string {
   if (max === Number.POSITIVE_INFINITY) return min === 0 ? "*" : min === 1 ? "+" : `{${min},}`;
   return min === 0 && max === 1 ? "?" : min === max ? `{${min}}` : `{${min},${max}}`;
 }
 
-function escapeCode(code: number): string {
-  const isPlain = (code >= 0x30 && code <= 0x39) || (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a);
-  return isPlain ? String.fromCharCode(code) : `\\u{${code.toString(16)}}`;
+/** ASCII letters and digits, which stand for themselves. */
+function isPlain(code: number): boolean {
+  return (code >= 0x30 && code <= 0x39) || (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a);
 }
 
-function emitSet(ranges: Ranges): string {
+function emitSet(ranges: Ranges, dialect: Dialect): string {
   if (countOf(ranges) === countOf(ANY)) return "[^]";
   let out = "[";
   for (let i = 0; i < ranges.length; i += 2) {
     const lo = ranges[i]!;
     const hi = ranges[i + 1]!;
-    out += lo === hi ? escapeCode(lo) : `${escapeCode(lo)}-${escapeCode(hi)}`;
+    out += lo === hi ? dialect.escape(lo) : `${dialect.escape(lo)}-${dialect.escape(hi)}`;
   }
   return `${out}]`;
 }

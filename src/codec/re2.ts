@@ -1,6 +1,7 @@
 import { RE2JS, RE2JSException } from "re2js";
 import { messageOf, WeirError } from "../core/errors.ts";
 import { anchorOf, type LiteralAnchor } from "./re2-anchor.ts";
+import { type LinesPattern, linesPattern } from "./re2-lines.ts";
 import { type LiteralGroups, literalsOf } from "./re2-literals.ts";
 import { parseTree } from "./re2-tree.ts";
 import { trimEdges } from "./re2-trim.ts";
@@ -70,6 +71,8 @@ export class Regex {
   /** Where a search for matches may begin; null where there is no such sign, or where `testAt` can't say. Not for anchored patterns. */
   readonly anchor: LiteralAnchor | null;
   private readonly v8At: RegExp | null;
+  /** For searching many lines at once; null where that can't be, or gains nothing. Not for anchored patterns. */
+  readonly lines: LinesPattern | null;
 
   constructor(pattern: string, { anchored = false, dotAll = false }: RegexOptions) {
     this.pattern = pattern;
@@ -91,6 +94,7 @@ export class Regex {
     const anchor = edges === null || trimmed === null || this.v8Test === null ? null : anchorOf(edges);
     this.anchor = anchor;
     this.v8At = trimmed === null || anchor === null || anchor.isWhole ? null : new RegExp(trimmed.source, "uy");
+    this.lines = edges === null || this.v8Test === null ? null : linesPattern(edges);
   }
 
   /** Whether the pattern matches; linear in the text. */

@@ -1,4 +1,5 @@
 import type { Labels } from "../core/labels.ts";
+import type { LineSearch } from "./line-search.ts";
 import { compilePattern, compileRegexp } from "./stages/capture.ts";
 import { decolorize } from "./stages/decolorize.ts";
 import { compileDrop, compileKeep } from "./stages/drop-keep.ts";
@@ -36,6 +37,18 @@ export interface ByteFilter {
   readonly isCovered: boolean;
 }
 
+/** A search that says of all rows of a block whether they pass a line filter, and whether there is no other filter. */
+export interface RowSearch {
+  readonly search: LineSearch;
+  readonly isAll: boolean;
+}
+
+/**
+ * What the caller knows of a line: that it has a literal of every group of `prefilter`, or that it was found by `rowSearch`; so that
+ * this is not looked for again.
+ */
+export type Seen = "nothing" | "literals" | "match";
+
 /**
  * A log query ready to run over lines, for one thread and one line at a time:
  *
@@ -46,6 +59,8 @@ export interface ByteFilter {
 export interface CompiledLog {
   readonly matchers: readonly CompiledMatcher[];
   readonly prefilter: ByteFilter | null;
+  /** For finding rows where `prefilter` does not. */
+  readonly rowSearch: RowSearch | null;
   /** Whether any stage looks at the line's text. */
   readonly needsText: boolean;
   /** Whether any stage looks at labels, and so at structured metadata. */
@@ -55,11 +70,8 @@ export interface CompiledLog {
   readonly entry: Entry;
   /** Whether the stream is selected. */
   matchesStream(labels: Labels): boolean;
-  /**
-   * Runs the stages on the entry's line; false drops it. `prefiltered`: the caller has seen a literal of every group of
-   * `prefilter` in this very line, so they are not looked for again.
-   */
-  process(prefiltered?: boolean): boolean;
+  /** Runs the stages on the entry's line; false drops it. */
+  process(seen?: Seen): boolean;
 }
 
 /** Compiles from the query's text, which is all that a worker thread needs. Throws QueryError. */
@@ -93,9 +105,12 @@ export function compileLog(expr: LogExpr, needs: Needs = NEEDS_ALL): CompiledLog
   const whole = run(tests);
   const prefilter = prefilterOf(tests);
   const reduced = prefilter === null ? whole : run(tests.filter((test) => !test.isCovered));
+  const rowSearch = rowSearchOf(tests);
+  const found = rowSearch === null ? whole : run(tests.filter(({ search }) => search !== rowSearch.search));
   return {
     matchers,
     prefilter,
+    rowSearch,
     needsText: tests.some((test) => test.constant !== true) || active.some(readsLine),
     needsLabels: active.some((stage) => stage.type !== "line_filter"),
     mayDrop:
@@ -103,7 +118,7 @@ export function compileLog(expr: LogExpr, needs: Needs = NEEDS_ALL): CompiledLog
       rest.some(({ type }) => type === "line_filter" || type === "label_filter"),
     entry,
     matchesStream: compileSelector(expr.matchers),
-    process: (prefiltered = false) => (prefiltered ? reduced() : whole()),
+    process: (seen = "nothing") => (seen === "nothing" ? whole() : seen === "literals" ? reduced() : found()),
   };
 }
 
@@ -157,6 +172,12 @@ function prefilterOf(tests: readonly LineTest[]): ByteFilter | null {
   const requiredLiterals = groups.sort((a, b) => shortest(b) - shortest(a));
   const isCovered = tests.every((test) => test.constant === true || test.isCovered);
   return { requiredLiterals, isCovered, isExact: isCovered && groups.length === 1 };
+}
+
+function rowSearchOf(tests: readonly LineTest[]): RowSearch | null {
+  const active = tests.filter(({ constant }) => constant !== true);
+  const search = active.find((test) => test.search !== null)?.search ?? null;
+  return search === null ? null : { search, isAll: active.length === 1 };
 }
 
 function readsLine({ type }: Stage): boolean {

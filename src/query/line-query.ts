@@ -1,7 +1,8 @@
 import type { Labels } from "../core/labels.ts";
 import type { BlockView } from "../store/view.ts";
-import { type CompiledLog, compileLogText } from "./compile.ts";
+import { type CompiledLog, compileLogText, type Seen } from "./compile.ts";
 import { LiteralSearch } from "./hits.ts";
+import type { LineSearch } from "./line-search.ts";
 import { Entry, NO_METADATA_SOURCE } from "./stages/entry.ts";
 
 /** What a judged row needs of its block. */
@@ -27,6 +28,8 @@ const TEXTS_MAX = 256;
 export class LineQuery {
   /** The search for literals that every line of the result has; null where there is none. */
   readonly search: LiteralSearch | null;
+  /** The search for lines where there are no literals to go by. */
+  readonly rowSearch: LineSearch | null;
   private readonly compiled: CompiledLog | null;
   private readonly entry: Entry;
   private readonly categorize: boolean;
@@ -51,17 +54,18 @@ export class LineQuery {
     const literals = this.compiled?.prefilter?.requiredLiterals ?? [];
     const search = new LiteralSearch(literals);
     this.search = search.isUseful ? search : null;
+    this.rowSearch = this.compiled?.rowSearch?.search ?? null;
   }
 
   /**
-   * The row's line and labels as the query makes them, or null when it is dropped. `searched`: `search` has named the row,
-   * so its literals are not looked for again.
+   * The row's line and labels as the query makes them, or null when it is dropped. `seen`: that `search`, or `rowSearch`, has named
+   * the row, so that the same is not looked for again.
    */
-  judge(view: JudgedView, row: number, searched = false): JudgedLine | null {
+  judge(view: JudgedView, row: number, seen: Seen = "nothing"): JudgedLine | null {
     const { compiled, entry } = this;
     if (view !== this.view) this.open(view);
     entry.openLine(this.lineStarts[row], this.lineStarts[row + 1] - 1, row);
-    if (compiled !== null && !compiled.process(searched)) return null;
+    if (compiled !== null && !compiled.process(seen)) return null;
     const { group, detail } = this.keepsLabels && entry.error === "" ? this.knownTexts(row) : this.makeTexts();
     return { group, detail, line: entry.line };
   }

@@ -2,6 +2,7 @@ import { ID_NAMES } from "../core/line.ts";
 import { splitNs } from "../core/time.ts";
 import type { BlockView } from "../store/view.ts";
 import { ColumnFilter } from "./column-filter.ts";
+import type { Seen } from "./compile.ts";
 import { RowHider } from "./deletes-hide.ts";
 import { BestEntries, type PackedEntries } from "./entries.ts";
 import { firstRowAt } from "./first-row.ts";
@@ -31,8 +32,8 @@ export class BlockScanner {
   private stats: ScanStats = emptyStats();
   private candidates = new Uint32Array(2048);
   private count = 0;
-  /** Whether the candidates are hits of the query's search. */
-  private searched = false;
+  /** How the candidates were found. */
+  private seen: Seen = "nothing";
   private hider: RowHider | null = null;
 
   /** Throws QueryError when the job's query can't be run. */
@@ -84,7 +85,7 @@ export class BlockScanner {
     }
     const { from, to } = this.rowRange(view);
     this.findCandidates(view, from, to);
-    if (this.searched && this.count === 0 && from < to) this.stats.prunedByLiteral++;
+    if (this.seen === "literals" && this.count === 0 && from < to) this.stats.prunedByLiteral++;
     if (verdict === "all") return;
     const { candidates } = this;
     let kept = 0;
@@ -142,7 +143,7 @@ export class BlockScanner {
   }
 
   private setCandidates(rows: ArrayLike<number>): void {
-    this.searched = false;
+    this.seen = "nothing";
     this.reserve(rows.length);
     this.candidates.set(rows);
     this.count = rows.length;
@@ -160,12 +161,18 @@ export class BlockScanner {
     if (from >= to) return;
     this.reserve(to - from);
     const { candidates } = this;
-    const { search } = this.query;
-    this.searched = search !== null && this.job.mode !== "times";
+    const { search, rowSearch } = this.query;
+    this.seen = "nothing";
+    if (this.job.mode !== "times" && search === null && rowSearch?.suits(view)) {
+      this.seen = "match";
+      this.count = rowSearch.find(view, from, to, candidates);
+      return;
+    }
     if (search === null || this.job.mode === "times") {
       for (let row = from; row < to; row++) candidates[this.count++] = row;
       return;
     }
+    this.seen = "literals";
     // A part of a block ends at a line's end, so that a search for what is not there does not read on.
     const text = to === view.rows ? view.text : view.text.subarray(0, view.lineStarts[to]);
     search.eachRow(
@@ -183,7 +190,7 @@ export class BlockScanner {
   private takeCandidates(view: BlockView, { order, hide }: Pick<ScannedBlock, "order" | "hide">): void {
     if (this.count === 0) return;
     const isHidden = hide === null ? null : this.hiderOf().open(view, hide);
-    const { candidates, count, best, query, searched } = this;
+    const { candidates, count, best, query, seen } = this;
     const { backward, mode } = this.job;
     const { sec, nsec, sorted } = view;
     for (let i = 0; i < count; i++) {
@@ -203,7 +210,7 @@ export class BlockScanner {
         best.add(s, n, order, row, "", "", null);
         continue;
       }
-      const found = query.judge(view, row, searched);
+      const found = query.judge(view, row, seen);
       if (found === null || isHidden?.(row) === true) continue;
       this.stats.matched++;
       best.add(s, n, order, row, found.group, found.detail, found.line);

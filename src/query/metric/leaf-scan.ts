@@ -105,7 +105,7 @@ export class LeafScan {
       this.lines = null;
       this.labels = compileLog(log, needs);
     }
-    this.choice = new RowChoice(this.lines, (this.lines ?? this.labels).prefilter, stats, hider);
+    this.choice = new RowChoice(this.lines, this.lines ?? this.labels, stats, hider);
     this.names = this.byCode ? labelNamesOf(log, needs) : namesOf(needs, log);
     this.unwrap = range.unwrap === null ? null : compileUnwrap(range.unwrap, this.labels.entry);
     this.keys = new SeriesKeys(this.labels.entry, grouping, range.unwrap?.label ?? null, this.table);
@@ -301,7 +301,7 @@ export class LeafScan {
     }
     // Hidden lines are asked for last: few rows pass the stages.
     this.choice.choose(view, { from, to, accepts: verdict === "all" ? null : verdict, hide: null });
-    const { rows, count, searched } = this.choice;
+    const { rows, count, seen } = this.choice;
     if (count === 0) return;
     const { entry } = this.labels;
     const codes = this.names === null ? null : this.codesOf(view);
@@ -324,7 +324,7 @@ export class LeafScan {
       const row = rows[i];
       if (this.windows.find(view.sec[row], view.nsec[row]) === -1) continue;
       entry.openLine(starts[row], starts[row + 1] - 1, row);
-      if (!this.labels.process(searched) || isHidden?.(row) === true) continue;
+      if (!this.labels.process(seen) || isHidden?.(row) === true) continue;
       this.takeSample(view, row);
     }
   }

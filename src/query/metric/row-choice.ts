@@ -1,7 +1,8 @@
 import type { BlockView } from "../../store/view.ts";
-import type { ByteFilter, CompiledLog } from "../compile.ts";
+import type { CompiledLog, RowSearch, Seen } from "../compile.ts";
 import type { BlockHide, RowHider } from "../deletes-hide.ts";
 import { LiteralSearch } from "../hits.ts";
+import type { LineSearch } from "../line-search.ts";
 import type { ScanStats } from "../scan-job.ts";
 
 /**
@@ -24,21 +25,29 @@ export class RowChoice {
   /** The chosen rows, ascending: the first `count` of them. */
   rows: Uint32Array = new Uint32Array(2048);
   count = 0;
-  /** Whether the rows chosen last were found by their literals, so that those need not be looked for again. */
-  searched = false;
+  /** How the rows chosen last were found, so that the same is not looked for again. */
+  seen: Seen = "nothing";
   /** The literals that each row must have; null for none, and once they have turned out to be in too many rows. */
   private search: LiteralSearch | null;
   private rowsSearched = 0;
   private rowsFound = 0;
+  /** Where there are no literals to go by. */
+  private readonly rowSearch: RowSearch | null;
   private readonly lines: CompiledLog | null;
   /** The search alone proves that a line passes. */
   private readonly searchIsAll: boolean;
   private readonly stats: ScanStats;
   private readonly hider: RowHider;
 
-  /** `lines`: tests of lines that rows have to pass, null for none. `prefilter`: their literals, or those of what comes later. */
-  constructor(lines: CompiledLog | null, prefilter: ByteFilter | null, stats: ScanStats, hider: RowHider) {
+  /** `lines`: tests of lines that rows have to pass, null for none. `compiled`: these, or what comes later, whose searches are used. */
+  constructor(
+    lines: CompiledLog | null,
+    { prefilter, rowSearch }: Pick<CompiledLog, "prefilter" | "rowSearch">,
+    stats: ScanStats,
+    hider: RowHider,
+  ) {
     this.lines = lines;
+    this.rowSearch = rowSearch;
     this.stats = stats;
     this.hider = hider;
     const search = new LiteralSearch(prefilter?.requiredLiterals ?? []);
@@ -49,10 +58,21 @@ export class RowChoice {
   /** Inflates only if lines have to be looked at. */
   choose(view: BlockView, range: RowRange): void {
     this.count = 0;
-    this.searched = this.search !== null;
-    if (this.search === null) this.takeAll(range);
-    else this.searchRows(view, this.search, range);
-    if (this.lines !== null && !this.searchIsAll && this.count > 0) this.keepPassing(view, this.lines);
+    const { search, rowSearch } = this;
+    let isAll = false;
+    if (search !== null) {
+      this.seen = "literals";
+      isAll = this.searchIsAll;
+      this.searchRows(view, search, range);
+    } else if (rowSearch?.search.suits(view)) {
+      this.seen = "match";
+      isAll = rowSearch.isAll;
+      this.findRows(view, rowSearch.search, range);
+    } else {
+      this.seen = "nothing";
+      this.takeAll(range);
+    }
+    if (this.lines !== null && !isAll && this.count > 0) this.keepPassing(view, this.lines);
     if (range.hide === null || this.count === 0) return;
     const isHidden = this.hider.open(view, range.hide);
     this.keep((row) => !isHidden(row));
@@ -81,14 +101,20 @@ export class RowChoice {
     if (isVain && !this.searchIsAll) this.search = null;
   }
 
+  private findRows(view: BlockView, search: LineSearch, { from, to, accepts }: RowRange): void {
+    this.reserve(to - from);
+    this.count = search.find(view, from, to, this.rows);
+    if (accepts !== null) this.keep(accepts);
+  }
+
   private keepPassing(view: BlockView, lines: CompiledLog): void {
     const { entry } = lines;
     const starts = view.lineStarts;
-    const prefiltered = this.searched;
+    const { seen } = this;
     entry.openBlock(view.text, view.labels);
     this.keep((row) => {
       entry.openLine(starts[row], starts[row + 1] - 1, row);
-      return lines.process(prefiltered);
+      return lines.process(seen);
     });
   }
 

@@ -2,6 +2,7 @@ import { compileRegex, type Regex } from "../../codec/re2.ts";
 import type { LiteralAnchor } from "../../codec/re2-anchor.ts";
 import type { Ranges } from "../../codec/re2-ranges.ts";
 import { messageOf } from "../../core/errors.ts";
+import { LineSearch } from "../line-search.ts";
 import type { LineFilterOp, LineFilterOperand, StageOf } from "../syntax/ast.ts";
 import { stageError } from "../syntax/errors.ts";
 import { hasRawBytes, utf8Bytes } from "../syntax/strings.ts";
@@ -21,6 +22,8 @@ export interface LineTest {
   readonly isCovered: boolean;
   /** Every line passes, or none does. */
   readonly constant: boolean | null;
+  /** Finds the lines of a block that pass; null where they are looked at one by one. */
+  readonly search: LineSearch | null;
 }
 
 /** Compiles a line filter. `stage` is its text for errors. Throws QueryError. */
@@ -30,17 +33,20 @@ export function compileLineFilter(filter: StageOf<"line_filter">, stage: string)
   if (operands.some((one) => one.constant === true)) return always(isPositive);
   const tests = operands.map((one) => one.test);
   const test: LineStage = tests.length === 1 ? tests[0] : (entry) => tests.some((one) => one(entry));
-  if (!isPositive) return { test: (entry) => !test(entry), groups: [], isCovered: false, constant: null };
+  if (!isPositive) {
+    const search = operands.length === 1 ? searchFor(filter.op, filter.operands[0], false) : null;
+    return { test: (entry) => !test(entry), groups: [], isCovered: false, constant: null, search };
+  }
   if (operands.length === 1) return operands[0];
   // A choice of operands needs a literal of one of them: a group made of one group of each, if each has one.
   const covered = operands.every((one) => one.isCovered && one.groups.length === 1);
   const lists = operands.map((one) => one.groups[0]);
   const group = lists.every((list) => list !== undefined) ? lists.flat() : null;
-  return { test, groups: group === null ? [] : [group], isCovered: covered, constant: null };
+  return { test, groups: group === null ? [] : [group], isCovered: covered, constant: null, search: null };
 }
 
 function always(passes: boolean): LineTest {
-  return { test: () => passes, groups: [], isCovered: false, constant: passes };
+  return { test: () => passes, groups: [], isCovered: false, constant: passes, search: null };
 }
 
 /** Whether a line has what the operand says, the filter's negation aside. */
@@ -68,7 +74,7 @@ function compileIp(op: LineFilterOp, pattern: string, stage: string): LineTest {
     const { line } = entry;
     return containsAddress(line, 0, line.length, range);
   };
-  return { test, groups: [], isCovered: false, constant: null };
+  return { test, groups: [], isCovered: false, constant: null, search: null };
 }
 
 function compileOrFail(pattern: string, stage: string): Regex {
@@ -83,7 +89,7 @@ function compileOrFail(pattern: string, stage: string): Regex {
 function literalTest(literals: readonly Buffer[]): LineTest {
   if (literals.some((literal) => literal.length === 0)) return always(true);
   const test = anyOf(literals);
-  return { test, groups: [literals], isCovered: true, constant: null };
+  return { test, groups: [literals], isCovered: true, constant: null, search: null };
 }
 
 function anyOf(literals: readonly Buffer[]): LineStage {
@@ -99,13 +105,24 @@ function anyOf(literals: readonly Buffer[]): LineStage {
 function regexTest(regex: Regex): LineTest {
   if (regex.choice !== null) return literalTest(regex.choice.map((text) => Buffer.from(text, "utf8")));
   const groups = regex.literalGroups.map((group) => group.map((text) => Buffer.from(text, "utf8")));
-  if (regex.anchor !== null)
-    return { test: anchoredTest(regex, regex.anchor), groups, isCovered: false, constant: null };
+  const search = lineSearch(regex, true);
+  if (regex.anchor !== null) {
+    return { test: anchoredTest(regex, regex.anchor), groups, isCovered: false, constant: null, search };
+  }
   // The most telling group stands before the engine; the others would cost more than they save.
   const first = groups.length > 0 ? anyOf(groups[0]) : null;
   const test: LineStage =
     first === null ? (entry) => regex.test(entry.text) : (entry) => first(entry) && regex.test(entry.text);
-  return { test, groups, isCovered: false, constant: null };
+  return { test, groups, isCovered: false, constant: null, search };
+}
+
+function lineSearch(regex: Regex, wanted: boolean): LineSearch | null {
+  return regex.lines === null ? null : new LineSearch(regex, regex.lines, wanted);
+}
+
+/** For a filter with one operand, which has been compiled. */
+function searchFor(op: LineFilterOp, { text, ip }: LineFilterOperand, wanted: boolean): LineSearch | null {
+  return ip || (op !== "|~" && op !== "!~") ? null : lineSearch(compileRegex(text), wanted);
 }
 
 /** Looks only where a literal says that a match may begin. */
@@ -159,7 +176,7 @@ function patternTest(pattern: string, stage: string): LineTest {
   const beginsWithLiteral = parts.length > 0 && "literal" in parts[0];
   const test = (entry: Entry) => matchesPattern(entry.latin1, bytes, beginsWithLiteral, endsInCapture);
   const groups = hasRawBytes(pattern) ? [] : literals.map((literal) => [literal]);
-  return { test, groups, isCovered: false, constant: null };
+  return { test, groups, isCovered: false, constant: null, search: null };
 }
 
 /**

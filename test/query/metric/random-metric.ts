@@ -150,6 +150,8 @@ function stages(random: Random, parses: boolean): string {
       ' |= "warn" or "error"',
       ' |= "level" |= "took"',
       ' !~ "^$"',
+      ' |~ "[0-9]+[a-z ]"',
+      ' !~ "[0-9]{2}"',
     ]);
   }
   if (random.below(4) === 0) {
