@@ -32,6 +32,18 @@ export interface RegexMatch {
   readonly groups: Readonly<Record<string, string | undefined>>;
 }
 
+/**
+ * Longest pattern that is compiled, in UTF-16 units. To compile 8 KiB takes re2js some 20 to 100 ms, 128 KiB a second or more. A choice of
+ * plain texts has no such bound where it needs no engine: Grafana makes long ones of a variable with many values.
+ */
+const PATTERN_MAX = 8192;
+/** A shorter pattern goes the usual way even if it is a plain choice. */
+const CHOICE_MIN = 1024;
+/** Plain texts that an unanchored choice may have to be searched without an engine, as in re2-literals.ts. */
+const CHOICE_SEARCH_MAX = 8;
+/** Nothing but characters that stand for themselves, escaped punctuation, and `|`. */
+const CHOICE = /^(?:[^\\.+*?()[\]{}^$]|\\[^0-9A-Za-z\u0080-\u{10ffff}])*$/u;
+
 const CACHE_MAX = 256;
 const cache = new Map<string, Regex>();
 
@@ -61,8 +73,10 @@ export class Regex {
   /** Names of the capturing groups in their order, "" for those without. */
   readonly groups: readonly string[];
   readonly groupNames: readonly string[];
-  private readonly re2: RE2JS;
+  private readonly engine: () => RE2JS;
   private readonly anchored: boolean;
+  /** All the texts of a long plain choice, which needs no engine; null for any other pattern. */
+  private readonly texts: ReadonlySet<string> | null;
   private readonly translation: Translation | null;
   private readonly v8: RegExp | null;
   /** The same for `test` alone, whose pattern may be smaller. */
@@ -77,11 +91,19 @@ export class Regex {
   constructor(pattern: string, { anchored = false, dotAll = false }: RegexOptions) {
     this.pattern = pattern;
     this.anchored = anchored;
-    this.re2 = compileRe2(pattern, dotAll);
-    this.groups = groupList(this.re2);
+    this.texts = plainChoice(pattern, anchored);
+    if (this.texts === null && pattern.length > PATTERN_MAX) {
+      throw new WeirError("bad_regex", `error parsing regexp: expression too large: \`${pattern.slice(0, 100)}\``);
+    }
+    let re2 = this.texts === null ? compileRe2(pattern, dotAll) : null;
+    this.engine = () => {
+      re2 ??= compileRe2(pattern, dotAll);
+      return re2;
+    };
+    this.groups = re2 === null ? [] : groupList(re2);
     this.groupNames = this.groups.filter((name) => name !== "");
-    const tree = parseTree(pattern, dotAll);
-    const { groups, choice } = tree === null ? { groups: [], choice: null } : literalsOf(tree);
+    const tree = this.texts === null ? parseTree(pattern, dotAll) : null;
+    const { groups, choice } = tree === null ? { groups: [], choice: fewOf(this.texts) } : literalsOf(tree);
     this.literalGroups = groups;
     this.choice = choice;
     this.literals = groups.flatMap((group) => (group.length === 1 ? group : []));
@@ -99,6 +121,7 @@ export class Regex {
 
   /** Whether the pattern matches; linear in the text. */
   test(text: string): boolean {
+    if (this.texts !== null) return this.anchored ? this.texts.has(text) : hasOneOf(text, this.texts);
     if (this.v8Test !== null && this.testTranslation !== null && withinBudget(text, this.testTranslation))
       return this.v8Test.test(text);
     return this.testRe2(text);
@@ -115,7 +138,8 @@ export class Regex {
 
   /** The same by re2js alone, which defines the meaning. */
   testRe2(text: string): boolean {
-    return this.anchored ? this.re2.testExact(text) : this.re2.test(text);
+    const re2 = this.engine();
+    return this.anchored ? re2.testExact(text) : re2.test(text);
   }
 
   /** The leftmost match with its named groups, or null. */
@@ -131,6 +155,7 @@ export class Regex {
 
   /** The leftmost match: its place, and the text of each group in the order of `groups`. */
   captures(text: string): { index: number; values: (string | undefined)[] } | null {
+    if (this.texts !== null && this.anchored) return this.texts.has(text) ? { index: 0, values: [] } : null;
     if (this.v8 !== null && this.translation?.capturesAgree && withinBudget(text, this.translation)) {
       const m = this.v8.exec(text);
       return m === null ? null : { index: m.index, values: m.slice(1) };
@@ -140,7 +165,7 @@ export class Regex {
 
   /** The same by re2js alone. */
   capturesRe2(text: string): { index: number; values: (string | undefined)[] } | null {
-    const matcher = this.re2.matcher(text);
+    const matcher = this.engine().matcher(text);
     if (!(this.anchored ? matcher.matches() : matcher.find())) return null;
     return { index: matcher.start(), values: this.groups.map((_, i) => matcher.group(i + 1) ?? undefined) };
   }
@@ -158,7 +183,7 @@ export class Regex {
       }
       return out;
     }
-    const matcher = this.re2.matcher(text);
+    const matcher = this.engine().matcher(text);
     let last = -1;
     while (matcher.find()) {
       const index = matcher.start();
@@ -186,10 +211,10 @@ function compileRe2(pattern: string, dotAll: boolean): RE2JS {
     throw new WeirError("bad_regex", `error parsing regexp: invalid UTF-8: \`${shown}\``);
   }
   try {
-    // The flag stands in front of the pattern in re2js's error texts, so errors come from the pattern alone.
-    const plain = RE2JS.compile(pattern, 0);
-    return dotAll && pattern.includes(".") ? RE2JS.compile(pattern, RE2JS.DOTALL) : plain;
+    return RE2JS.compile(pattern, dotAll && pattern.includes(".") ? RE2JS.DOTALL : 0);
   } catch (error) {
+    // The flag stands in front of the pattern in re2js's error texts, so errors come from the pattern alone.
+    if (dotAll && pattern.includes(".")) return compileRe2(pattern, false);
     // A RangeError is the end of the stack: what RE2 calls nesting too deeply.
     if (!(error instanceof RE2JSException) && !(error instanceof RangeError)) throw error;
     throw new WeirError("bad_regex", goMessage(error, pattern), { cause: error });
@@ -204,6 +229,35 @@ function goMessage(error: Error, pattern: string): string {
   if (text.endsWith("invalid named capture: `(?P<`"))
     return "error parsing regexp: invalid or unsupported Perl syntax: `(?P`";
   return text.startsWith("error parsing regexp: ") ? text : `error parsing regexp: ${text}`;
+}
+
+/** Whether a pattern is a long choice of plain texts, which costs next to nothing to compile where it has to match all of a text. */
+export function isPlainChoice(pattern: string): boolean {
+  return pattern.length >= CHOICE_MIN && !LONE_SURROGATE.test(pattern) && CHOICE.test(pattern);
+}
+
+/** The texts of a long choice of plain ones that can be asked for without an engine; null for all else. */
+function plainChoice(pattern: string, anchored: boolean): ReadonlySet<string> | null {
+  if (!isPlainChoice(pattern)) return null;
+  const texts = new Set<string>();
+  let text = "";
+  for (let i = 0; i < pattern.length; i++) {
+    if (pattern[i] === "|") {
+      texts.add(text);
+      text = "";
+    } else text += pattern[i] === "\\" ? pattern[++i] : pattern[i];
+  }
+  texts.add(text);
+  return anchored || texts.size <= CHOICE_SEARCH_MAX ? texts : null;
+}
+
+function fewOf(texts: ReadonlySet<string> | null): readonly string[] | null {
+  return texts === null || texts.size > CHOICE_SEARCH_MAX ? null : [...texts];
+}
+
+function hasOneOf(text: string, wanted: ReadonlySet<string>): boolean {
+  for (const one of wanted) if (text.includes(one)) return true;
+  return false;
 }
 
 function groupList(re2: RE2JS): string[] {

@@ -49,9 +49,39 @@ describe("errors", () => {
     expect(errorOf(pattern, { anchored: true, dotAll: true })).toBe(`error parsing regexp: ${message}`);
   });
   test("deep nesting and bytes that are no text", () => {
-    expect(errorOf("(".repeat(5000) + ")".repeat(5000))).toMatch(/^error parsing regexp: expression nests too deeply/);
-    expect(errorOf("(".repeat(65_000))).toMatch(/^error parsing regexp: /);
+    expect(errorOf("(".repeat(4000) + ")".repeat(4000))).toMatch(/^error parsing regexp: expression nests too deeply/);
+    expect(errorOf("(".repeat(65_000))).toMatch(/^error parsing regexp: expression too large: /);
     expect(errorOf("a\udcff")).toBe("error parsing regexp: invalid UTF-8: `a\ufffd`");
+  });
+});
+
+describe("long choices of plain texts", () => {
+  const names = Array.from({ length: 4000 }, (_, i) => `cart-api\\.${i}/é`);
+  const pattern = names.join("|");
+  test("match a whole text without an engine, whatever their length", () => {
+    const regex = compileRegex(pattern, { anchored: true, dotAll: true });
+    expect(
+      ["cart-api.0/é", "cart-api.3999/é", "cart-api.4000/é", "cart-api.1/é ", ""].map((text) => regex.test(text)),
+    ).toEqual([true, true, false, false, false]);
+    expect(regex.exec("cart-api.7/é")).toEqual({ index: 0, groups: {} });
+    expect(regex.exec("cart-api.7")).toBeNull();
+    expect(compileRegex(`${pattern}|`, { anchored: true }).test("")).toBe(true);
+  });
+  test("mean what re2js takes them for", () => {
+    const some = `${"x".repeat(900)}|${names.slice(0, 20).join("|")}|a\\|b|\\_|=~"@`;
+    const regex = compileRegex(some, { anchored: true });
+    for (const text of ["a|b", "a", "_", '=~"@', "cart-api.3/é", "cart-api.33/é", "x".repeat(900)]) {
+      expect([text, regex.test(text)]).toEqual([text, regex.testRe2(text)]);
+    }
+    const few = compileRegex(`${"x".repeat(2000)}|a\\.c`);
+    expect(few.choice).toEqual(["x".repeat(2000), "a.c"]);
+    expect(few.test("-a.c-")).toBe(true);
+    expect(few.test("abc")).toBe(false);
+    expect(few.matchAll("a.c").length).toBe(1);
+  });
+  test("that have to be searched for are too large beyond a bound", () => {
+    expect(errorOf(pattern)).toMatch(/^error parsing regexp: expression too large: `cart-api/);
+    expect(errorOf(`${pattern}|a.*`, { anchored: true })).toMatch(/expression too large/);
   });
 });
 

@@ -1,3 +1,4 @@
+import { isPlainChoice } from "../../codec/re2.ts";
 import type { QueryError } from "./errors.ts";
 import { Lexer, type Token } from "./lexer.ts";
 
@@ -7,18 +8,38 @@ import { Lexer, type Token } from "./lexer.ts";
  */
 export const DEPTH_MAX = 500;
 
+/**
+ * Most tokens of a query: real ones have some dozens, and a list of a thousand ids has 2000. What is built of so many takes some 50 ms at most;
+ * of the 40,000 that 128 KiB may hold it would take most of a second.
+ */
+const TOKENS_MAX = 4000;
+/** Most characters of all texts of a query that are compiled: regular expressions, templates, patterns, paths. */
+const COMPILED_MAX = 16_384;
+/** What a text counts for besides its characters: to compile a short regular expression takes 0.1 ms. */
+const COMPILED_BASE = 50;
+
 /** One token of look-ahead over a query, and the error texts that Loki's grammar gives. */
 export class Cursor {
   private readonly lexer: Lexer;
   private ahead: Token | null = null;
   private depth = 0;
+  private tokens = 0;
+  private compiled = 0;
 
   constructor(text: string) {
     this.lexer = new Lexer(text);
   }
 
   peek(): Token {
-    this.ahead ??= this.lexer.next();
+    if (this.ahead === null) {
+      this.ahead = this.lexer.next();
+      if (++this.tokens > TOKENS_MAX) {
+        throw this.lexer.errorAt(
+          this.ahead,
+          `query has too many parts (more than ${TOKENS_MAX} words, texts and signs)`,
+        );
+      }
+    }
     return this.ahead;
   }
 
@@ -30,6 +51,28 @@ export class Cursor {
 
   is(type: string): boolean {
     return this.peek().type === type;
+  }
+
+  /** The next token, which must be a string that is going to be compiled. */
+  compiledText(): string {
+    const token = this.expect("STRING");
+    this.chargeCompiled(token, token.text.length);
+    return token.text;
+  }
+
+  /** The same for a regular expression that has to match the whole of a text, of which long plain choices cost little. */
+  anchoredRegex(): string {
+    const token = this.expect("STRING");
+    this.chargeCompiled(token, isPlainChoice(token.text) ? 0 : token.text.length);
+    return token.text;
+  }
+
+  /** Counts a string that has been read to what the query has to compile. Throws when that comes to too much. */
+  chargeCompiled(token: Token, characters: number): void {
+    this.compiled += COMPILED_BASE + characters;
+    if (this.compiled <= COMPILED_MAX) return;
+    const what = "characters of regular expressions, templates and patterns";
+    throw this.lexer.errorAt(token, `query has too much to compile (more than ${COMPILED_MAX} ${what})`);
   }
 
   /** Steps over a token of this type, if it is the next. */

@@ -252,7 +252,7 @@ export class ExprParser {
     const texts: string[] = [];
     for (let i = 0; i < 4; i++) {
       cursor.expect(",");
-      texts.push(cursor.expect("STRING").text);
+      texts.push(i === 3 ? cursor.anchoredRegex() : cursor.expect("STRING").text);
     }
     cursor.expect(")");
     const [target = "", replacement = "", source = "", regex = ""] = texts;

@@ -34,7 +34,12 @@ export function parseSelectorTokens(cursor: Cursor): Matcher[] {
 function parseMatcher(cursor: Cursor): Matcher {
   const name = cursor.identifier();
   const op = cursor.expect("=", "=~", "!~", "!=").type as MatchOp;
-  return matcher(name, op, cursor.expect("STRING").text);
+  return matcher(name, op, matcherText(cursor, op));
+}
+
+/** A regular expression is compiled, and counts as such. */
+function matcherText(cursor: Cursor, op: MatchOp): string {
+  return op === "=~" || op === "!~" ? cursor.anchoredRegex() : cursor.expect("STRING").text;
 }
 
 function matcher(name: string, op: MatchOp, value: string): Matcher {
@@ -68,10 +73,10 @@ export function parseStage(cursor: Cursor, allowUnwrap: boolean): Stage | "unwra
       return parseLogfmt(cursor);
     case "regexp":
       cursor.next();
-      return { type: "regexp", pattern: checkRegexp(cursor.expect("STRING").text) };
+      return { type: "regexp", pattern: checkRegexp(cursor.compiledText()) };
     case "pattern": {
       cursor.next();
-      const pattern = cursor.expect("STRING").text;
+      const pattern = cursor.compiledText();
       const problem = checkPattern(pattern);
       if (problem !== null) throw parseError(`invalid pattern parser: ${problem}`);
       return { type: "pattern", pattern };
@@ -82,7 +87,7 @@ export function parseStage(cursor: Cursor, allowUnwrap: boolean): Stage | "unwra
       return { type: token.type };
     case "line_format":
       cursor.next();
-      return { type: "line_format", template: cursor.expect("STRING").text };
+      return { type: "line_format", template: cursor.compiledText() };
     case "label_format":
       cursor.next();
       return { type: "label_format", formats: parseFormats(cursor) };
@@ -107,8 +112,10 @@ function parseLineFilter(cursor: Cursor): Stage {
   const operands: LineFilterOperand[] = [];
   do {
     const token = cursor.expect("STRING", "ip");
-    if (token.type === "STRING") operands.push({ text: token.text, ip: false });
-    else operands.push({ text: parseIp(cursor), ip: true });
+    if (token.type === "STRING") {
+      if (op !== "|=" && op !== "!=") cursor.chargeCompiled(token, token.text.length);
+      operands.push({ text: token.text, ip: false });
+    } else operands.push({ text: parseIp(cursor), ip: true });
   } while (cursor.take("or"));
   return { type: "line_filter", op, operands };
 }
@@ -126,7 +133,7 @@ function parseExtractions(cursor: Cursor): Extraction[] | null {
   const extractions: Extraction[] = [];
   do {
     const name = cursor.identifier();
-    extractions.push({ name, path: cursor.take("=") ? cursor.expect("STRING").text : name });
+    extractions.push({ name, path: cursor.take("=") ? cursor.compiledText() : name });
   } while (cursor.take(","));
   return extractions;
 }
@@ -169,7 +176,10 @@ function parseFormats(cursor: Cursor): LabelFormat[] {
     const name = cursor.identifier();
     cursor.expect("=");
     if (cursor.is("IDENTIFIER")) formats.push({ name, from: cursor.identifier() });
-    else formats.push({ name, template: cursor.expect("IDENTIFIER", "STRING").text });
+    else {
+      if (!cursor.is("STRING")) cursor.expect("IDENTIFIER", "STRING");
+      formats.push({ name, template: cursor.compiledText() });
+    }
   } while (cursor.take(","));
   return formats;
 }
@@ -181,7 +191,7 @@ function parseItems(cursor: Cursor): (string | Matcher)[] {
     const { type } = cursor.peek();
     if (type === "=" || type === "!=" || type === "=~" || type === "!~") {
       cursor.next();
-      items.push(matcher(name, type, cursor.expect("STRING").text));
+      items.push(matcher(name, type, matcherText(cursor, type)));
     } else items.push(name);
   } while (cursor.take(","));
   return items;
@@ -227,7 +237,7 @@ function parseOneFilter(cursor: Cursor): LabelFilter {
   const op = cursor.peek().type;
   if (op === "=~" || op === "!~") {
     cursor.next();
-    return { type: "string", matcher: matcher(name, op, cursor.expect("STRING").text) };
+    return { type: "string", matcher: matcher(name, op, matcherText(cursor, op)) };
   }
   if (op !== "=" && op !== "!=" && !COMPARE.has(op)) throw cursor.unexpected();
   cursor.next();

@@ -78,8 +78,12 @@ export function hasRawBytes(text: string): boolean {
   return RAW_BYTE.test(text);
 }
 
+/** Printable ASCII that needs no escape: nearly every text. */
+const PLAIN = /^[ !#-[\]-~]*$/;
+
 /** A double-quoted literal, as Go's strconv.Quote writes it. */
 export function quote(text: string): string {
+  if (PLAIN.test(text)) return `"${text}"`;
   let out = '"';
   for (const char of text) out += quoteChar(char);
   return `${out}"`;
