@@ -4,6 +4,7 @@ import { type CompiledLog, compileLogText, type Seen } from "./compile.ts";
 import { LiteralSearch } from "./hits.ts";
 import type { LineSearch } from "./line-search.ts";
 import { Entry, NO_METADATA_SOURCE } from "./stages/entry.ts";
+import { sortedJson } from "./stages/label-text.ts";
 
 /** What a judged row needs of its block. */
 export type JudgedView = Pick<BlockView, "labels" | "text" | "lineStarts" | "metadata" | "sec" | "nsec"> &
@@ -110,8 +111,11 @@ export class LineQuery {
   }
 
   private makeTexts(): LabelTexts {
-    if (!this.categorize) return { group: this.groupOf(this.entry.labels()), detail: "" };
-    const { stream, structuredMetadata, parsed } = this.entry.labelClasses();
+    const { entry } = this;
+    if (!this.categorize) {
+      return { group: entry.isAsStream ? this.groupOf(entry.labels()) : entry.labelsText(), detail: "" };
+    }
+    const { stream, structuredMetadata, parsed } = entry.labelClasses();
     return { group: this.groupOf(stream), detail: detailOf(structuredMetadata, parsed) };
   }
 
@@ -146,12 +150,4 @@ function detailOf(structuredMetadata: Labels, parsed: Labels): string {
   if (Object.keys(structuredMetadata).length > 0) parts.push(`"structuredMetadata":${sortedJson(structuredMetadata)}`);
   if (Object.keys(parsed).length > 0) parts.push(`"parsed":${sortedJson(parsed)}`);
   return parts.length === 0 ? "" : `{${parts.join(",")}}`;
-}
-
-/** JSON with sorted names: equal label sets have equal text. */
-export function sortedJson(labels: Labels): string {
-  const parts = Object.keys(labels)
-    .sort()
-    .map((name) => `${JSON.stringify(name)}:${JSON.stringify(labels[name])}`);
-  return `{${parts.join(",")}}`;
 }

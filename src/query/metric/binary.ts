@@ -1,7 +1,7 @@
 import { WeirError } from "../../core/errors.ts";
 import type { Labels } from "../../core/labels.ts";
-import { sortedJson } from "../line-query.ts";
 import type { Slices } from "../slices.ts";
+import { sortedJson } from "../stages/label-text.ts";
 import type { BinaryOp, VectorMatching } from "../syntax/ast.ts";
 import { applyOperator, isSetOperator } from "../syntax/fold.ts";
 import type { StepVector, VectorSource } from "./leaf-steps.ts";

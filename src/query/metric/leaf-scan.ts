@@ -7,11 +7,11 @@ import { ColumnFilter } from "../column-filter.ts";
 import { type CompiledLog, compileLog, compileSelector } from "../compile.ts";
 import type { RowHider } from "../deletes-hide.ts";
 import { firstRowAt } from "../first-row.ts";
-import { sortedJson } from "../line-query.ts";
 import type { PlannedBlock } from "../plan.ts";
 import type { ScannedBlock } from "../scan.ts";
 import type { ScanStats } from "../scan-job.ts";
 import { type Entry, PRESERVE_ERROR_LABEL } from "../stages/entry.ts";
+import { sortedJson } from "../stages/label-text.ts";
 import { CellTable, type PackedCells } from "./cells.ts";
 import { kindOf } from "./kinds.ts";
 import {
@@ -319,13 +319,14 @@ export class LeafScan {
           },
     );
     const isHidden = block.hide === null ? null : this.hider.open(view, block.hide);
-    const starts = view.lineStarts;
+    const { lineStarts: starts, sec, nsec } = view;
     for (let i = 0; i < count && this.error === null; i++) {
       const row = rows[i];
-      if (this.windows.find(view.sec[row], view.nsec[row]) === -1) continue;
+      const interval = this.windows.find(sec[row], nsec[row]);
+      if (interval === -1) continue;
       entry.openLine(starts[row], starts[row + 1] - 1, row);
       if (!this.labels.process(seen) || isHidden?.(row) === true) continue;
-      this.takeSample(view, row);
+      this.takeSample(sec[row], nsec[row], row, interval);
     }
   }
 
@@ -333,16 +334,18 @@ export class LeafScan {
   private takeRow(view: BlockView, row: number): void {
     const { entry } = this.labels;
     const starts = view.lineStarts;
+    const sec = view.sec[row];
+    const nsec = view.nsec[row];
+    const interval = this.windows.find(sec, nsec);
+    if (interval === -1) return;
     entry.openLine(starts[row], starts[row + 1] - 1, row);
-    if (this.labels.process()) this.takeSample(view, row);
+    if (this.labels.process()) this.takeSample(sec, nsec, row, interval);
   }
 
-  /** The entry's line has passed all stages. */
-  private takeSample(view: BlockView, row: number): void {
+  /** The entry's line, which is of this time, has passed all stages. */
+  private takeSample(sec: number, nsec: number, row: number, interval: number): void {
     const { place } = this;
     const { entry } = this.labels;
-    const interval = this.windows.find(view.sec[row], view.nsec[row]);
-    if (interval === -1) return;
     let value = 1;
     if (this.sampleValue === "bytes") value = lineBytes(entry);
     else if (this.unwrap !== null) {
@@ -352,8 +355,8 @@ export class LeafScan {
     }
     if (!this.checkError(entry)) return;
     this.stats.matched++;
-    place.sec = view.sec[row];
-    place.nsec = view.nsec[row];
+    place.sec = sec;
+    place.nsec = nsec;
     place.row = row;
     this.table.add(this.keys.series(), interval, value, place);
   }

@@ -178,22 +178,33 @@ export class LeafSteps implements VectorSource {
 /** Kept samples by cell. */
 class CellSamples {
   readonly list: SampleList;
-  private readonly order: Uint32Array;
+  /** Where the samples of each cell begin when they are put in order of cells. */
   private readonly starts: Uint32Array;
+  /** The values in that order. */
+  private byCell: Float64Array | null = null;
+  /** The samples in that order, those of a cell as they came. */
+  private order: Uint32Array | null = null;
   private readonly sorted = new Map<number, readonly number[]>();
 
   constructor(list: SampleList, cells: number) {
     this.list = list;
-    this.order = radixOrder(list.cell, list.count);
     this.starts = new Uint32Array(cells + 1);
     for (let i = 0; i < list.count; i++) this.starts[list.cell[i] + 1]++;
     for (let cell = 0; cell < cells; cell++) this.starts[cell + 1] += this.starts[cell];
   }
 
+  /** A view of what is kept here: the caller may change its order. */
   valuesOf(cell: number): Float64Array {
-    const { starts, order, list } = this;
-    const values = new Float64Array(starts[cell + 1] - starts[cell]);
-    for (let i = 0; i < values.length; i++) values[i] = list.value[order[starts[cell] + i]];
+    this.byCell ??= this.valuesByCell();
+    return this.byCell.subarray(this.starts[cell], this.starts[cell + 1]);
+  }
+
+  /** In one pass over the samples, without their order: that is all that a quantile needs. */
+  private valuesByCell(): Float64Array {
+    const { list } = this;
+    const next = this.starts.slice();
+    const values = new Float64Array(list.count);
+    for (let i = 0; i < list.count; i++) values[next[list.cell[i]]++] = list.value[i];
     return values;
   }
 
@@ -201,6 +212,7 @@ class CellSamples {
   inTime(cell: number): readonly number[] {
     const known = this.sorted.get(cell);
     if (known !== undefined) return known;
+    this.order ??= radixOrder(this.list.cell, this.list.count);
     const { sec, nsec, order, row } = this.list;
     const places = [...this.order.subarray(this.starts[cell], this.starts[cell + 1])].sort(
       (a, b) => sec[a] - sec[b] || nsec[a] - nsec[b] || order[a] - order[b] || row[a] - row[b],

@@ -1,3 +1,4 @@
+import { selectRank } from "./select.ts";
 import type { SlidingWindow } from "./sliding.ts";
 
 /** Order for quantiles: NaN below everything else, as Loki has it. */
@@ -22,10 +23,23 @@ function interpolated(q: number, count: number, at: (rank: number) => number): n
   return at(lower) * (1 - weight) + at(upper) * weight;
 }
 
-/** The quantile of values, which are put in order. */
+/** The quantile of values, which are moved about. */
 export function quantile(q: number, values: Float64Array): number {
-  nanFirst(values);
-  return interpolated(q, values.length, (rank) => values[rank]);
+  let nans = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (!Number.isNaN(values[i])) continue;
+    values[i] = values[nans];
+    values[nans++] = Number.NaN;
+  }
+  // Ranks are asked for in ascending order, and behind one are all that come later.
+  let done = nans;
+  return interpolated(q, values.length, (rank) => {
+    if (rank >= done) {
+      selectRank(values.subarray(done), rank - done);
+      done = rank + 1;
+    }
+    return values[rank];
+  });
 }
 
 /**

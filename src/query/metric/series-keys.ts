@@ -1,7 +1,7 @@
 import type { Labels } from "../../core/labels.ts";
-import { sortedJson } from "../line-query.ts";
 import type { Entry } from "../stages/entry.ts";
 import { compileValue } from "../stages/label-filter.ts";
+import { sortedJson } from "../stages/label-text.ts";
 import type { Grouping } from "../syntax/ast.ts";
 import type { CellTable } from "./cells.ts";
 

@@ -1,6 +1,6 @@
 import type { Labels } from "../../core/labels.ts";
-import { sortedJson } from "../line-query.ts";
 import type { Slices } from "../slices.ts";
+import { sortedJson } from "../stages/label-text.ts";
 
 /** Series that are worked on before others may have a turn: about a millisecond. */
 export const SERIES_AT_ONCE = 256;

@@ -25,10 +25,18 @@ const DEPTH_MAX = 128;
 /** Distinct keys that are remembered; lines with ids as keys would fill the memory otherwise. */
 const KEYS_MAX = 20_000;
 
+/**
+ * Up to so many wanted values are made one by one. Node 20, lines of 300 characters: `rate` by one of eleven keys then takes 0.95 of the
+ * CPU that it takes with a string of each line (bench/query.ts); with more keys it would lose, a call for each.
+ */
+const SPARING_MAX = 2;
+
 /** A key at its place in the tree of keys that lines have had. */
 interface Key {
   /** The key with its quotes as it stands in the text, to be compared in place. */
   readonly quoted: string;
+  /** Its characters. */
+  readonly codes: Uint16Array;
   readonly parent: Key | null;
   /** Label name for a value. */
   readonly name: string;
@@ -59,6 +67,8 @@ export function compileJson(entry: Entry, wanted: ReadonlySet<string> | null, ma
 class JsonReader {
   private readonly entry: Entry;
   private readonly wanted: ReadonlySet<string> | null;
+  /** Whether so few values are wanted that making each by itself is cheaper than making a string of the line. */
+  private readonly isSparing: boolean;
   private root: Key = newRoot();
   private generation: number;
   private keyCount = 0;
@@ -66,8 +76,9 @@ class JsonReader {
   private readonly expected: Key[] = [];
   private keyAt = 0;
   private key: Key = this.root;
-  private text = "";
   private codes: Codes = new Uint8Array(0);
+  /** The line's text, null where its characters are taken from `codes`. */
+  private text: string | null = null;
   /** The text is codes[from, to). All places below are places in `codes`. */
   private from = 0;
   private to = 0;
@@ -84,6 +95,7 @@ class JsonReader {
   constructor(entry: Entry, wanted: ReadonlySet<string> | null, found: AllFound | null) {
     this.entry = entry;
     this.wanted = wanted;
+    this.isSparing = wanted !== null && wanted.size <= SPARING_MAX;
     this.found = found;
     this.generation = entry.generation;
   }
@@ -95,7 +107,8 @@ class JsonReader {
     entry.loadLabels();
     if (this.found?.isDone()) return null;
     entry.loadCodes();
-    this.text = entry.text;
+    // Of a line in ASCII no string is made where so little of it is looked at.
+    this.text = this.isSparing && entry.codesAreText ? null : entry.text;
     this.codes = entry.codes;
     this.from = entry.codesFrom;
     this.to = entry.codesTo;
@@ -155,19 +168,32 @@ class JsonReader {
     const index = this.keyAt++;
     if (index < expected.length) {
       const guess = expected[index];
-      if (guess.parent === parent && this.text.startsWith(guess.quoted, at - this.from)) {
+      if (guess.parent === parent && this.isAt(guess, at)) {
         this.key = guess;
         return at + guess.quoted.length;
       }
     }
     const end = stringEnd(this.codes, at + 1, this.to);
     if (end === -1) return this.fails(MALFORMED_STRING);
-    const quoted = this.text.slice(at - this.from, end + 1 - this.from);
+    const quoted = this.slice(at, end + 1);
     const key = parent.children.get(quoted) ?? this.learn(parent, quoted);
     if (key === null) return this.fails(MALFORMED_ESCAPE);
     if (index <= expected.length) expected[index] = key;
     this.key = key;
     return end + 1;
+  }
+
+  /** Whether the key stands at `at`. */
+  private isAt({ quoted, codes: wanted }: Key, at: number): boolean {
+    const { text, codes } = this;
+    if (text !== null) return text.startsWith(quoted, at - this.from);
+    if (at + wanted.length > this.to) return false;
+    for (let i = 0; i < wanted.length; i++) if (codes[at + i] !== wanted[i]) return false;
+    return true;
+  }
+
+  private slice(from: number, to: number): string {
+    return this.text === null ? this.entry.textBetween(from, to) : this.text.slice(from - this.from, to - this.from);
   }
 
   private learn(parent: Key, slice: string): Key | null {
@@ -180,7 +206,8 @@ class JsonReader {
     const name = /^[0-9]/.test(joined) ? `_${joined}` : joined;
     const { wanted } = this;
     const isUseful = part !== "" && (wanted === null || wanted.has(name) || wanted.has(`${name}_extracted`));
-    const key: Key = { quoted, parent, name, id: isUseful ? this.entry.id(name) : -1, children: new Map() };
+    const id = isUseful ? this.entry.id(name) : -1;
+    const key: Key = { quoted, codes: codesOf(quoted), parent, name, id, children: new Map() };
     parent.children.set(quoted, key);
     this.keyCount++;
     return key;
@@ -199,7 +226,7 @@ class JsonReader {
     const end = tokenEnd(codes, at, to);
     const isNumber = c === 0x2d || (c >= 0x30 && c <= 0x39);
     if (isNumber && key.id === -1) return end;
-    const word = this.text.slice(at - this.from, end - this.from);
+    const word = this.slice(at, end);
     if (isNumber || word === "true" || word === "false") {
       if (key.id !== -1) this.set(key.id, word);
     } else if (word !== "null") return this.fails(UNKNOWN_VALUE);
@@ -220,7 +247,7 @@ class JsonReader {
       }
     }
     if (key.id !== -1) {
-      const content = this.text.slice(start - this.from, at - this.from);
+      const content = this.slice(start, at);
       this.set(key.id, labelText(isPlain ? content : (unescapeJson(content) ?? "")));
     }
     return at + 1;
@@ -255,5 +282,9 @@ class JsonReader {
 }
 
 function newRoot(): Key {
-  return { quoted: "", parent: null, name: "", id: -1, children: new Map() };
+  return { quoted: "", codes: codesOf(""), parent: null, name: "", id: -1, children: new Map() };
+}
+
+function codesOf(text: string): Uint16Array {
+  return Uint16Array.from(text, (_, i) => text.charCodeAt(i));
 }

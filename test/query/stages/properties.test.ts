@@ -214,6 +214,25 @@ describe(`of whole pipelines (QUERY_SEED=${seed})`, () => {
     });
   });
 
+  test("labels as JSON are what JSON.stringify makes of them in order of names", () => {
+    let changed = 0;
+    eachQuery(1500, (query, random) => {
+      const { entry, process } = compileLogText(query);
+      for (let n = 0; n < 6; n++) {
+        const line = Buffer.from(randomLine(random));
+        entry.openBlock(line, { job: "w", 'a"b': "\u0001\ud83d\ude00\ud83d" });
+        entry.openLine(0, line.length);
+        process();
+        const labels = entry.labels();
+        const names = Object.keys(labels).sort();
+        if (!entry.isAsStream) changed++;
+        const want = `{${names.map((name) => `${JSON.stringify(name)}:${JSON.stringify(labels[name])}`).join(",")}}`;
+        expect(entry.labelsText(), `${query}\n${line}`).toBe(want);
+      }
+    });
+    expect(changed).toBeGreaterThan(1000);
+  });
+
   test("the literals of the prefilter are in every line that passes, and seeing them spares the filters", () => {
     let useful = 0;
     eachQuery(1500, (query, random) => {
