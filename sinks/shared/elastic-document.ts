@@ -82,6 +82,18 @@ const KUBERNETES_LABELS: Readonly<Record<string, string>> = {
 /** Fields in which agents send the line. */
 const LINE_FIELDS: ReadonlySet<string> = new Set(["log", "message", "msg", "MESSAGE", "line", "body"]);
 
+/** Records come in runs of few streams and containers: what was made of labels and of Kubernetes fields is kept, of so many. */
+const KEPT_MAX = 500;
+const KEPT_CHARS_MAX = 4096;
+
+/** What was made of the labels of a stream. */
+interface LabelsMade {
+  readonly members: string;
+  /** Names that are in it. */
+  readonly fields: readonly FieldName[];
+  readonly places: ReadonlyMap<string, string>;
+}
+
 /** What a data stream's name says by Elastic's naming scheme. */
 const STREAM_NAME = /^([^-]+)-([^-]+)-([^-]+)$/;
 
@@ -96,7 +108,11 @@ export class DocumentWriter {
   /** Fields that went into `weir.rest`, in all. */
   leftOut = 0;
   private readonly options: DocumentOptions;
+  private readonly names: FieldNames;
   private readonly fields: JsonFields;
+  private readonly labelsMade = new Map<string, LabelsMade>();
+  private readonly kubernetesMade = new Map<string, string>();
+  private madeHour = 0;
   private readonly root: FieldName;
   private readonly ofRecord: FieldName;
   private readonly ofLabels: FieldName;
@@ -104,6 +120,7 @@ export class DocumentWriter {
 
   constructor(names: FieldNames, options: DocumentOptions) {
     this.options = options;
+    this.names = names;
     this.root = names.root;
     if (options.form === "ecs") {
       this.ofRecord = names.fix(["fields"], "object");
@@ -140,58 +157,85 @@ export class DocumentWriter {
   }
 
   private ecs(record: SinkRecord): string {
-    const { line, json, tenant, labels, metadata } = record;
+    this.forget();
+    const { line, json, tenant } = record;
     const message = JSON.stringify(line.toString());
     let out = `,"message":${message}`;
     if (tenant !== DEFAULT_TENANT) out += `,"organization":{"id":${JSON.stringify(tenant)}}`;
     const places = new Map<string, string>();
-    out += this.labels(Object.entries(labels), metadata, places);
+    out += this.labels(record, places);
     let kubernetes: string | null = null;
-    const own =
-      json === ""
-        ? ""
-        : this.fields.members(json, this.ofRecord, ["fields"], (name, value) => {
-            if (name === "kubernetes" && value.startsWith("{")) {
-              kubernetes = this.kubernetes(value);
-              return "";
-            }
-            return LINE_FIELDS.has(name) && isLine(value, message) ? "" : null;
-          });
+    const take: TakeMember = (name, value) => {
+      if (name === "kubernetes" && value.startsWith("{")) {
+        kubernetes = this.kubernetes(value);
+        return "";
+      }
+      return LINE_FIELDS.has(name) && isLine(value, message) ? "" : null;
+    };
+    const own = json === "" ? "" : this.fields.members(json, this.ofRecord, ["fields"], take);
     kubernetes ??= this.kubernetes(`{${[...places].map(([name, value]) => `"${name}":${value}`).join(",")}}`);
     if (kubernetes !== "") out += `,"kubernetes":{${kubernetes}}`;
     return own === "" ? out : `${out},"fields":{${own}}`;
   }
 
+  /** Once an hour everything is made anew, so that names that are in use are seen to be. */
+  private forget(): void {
+    if (this.madeHour === this.names.hour) return;
+    this.madeHour = this.names.hour;
+    this.labelsMade.clear();
+    this.kubernetesMade.clear();
+  }
+
   /** Labels and metadata; of those that Kubernetes has a name for the values go into `places`, too. */
-  private labels(
-    labels: readonly (readonly [string, string])[],
-    metadata: SinkRecord["metadata"],
-    places: Map<string, string>,
-  ): string {
-    let schema = "";
-    let below = "";
-    const seen = new Set<string>();
+  private labels({ labels, canonical, metadata }: SinkRecord, places: Map<string, string>): string {
     const object = this.fields.newObject();
-    const add = (name: string, text: string, field: ((json: string) => string) | undefined): void => {
+    const made = this.labelsMade.get(canonical) ?? this.makeLabels(labels, canonical, object);
+    // No name of theirs may come again.
+    for (const field of made.fields) field.object = object;
+    for (const [place, value] of made.places) places.set(place, value);
+    let schema = "";
+    let below = made.members;
+    for (let i = 0; i < metadata.length; i++) {
+      const [name, text] = metadata[i];
       const value = JSON.stringify(text);
-      const place = KUBERNETES_LABELS[name];
-      if (place !== undefined && !places.has(place)) places.set(place, value);
-      if (field !== undefined && !seen.has(name)) {
-        seen.add(name);
-        schema += `,${field(value)}`;
-        return;
+      if (Object.hasOwn(SCHEMA_FIELDS, name) && !hasBefore(metadata, name, i)) {
+        schema += `,${SCHEMA_FIELDS[name](value)}`;
+        continue;
       }
+      notePlace(places, name, value);
       const member = this.fields.member(this.ofLabels, object, inJson(name), value, ["labels"]);
       if (member !== "") below += below === "" ? member : `,${member}`;
-    };
-    for (const [name, text] of labels) add(name, text, undefined);
-    for (const [name, text] of metadata) {
-      add(name, text, Object.hasOwn(SCHEMA_FIELDS, name) ? SCHEMA_FIELDS[name] : undefined);
     }
     return below === "" ? schema : `${schema},"labels":{${below}}`;
   }
 
+  private makeLabels(labels: SinkRecord["labels"], canonical: string, object: number): LabelsMade {
+    const leftOut = this.fields.leftOut.length;
+    const places = new Map<string, string>();
+    const members: string[] = [];
+    for (const [name, text] of Object.entries(labels)) {
+      const value = JSON.stringify(text);
+      notePlace(places, name, value);
+      const member = this.fields.member(this.ofLabels, object, inJson(name), value, ["labels"]);
+      if (member !== "") members.push(member);
+    }
+    const fields = [...this.ofLabels.children.values()].filter((field) => field.object === object);
+    const made = { members: members.join(","), fields, places };
+    // What was left out has to be said in each document.
+    if (this.fields.leftOut.length === leftOut) keep(this.labelsMade, canonical, made);
+    return made;
+  }
+
   private kubernetes(json: string): string {
+    const known = this.kubernetesMade.get(json);
+    if (known !== undefined) return known;
+    const leftOut = this.fields.leftOut.length;
+    const made = this.makeKubernetes(json);
+    if (this.fields.leftOut.length === leftOut) keep(this.kubernetesMade, json, made);
+    return made;
+  }
+
+  private makeKubernetes(json: string): string {
     const groups: Record<string, string> = { "": "", pod: "", node: "", container: "" };
     const objects: Record<string, number> = {};
     const objectOf = (group: string): number => {
@@ -224,6 +268,23 @@ export class DocumentWriter {
     if (place === undefined) throw new Error(`no place for kubernetes.${group}`);
     return place;
   }
+}
+
+function keep<V>(made: Map<string, V>, key: string, value: V): void {
+  if (key.length > KEPT_CHARS_MAX) return;
+  if (made.size >= KEPT_MAX) made.clear();
+  made.set(key, value);
+}
+
+/** Whether the name stands before place `end`, too. */
+function hasBefore(metadata: SinkRecord["metadata"], name: string, end: number): boolean {
+  for (let i = 0; i < end; i++) if (metadata[i][0] === name) return true;
+  return false;
+}
+
+function notePlace(places: Map<string, string>, name: string, value: string): void {
+  const place = Object.hasOwn(KUBERNETES_LABELS, name) ? KUBERNETES_LABELS[name] : undefined;
+  if (place !== undefined && !places.has(place)) places.set(place, value);
 }
 
 const behind = (members: string) => (members === "" ? "" : `,${members}`);

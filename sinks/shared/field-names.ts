@@ -57,7 +57,7 @@ export class FieldNames {
   private readonly options: FieldNamesOptions;
   private count = 0;
   private marks = 0;
-  private hour = 0;
+  private presentHour = 0;
   /** The hour in which names were last looked through for old ones, and in which they were last written down. */
   private weededHour = -1;
   private writtenHour = -1;
@@ -73,9 +73,14 @@ export class FieldNames {
     return this.count;
   }
 
+  /** Hours since 1970, as of the last look at the clock. */
+  get hour(): number {
+    return this.presentHour;
+  }
+
   /** Looks at the clock; to be called now and then, because looking for each name would cost too much. */
   tick(): void {
-    this.hour = Math.floor(this.options.now() / HOUR_MS);
+    this.presentHour = Math.floor(this.options.now() / HOUR_MS);
   }
 
   /** A number that no mark has had yet. */
@@ -101,11 +106,11 @@ export class FieldNames {
   child(parent: FieldName, name: string): FieldName | null {
     const known = parent.children.get(name);
     if (known !== undefined) {
-      known.seenHour = this.hour;
+      known.seenHour = this.presentHour;
       return known;
     }
     if (this.count >= this.options.max && !this.makeRoom()) return null;
-    const added = new FieldName(name, null, this.hour);
+    const added = new FieldName(name, null, this.presentHour);
     parent.children.set(name, added);
     this.count++;
     this.hasNew = true;
@@ -115,9 +120,9 @@ export class FieldNames {
   /** Takes out names that no record has had for long; once an hour at most. Whether there is room then. */
   private makeRoom(): boolean {
     const { forgetMs, max } = this.options;
-    if (forgetMs === 0 || this.weededHour === this.hour) return false;
-    this.weededHour = this.hour;
-    const oldest = this.hour - Math.ceil(forgetMs / HOUR_MS);
+    if (forgetMs === 0 || this.weededHour === this.presentHour) return false;
+    this.weededHour = this.presentHour;
+    const oldest = this.presentHour - Math.ceil(forgetMs / HOUR_MS);
     const weed = (at: FieldName): void => {
       for (const child of at.children.values()) {
         weed(child);
@@ -159,14 +164,14 @@ export class FieldNames {
         at.children.set(name, next);
         this.count++;
       }
-      next.seenHour = Math.max(next.seenHour, Math.min(hour, this.hour));
+      next.seenHour = Math.max(next.seenHour, Math.min(hour, this.presentHour));
       at = next;
     }
   }
 
   /** Writes the names down when there are new ones, or when an hour has passed. */
   async save(folder: string, files: FileOps = nodeFiles): Promise<void> {
-    if (!this.hasNew && this.writtenHour === this.hour) return;
+    if (!this.hasNew && this.writtenHour === this.presentHour) return;
     const names: (string | number)[][] = [];
     const list = (at: FieldName, above: readonly string[]): void => {
       for (const child of at.children.values()) {
@@ -188,6 +193,6 @@ export class FieldNames {
     await files.rename(`${file}.new`, file);
     await files.syncFolder(folder);
     this.hasNew = false;
-    this.writtenHour = this.hour;
+    this.writtenHour = this.presentHour;
   }
 }

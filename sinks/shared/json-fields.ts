@@ -84,14 +84,20 @@ export class JsonFields {
   }
 
   /** Works on another text for a while; gives what came of it. */
-  private apart(text: string, path: readonly string[], work: () => void): string {
-    const before = { text: this.text, at: this.at, out: this.out, path: this.path };
-    Object.assign(this, { text, at: 0, out: "", path: [...path] });
+  private apart(other: string, otherPath: readonly string[], work: () => void): string {
+    const { text, at, out, path } = this;
+    this.text = other;
+    this.at = 0;
+    this.out = "";
+    this.path = [...otherPath];
     try {
       work();
       return this.out;
     } finally {
-      Object.assign(this, before);
+      this.text = text;
+      this.at = at;
+      this.out = out;
+      this.path = path;
     }
   }
 
