@@ -54,13 +54,14 @@ describe.each(MAJORS)("OpenSearch %i", (major) => {
     const sinks: RecordSink[] = [];
     beforeAll(async () => {
       server = await OpenSearchServer.start(major);
-    }, 180_000);
+    }, 310_000);
     afterAll(() => server.remove());
     beforeEach(() => {
       folder = mkdtempSync(path.join(os.tmpdir(), "weir-opensearch-live-"));
     });
     afterEach(async () => {
       for (const sink of sinks.splice(0)) await sink.close();
+      await server.empty();
       rmSync(folder, { recursive: true, force: true });
     });
 
@@ -300,7 +301,7 @@ describe.each(MAJORS)("OpenSearch %i", (major) => {
         await Promise.race([Promise.all(agents.map((agent) => agent.finish())), sleep(3000)]);
         if (!weir.ended) await weir.kill("SIGKILL");
       }
-    }, 400_000);
+    }, 900_000);
   });
 });
 

@@ -1,5 +1,6 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
+import https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -499,6 +500,42 @@ describe("elasticsearch sink: answers that do not end well", () => {
         await expect(sink.write(records(["a"]), NEVER)).rejects.toMatchObject(unavailable("content-encoding gzip"));
       },
     ));
+});
+
+describe("elasticsearch sink: TLS", () => {
+  const fixture = (name: string) => path.resolve(import.meta.dirname, "../fixtures/tls", name);
+  const server = https.createServer(
+    { cert: readFileSync(fixture("server.pem")), key: readFileSync(fixture("server.key")) },
+    (request, response) => {
+      request.resume();
+      request.on("end", () => {
+        response.writeHead(200, { "content-type": "application/json" });
+        response.end('{"items":[{"create":{"status":201}}]}');
+      });
+    },
+  );
+  let url = "";
+  beforeEach(async () => {
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  afterEach(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  test.each([
+    { name: "a certificate of a trusted authority", tls: { ca_file: fixture("ca.pem") }, taken: true },
+    { name: "one that nobody is to look at", tls: { verify: false }, taken: true },
+    { name: "one of an authority that the system does not know", tls: {}, taken: false },
+    { name: "one of another authority", tls: { ca_file: fixture("stranger.pem") }, taken: false },
+  ])("$name: taken $taken", async ({ tls, taken }) => {
+    const sink = open({ nodes: [url], tls });
+    const outcome = await sink.write(records(["a"]), NEVER).catch((reason: unknown) => reason);
+    await sink.close();
+    expect(outcome).toMatchObject(taken ? { failed: [] } : { code: "sink_unavailable", retriable: true });
+    if (!taken) expect(String(outcome)).toMatch(/certificate/);
+  });
 });
 
 describe("elasticsearch sink: several nodes", () => {
