@@ -58,7 +58,7 @@ export class ElasticSink implements RecordSink {
     this.names = new FieldNames({ max, forgetMs, now: deps.now });
     this.documents = new DocumentWriter(this.names, { form, dataStream: data_stream });
     this.indexOf = compileIndexName(index, data_stream);
-    this.metrics = elasticMetrics(deps, () => this.names.size);
+    this.metrics = elasticMetrics(deps);
   }
 
   async write(batch: readonly SinkRecord[], signal: AbortSignal): Promise<WriteResult> {
@@ -119,6 +119,7 @@ export class ElasticSink implements RecordSink {
   /** Counts what was packed, and sees to it that the names are known after a restart, too. */
   private async keepNames(): Promise<void> {
     const { deps, documents, names, metrics } = this;
+    metrics.names.set(names.size);
     if (documents.leftOut > this.packed) {
       metrics.packed.inc(documents.leftOut - this.packed);
       this.packed = documents.leftOut;
@@ -184,12 +185,11 @@ function documentId(record: SinkRecord): string {
   return `${id}-${sec.toString(36)}.${nsec.toString(36)}-${crc32(line, tenantCrc).toString(36)}`;
 }
 
-function elasticMetrics({ metrics, name: sink }: RecordSinkDeps, names: () => number) {
-  metrics.gauge(
+function elasticMetrics({ metrics, name: sink }: RecordSinkDeps) {
+  const names = metrics.gauge(
     "weir_sink_field_names",
     "Names of fields that a sink's destination was told of, beside those that each document has.",
     ["sink"],
-    (gauge) => gauge.set({ sink }, names()),
   );
   const packed = metrics.counter(
     "weir_sink_packed_fields_total",
@@ -201,5 +201,5 @@ function elasticMetrics({ metrics, name: sink }: RecordSinkDeps, names: () => nu
     "Records that a sink's destination had from an earlier try.",
     ["sink"],
   );
-  return { packed: packed.labels({ sink }), repeats: repeats.labels({ sink }) };
+  return { names: names.labels({ sink }), packed: packed.labels({ sink }), repeats: repeats.labels({ sink }) };
 }

@@ -665,6 +665,54 @@ describe("elasticsearch sink: index template", () => {
   });
 });
 
+test("each of several sinks says how many names it has, and how much it packed", async () => {
+  const given = deps(folder);
+  for (const [name, max] of [
+    ["one", 2],
+    ["two", 3],
+  ] as const) {
+    await withSink(
+      { fields_max: max },
+      async (sink) => {
+        await sink.write([{ ...record(0, "x", {}), json: '{"a":1,"b":2,"c":3,"d":4}' }], NEVER);
+      },
+      { ...given, name },
+    );
+  }
+  const text = await given.metrics.render();
+  expect(text).toContain('weir_sink_field_names{sink="one"} 2\n');
+  expect(text).toContain('weir_sink_field_names{sink="two"} 3\n');
+  expect(text).toContain('weir_sink_packed_fields_total{sink="one"} 2\n');
+  expect(text).toContain('weir_sink_packed_fields_total{sink="two"} 1\n');
+});
+
+test("names are known after a restart, and a folder that can't be written to holds nothing up", async () => {
+  const fields = (json: string) => [{ ...record(0, "x", {}), json }];
+  const { log, lines } = recordingLogger();
+  const blocked = path.join(folder, "file");
+  writeFileSync(blocked, "");
+  for (const where of [folder, blocked]) {
+    const given = { ...deps(where), log };
+    await withSink(
+      { fields_max: 1 },
+      async (sink) => {
+        await sink.write(fields('{"a":1}'), NEVER);
+      },
+      given,
+    );
+    await withSink(
+      { fields_max: 1 },
+      async (sink, cluster) => {
+        expect((await sink.write(fields('{"b":1}'), NEVER)).failed).toEqual([]);
+        const known = where === folder;
+        expect(cluster.docs[0].source.fields).toEqual(known ? undefined : { b: 1 });
+      },
+      given,
+    );
+  }
+  expect(lines.some(({ msg }) => msg.includes("can't write down its names of fields"))).toBe(true);
+});
+
 describe("elasticsearch sink: options", () => {
   test.each([
     { name: "two ways to log in", options: { api_key: "a", bearer_token: "b" }, says: /want one/ },
