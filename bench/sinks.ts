@@ -48,6 +48,13 @@ export async function benchSinks(lineBytes: number, seed: number): Promise<void>
       { name: "http, NDJSON and gzip", type: "http", options: { url } },
       { name: "http, NDJSON", type: "http", options: { url, gzip: false } },
       { name: "http, NDJSON of whole records", type: "http", options: { url, gzip: false, form: "record" } },
+      { name: "elasticsearch, ECS and gzip", type: "elasticsearch", options: { nodes: [url] } },
+      { name: "elasticsearch, ECS", type: "elasticsearch", options: { nodes: [url], gzip: false } },
+      {
+        name: "elasticsearch, whole records",
+        type: "elasticsearch",
+        options: { nodes: [url], gzip: false, form: "record" },
+      },
       { name: "forward, whole records", type: "forward", options: { url: forward } },
       { name: "forward, lines", type: "forward", options: { url: forward, send: "line" } },
       { name: "file, one for each of 100 streams", type: "file", options: { path: `${folder}/a/{app}.log` } },

@@ -1,5 +1,6 @@
 import type { SinkSpec } from "../src/core/component.ts";
 import type { RecordSinkSpec } from "../src/core/sink.ts";
+import elasticsearch from "./elasticsearch.ts";
 import file from "./file.ts";
 import forward from "./forward.ts";
 import http from "./http.ts";
@@ -12,7 +13,7 @@ import store from "./store.ts";
 export const lineSinks = { store } satisfies Record<string, SinkSpec>;
 
 /** Sinks that send records on, each at its own pace, by the name of their type, in the order of the reference page. */
-export const recordSinks = { loki, http, forward, file, stdout, null: nothing } satisfies Record<
+export const recordSinks = { elasticsearch, loki, http, forward, file, stdout, null: nothing } satisfies Record<
   string,
   RecordSinkSpec
 >;

@@ -1,17 +1,22 @@
 import type { Refused, SinkRecord, WriteResult } from "../../src/core/sink.ts";
 import { ALL_TAKEN } from "../../src/core/sink.ts";
 
-/** What the destination said to some records as a whole: taken, or refused with a reason for at least one of them. */
-export type Verdict = { readonly taken: true } | { readonly taken: false; readonly reason: string };
+/**
+ * What the destination said to some records as a whole: taken, but for those that it names (places in what was sent), or refused with
+ * a reason for at least one of them.
+ */
+export type Verdict =
+  | { readonly taken: true; readonly but?: readonly Refused[] }
+  | { readonly taken: false; readonly reason: string };
 
 /**
  * Sends a batch as a whole, and when it is refused in halves, and so on, until each refused record stands alone: so one bad
  * record costs about twice log2 of the batch more requests, and no good one is lost with it. Rejects with what `send` rejects
  * with; records that were taken by then are sent again.
  */
-export async function sendInHalves(
-  batch: readonly SinkRecord[],
-  send: (part: readonly SinkRecord[]) => Promise<Verdict>,
+export async function sendInHalves<T = SinkRecord>(
+  batch: readonly T[],
+  send: (part: readonly T[]) => Promise<Verdict>,
 ): Promise<WriteResult> {
   const failed: Refused[] = [];
   // Places [start, end), the next one last.
@@ -19,8 +24,9 @@ export async function sendInHalves(
   for (let next = todo.pop(); next !== undefined; next = todo.pop()) {
     const [start, end] = next;
     const verdict = await send(start === 0 && end === batch.length ? batch : batch.slice(start, end));
-    if (verdict.taken) continue;
-    if (end - start === 1) failed.push({ position: start, reason: verdict.reason, retriable: false });
+    if (verdict.taken) {
+      for (const one of verdict.but ?? []) failed.push({ ...one, position: start + one.position });
+    } else if (end - start === 1) failed.push({ position: start, reason: verdict.reason, retriable: false });
     else {
       const middle = (start + end) >>> 1;
       todo.push([middle, end], [start, middle]);

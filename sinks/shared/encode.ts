@@ -38,7 +38,7 @@ let lastSec = Number.NaN;
 let lastText = "";
 
 /** As formatRfc3339, which is slow, once for all records of a second. */
-function timeText(sec: number, nsec: number): string {
+export function timeText(sec: number, nsec: number): string {
   if (sec !== lastSec) {
     lastSec = sec;
     lastText = formatRfc3339(joinNs(sec, 0)).slice(0, -1);

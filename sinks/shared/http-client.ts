@@ -112,18 +112,22 @@ export class HttpClient {
   }
 }
 
-function authorization({ basic, bearer_token }: HttpTargetOptions): Record<string, string> {
+/** The header that says who is asking. */
+export function authorization({
+  basic,
+  bearer_token,
+}: Pick<HttpTargetOptions, "basic" | "bearer_token">): Record<string, string> {
   if (basic !== undefined) {
     return { authorization: `Basic ${Buffer.from(`${basic.user}:${basic.password}`).toString("base64")}` };
   }
   return bearer_token === undefined ? {} : { authorization: `Bearer ${bearer_token}` };
 }
 
-function lowerCase(headers: Readonly<Record<string, string>>): Record<string, string> {
+export function lowerCase(headers: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
-function tlsOptions({ tls: { ca_file, verify } }: HttpTargetOptions): https.AgentOptions {
+export function tlsOptions({ tls: { ca_file, verify } }: Pick<HttpTargetOptions, "tls">): https.AgentOptions {
   return { rejectUnauthorized: verify, ...(ca_file === undefined ? {} : { ca: readPem(ca_file) }) };
 }
 
@@ -143,7 +147,7 @@ function reasonOf(status: number, text: string): string {
 }
 
 /** `Retry-After`: seconds, or a date. */
-function retryAfterMs(text: string | undefined, nowMs: number): number {
+export function retryAfterMs(text: string | undefined, nowMs: number): number {
   if (text === undefined) return 0;
   const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - nowMs;
   return ms > 0 ? Math.min(ms, RETRY_AFTER_MAX_MS) : 0;

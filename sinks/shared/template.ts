@@ -7,7 +7,7 @@ import type { SinkRecord } from "../../src/core/sink.ts";
  *   {tenant}    the record's tenant, where it has no label of that name
  *   {+pattern}  the record's time in UTC: yyyy, MM, dd, HH, mm stand for themselves, the rest is kept
  */
-const PLACE = /\{([^{}]*)\}/g;
+export const PLACE = /\{([^{}]*)\}/g;
 const LABEL = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
 const ABSENT = "none";
 

@@ -70,6 +70,10 @@ const VENDORS: Record<string, { readonly where: readonly string[]; readonly why:
   kafkajs: { where: ["src/kafka/"], why: "the one client of Kafka" },
   fzstd: { where: ["src/codec/"], why: "zstd, which Node 20 lacks" },
   "@aws-sdk/client-s3": { where: ["src/objects/"], why: "the object store in S3, with its requests and errors" },
+  "@opensearch-project/opensearch": {
+    where: ["sinks/shared/elastic-client.ts"],
+    why: "Elasticsearch and OpenSearch, loaded for a sink that wants it",
+  },
   "zlib-sync": { where: ["src/codec/"], why: "another inflate, where it could be built" },
 };
 

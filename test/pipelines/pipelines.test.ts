@@ -12,7 +12,7 @@ import { ConfigErrors } from "../../src/config/problem.ts";
 import { newRandom } from "../parsers/random.ts";
 import { loadFile, message, runFile } from "./harness.ts";
 
-const env = { WEIR_SHARED_KEY: "0123" };
+const env = { WEIR_SHARED_KEY: "0123", ES_API_KEY: "a2V5" };
 const FILES = readdirSync(new URL("../../pipelines", import.meta.url));
 const fixture = (name: string) => readFileSync(new URL(`../fixtures/forward/${name}`, import.meta.url));
 
@@ -27,7 +27,7 @@ const KUBERNETES = {
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 test("each file has a test below", () => {
-  expect(FILES.sort()).toEqual(["kubernetes.yaml", "mesh.yaml", "quickstart.yaml"]);
+  expect(FILES.sort()).toEqual(["elasticsearch.yaml", "kubernetes.yaml", "mesh.yaml", "quickstart.yaml"]);
 });
 
 describe.each(FILES)("%s", (file) => {
@@ -89,6 +89,18 @@ describe("quickstart.yaml", () => {
     expect(receivers[0]).toMatchObject({ type: "forward", options: { listen: ["tcp://127.0.0.1:24224"] } });
     expect(receivers.slice(1).map(({ type }) => type)).toEqual(["push", "otlp"]);
     expect(sections.http.listen).toBe("127.0.0.1:3100");
+  });
+});
+
+describe("elasticsearch.yaml", () => {
+  test("sends to both, and to the cluster what is no debugging", () => {
+    const { sinks, pipelines } = loadFile("elasticsearch.yaml", { env });
+    expect(pipelines.map(({ to }) => to)).toEqual([["store", "search"]]);
+    expect(sinks.find(({ type }) => type === "elasticsearch")?.options).toMatchObject({
+      nodes: ["http://127.0.0.1:9200"],
+      api_key: "a2V5",
+      when: { $level: expect.not.arrayContaining(["debug", "trace"]) },
+    });
   });
 });
 

@@ -12,6 +12,7 @@ export function deps(folder = "/nowhere", now: () => number = Date.now): RecordS
 }
 
 export interface Got {
+  readonly method: string;
   readonly path: string;
   readonly headers: http.IncomingHttpHeaders;
   /** Inflated where it was compressed. */
@@ -50,7 +51,7 @@ export class HttpDestination {
       request.on("end", () => {
         const raw = Buffer.concat(parts);
         const body = request.headers["content-encoding"] === "gzip" ? gunzipSync(raw) : raw;
-        const got = { path: request.url ?? "", headers: request.headers, body };
+        const got = { method: request.method ?? "", path: request.url ?? "", headers: request.headers, body };
         const answer = this.answer(got);
         if (answer === null) return;
         this.got.push(got);

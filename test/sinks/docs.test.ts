@@ -10,7 +10,7 @@ test("the example of docs/sinks.md is a pipeline file without faults", () => {
   const yaml = /```yaml\n([\s\S]*?)```/.exec(page)?.[1] ?? "";
   const config = loadConfig(yaml, "docs/sinks.md", registries);
   expect(config.warnings).toEqual([]);
-  expect(config.sinks.map(({ type }) => type)).toEqual(["store", "loki", "http", "file"]);
+  expect(config.sinks.map(({ type }) => type)).toEqual(["store", "loki", "elasticsearch", "http", "file"]);
 });
 
 test.each(Object.keys(recordSinks))("docs/sinks.md says what %s promises", (name) => {
