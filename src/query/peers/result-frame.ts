@@ -30,7 +30,7 @@ import { type BatchResult, emptyStats, type ScanStats } from "../scan-job.ts";
  * varint t and t texts (the series); varint n, series u32[n], interval u32[n]; varint m, states f64[m]. With 2 and 3:
  * varint k, cell u32[k], value f64[k]; with 3 also sec f64[k], nsec u32[k], order f64[k], row u32[k].
  *
- *   5753434e 01 00 0000 01 02 03 04 05 06 07 08 01 09 02 6e6f 24e57a5b    stats 1 to 8, block 9 was lost: "no"
+ *   5753434e 01 00 0000 01 02 03 04 05 06 07 08 01 09 02 6e6f e2601e46    stats 1 to 8, block 9 was lost: "no"
  */
 const MAGIC = "WSCN";
 export const FRAME_VERSION = 1;

@@ -10,7 +10,7 @@ import { engineOver, FAULTS, FaultyQuerier, scansOver, untilUp } from "./support
 
 const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const LINES = 1200;
-const QUERIES = 60;
+const QUERIES = 30;
 const SECOND = 1_000_000_000n;
 
 /** A result, or the error that took its place, as something to compare. Numbers to the last digit: batches are merged in one order. */
