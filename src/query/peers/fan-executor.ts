@@ -96,7 +96,8 @@ export class FanExecutor implements ScanExecutor {
       now: () => performance.now(),
       lookup,
       log,
-      onChange: (peer, trouble) => this.onChange(peer, trouble),
+      onReady: () => this.fill(),
+      onChange: ({ name }, trouble) => this.tell(name, trouble),
       onGone: (peer) => this.onGone(peer),
     });
     metrics.peers = () => this.peers.all;
@@ -208,16 +209,16 @@ export class FanExecutor implements ScanExecutor {
     const { local } = this.deps;
     this.localInFlight++;
     task.isHere = true;
-    local
-      .run(task.job, task.blocks)
-      .then(
-        (result) => this.settle(task, () => task.resolve(result)),
-        (error: unknown) => this.settle(task, () => task.reject(error)),
-      )
-      .finally(() => {
-        this.localInFlight--;
-        this.fill();
-      });
+    // What comes next is handed out before the answer is looked at: that is what keeps the threads busy.
+    const done = (answer: () => void) => {
+      this.localInFlight--;
+      this.fill();
+      this.settle(task, answer);
+    };
+    local.run(task.job, task.blocks).then(
+      (result) => done(() => task.resolve(result)),
+      (error: unknown) => done(() => task.reject(error)),
+    );
   }
 
   private send(task: Task, peer: Peer): void {
@@ -289,12 +290,10 @@ export class FanExecutor implements ScanExecutor {
     answer();
   }
 
-  private onChange({ name }: Peer, trouble: string | null): void {
+  private tell(querier: string, trouble: string | null): void {
     const { log } = this.deps;
-    if (trouble === null) log.info({ querier: name }, "query: another querier is there");
-    else
-      log.warn({ querier: name, reason: trouble }, "query: another querier can't be used; its part is done elsewhere");
-    this.fill();
+    if (trouble === null) log.info({ querier }, "query: another querier takes part");
+    else log.warn({ querier, reason: trouble }, "query: another querier can't be used; its part is done elsewhere");
   }
 
   private onGone(peer: Peer): void {

@@ -21,7 +21,9 @@ export interface PeerSetup {
   readonly room: AnswerRoom;
   /** `performance.now`. */
   readonly now: () => number;
-  /** Called with each change that makes it take batches, or not any more, and why: once for a row of failures. */
+  /** It takes batches. */
+  readonly onReady: (peer: Peer) => void;
+  /** What is worth telling people: it was of use (null) for the first time, or again; or why not, once until it is again. */
   readonly onChange: (peer: Peer, trouble: string | null) => void;
 }
 
@@ -44,7 +46,8 @@ export class Peer {
   private state: "new" | "greeted" | "ready" | "self" = "new";
   private restUntilMs = 0;
   private failures = 0;
-  private isInTrouble = false;
+  /** What was told last; null for nothing yet. */
+  private isInTrouble: boolean | null = null;
 
   constructor(target: PeerTarget, setup: PeerSetup) {
     this.target = target;
@@ -72,9 +75,7 @@ export class Peer {
     this.sayHello().then(
       (state) => {
         this.state = state;
-        this.failures = 0;
-        this.isInTrouble = false;
-        this.setup.onChange(this, null);
+        if (state === "ready") this.setup.onReady(this);
       },
       (error: unknown) => this.fail(error),
     );
@@ -104,7 +105,10 @@ export class Peer {
 
   /** What it gave was of use. */
   succeeded(): void {
+    // A hello alone proves little: one that answers nothing else goes on resting longer and longer.
     this.failures = 0;
+    if (this.isInTrouble !== false) this.setup.onChange(this, null);
+    this.isInTrouble = false;
     this.window = Math.min(this.windowMax, this.window + 1);
   }
 
@@ -116,7 +120,7 @@ export class Peer {
     this.failures++;
     // Not all of those who ask at the same time.
     this.restUntilMs = this.setup.now() + restMs * (0.75 + Math.random() / 2);
-    if (this.isInTrouble) return;
+    if (this.isInTrouble === true) return;
     this.isInTrouble = true;
     this.setup.onChange(this, messageOf(error));
   }

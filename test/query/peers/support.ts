@@ -45,6 +45,8 @@ export type Fault = (typeof FAULTS)[number];
 
 /** A querier behind a plain HTTP server, which does what it is told to do wrong. */
 export class FaultyQuerier {
+  /** Hellos that it answered. */
+  greeted = 0;
   /** Batches that it was asked for. */
   asked = 0;
   /** Those of them that were answered well. */
@@ -97,6 +99,7 @@ export class FaultyQuerier {
     const parts: Buffer[] = [];
     for await (const part of request) parts.push(part as Buffer);
     if (request.url === HELLO_PATH) {
+      this.greeted++;
       response.end(JSON.stringify(this.scans.hello()));
       return;
     }
