@@ -149,6 +149,8 @@ describe("queries spread over other queriers give what one gives by itself", () 
         // Of its own, so that the queries are those of the seed, whoever is asked what first.
         const faults = new Random(random.u32());
         peer.faultOf = () => {
+          // The first one surely; how many there are after that depends on how long it rests.
+          if (peer.asked === 1) return "reset";
           // In the middle of a query, now and then.
           if (faults.below(12) === 0) void peer.kill();
           return faults.below(3) === 0 ? faults.pick(FAULTS) : null;
@@ -159,7 +161,7 @@ describe("queries spread over other queriers give what one gives by itself", () 
         // What rests after a failure is asked again, a little later than that.
         if (random.below(4) === 0) await new Promise((resolve) => setTimeout(resolve, 100));
       });
-      expect(ground.peers.reduce((sum, { answered }) => sum + answered, 0)).toBeGreaterThan(0);
+      expect(ground.peers.some(({ asked }) => asked > 0)).toBe(true);
       expect(await failures(ground)).toBeGreaterThan(0);
     },
   );
