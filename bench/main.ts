@@ -11,6 +11,7 @@ import { benchCatalog } from "./catalog.ts";
 import { benchCompact } from "./compact.ts";
 import { benchFreshness } from "./freshness.ts";
 import { benchIngest } from "./ingest.ts";
+import { benchQueriers } from "./queriers.ts";
 import { benchQuery } from "./query.ts";
 import { benchSinks } from "./sinks.ts";
 
@@ -28,6 +29,7 @@ try {
   );
   const sent = await benchIngest(data, Number(values.size), Number(values.seed));
   await benchQuery(data, sent);
+  await benchQueriers(data, sent);
   await benchFreshness();
   await benchCatalog(data, Math.max(1000, Math.min(100_000, Math.round(Number(values.size) / 10_000))));
   await benchCompact(Number(values.size), Number(values.seed));

@@ -14,11 +14,14 @@ const TICKS = 100;
 export class BenchServer {
   readonly http: string;
   readonly forward: string;
+  /** Where other queriers may ask; "" for nowhere. */
+  readonly queriers: string;
   private readonly child: ChildProcess;
   private cpu = 0;
   private peak = 0;
 
-  private constructor(child: ChildProcess, http: string, forward: string) {
+  private constructor(child: ChildProcess, http: string, forward: string, queriers: string) {
+    this.queriers = queriers;
     this.child = child;
     this.http = http;
     this.forward = forward;
@@ -51,7 +54,9 @@ export class BenchServer {
     for (;;) {
       const http = /http:\/\/([\d.]+:\d+)/.exec(text)?.[1];
       const forward = /tcp:\/\/([\d.]+:\d+)/.exec(text)?.[1];
-      if (http !== undefined && forward !== undefined) return new BenchServer(child, http, forward);
+      if (http !== undefined && forward !== undefined) {
+        return new BenchServer(child, http, forward, /queriers +([\d.]+:\d+)/.exec(text)?.[1] ?? "");
+      }
       if (child.exitCode !== null) throw new Error(`weir ended with code ${child.exitCode}: ${text}`);
       await sleep(20);
     }

@@ -8,6 +8,7 @@ export function explanationText({
   blocks,
   bytes,
   lines,
+  peers,
   time_ms,
   catalog,
   results,
@@ -43,6 +44,13 @@ export function explanationText({
     row(bytes.inflated, "bytes of text inflated"),
     row(lines.looked_at, "lines in the blocks looked at"),
     row(lines.passed, "lines passed"),
+    ...(peers === undefined || peers.batches === 0
+      ? []
+      : [
+          row(peers.queriers, "other queriers took part"),
+          row(peers.blocks_read, `of the blocks read by them (in ${peers.batches} batches)`),
+          row(peers.bytes_inflated, "of the bytes inflated by them"),
+        ]),
     row(results, type === "log" ? "lines in the answer" : "series in the answer"),
     "",
     `took ${time_ms.ran} ms, after waiting ${time_ms.waited} ms`,

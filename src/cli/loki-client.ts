@@ -80,6 +80,8 @@ const explained = z.object({
     ),
     bytes: counts("read", "inflated"),
     lines: counts("looked_at", "passed"),
+    // A server before there were any says nothing of them.
+    peers: counts("queriers", "batches", "blocks_read", "bytes_inflated").optional(),
     time_ms: counts("waited", "ran"),
     results: z.number(),
     warnings: z.array(z.string()),

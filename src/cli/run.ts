@@ -54,6 +54,7 @@ function banner(weir: WeirProcess, { data }: Deployment, storeUrl: string, file:
     `Weir ${VERSION} is running`,
     `  logs in    ${weir.forwardAddresses.join(", ")}  (Fluent Bit's forward protocol)`,
     `  queries    ${http}  (Loki's API)`,
+    ...(weir.querierAddress === "" ? [] : [`  queriers   ${weir.querierAddress}  (parts of others' queries)`]),
     `  data       ${data}${storeUrl === path.join(data, "store") ? "" : `, segments in ${storeUrl}`}`,
     `  pipeline   ${file}`,
     "",

@@ -133,6 +133,29 @@ export const SETTINGS: readonly Setting[] = [
     description: "threads that scan for queries, or auto for one a core",
   },
   {
+    flag: "queriers",
+    value: "HOST:PORT",
+    env: "WEIR_QUERIERS",
+    path: "query.queriers",
+    description:
+      "other queriers that queries are spread over, several with commas between; each address of a name is one",
+    toValue: byCommas,
+  },
+  {
+    flag: "querier-listen",
+    value: "HOST:PORT",
+    env: "WEIR_QUERIER_LISTEN",
+    path: "query.querier_listen",
+    description: "where other queriers may ask for parts of their queries",
+  },
+  {
+    flag: "querier-key",
+    value: "KEY",
+    env: "WEIR_QUERIER_KEY",
+    path: "query.querier_key",
+    description: "key that queriers show each other; better in the environment, where other users don't see it",
+  },
+  {
     flag: "log-level",
     value: "LEVEL",
     env: "WEIR_LOG_LEVEL",
@@ -189,6 +212,11 @@ export function environmentOverrides(env: CliIo["env"], section: string): Overri
 /** The name under which commander keeps a flag's value. */
 function camelCase(flag: string): string {
   return flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** `a:3101, b:3101` as the options have lists. */
+function byCommas(text: string): string[] {
+  return text.split(",").flatMap((part) => (part.trim() === "" ? [] : [part.trim()]));
 }
 
 /** `0.0.0.0:24224,unix:///run/weir.sock` as the receiver's option has it. */

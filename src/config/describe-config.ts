@@ -1,7 +1,7 @@
 import type { ComponentConfig, Config } from "./config.ts";
 
 /** Options whose value nobody is shown. */
-const SECRET = /^(?:shared_key|headers|password|.*_password|.*secret.*|.*token|access_key.*|api_key)$/i;
+const SECRET = /^(?:shared_key|querier_key|headers|password|.*_password|.*secret.*|.*token|access_key.*|api_key)$/i;
 const HIDDEN = "<secret>";
 
 /** A checked configuration as a document of the same shape, with all defaults, and without what is secret. */

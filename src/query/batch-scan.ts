@@ -12,9 +12,11 @@ const HEAD_BYTES = 16 * 1024;
 /** One query's scans of batches, in a worker thread or in the main thread. */
 export class BatchScan {
   private readonly scanner: BlockScanner | MetricScanner;
+  private readonly textBytesMax: number;
 
   /** Throws QueryError when the job's query can't be run. */
   constructor(job: ScanJob) {
+    this.textBytesMax = job.textBytesMax;
     this.scanner = job.evaluate === undefined ? new BlockScanner(job) : new MetricScanner(job, job.evaluate);
   }
 
@@ -29,7 +31,8 @@ export class BatchScan {
     const lost: { order: number; reason: string }[] = [];
     let readBytes = 0;
     for (const block of blocks) {
-      if (scanner.stopped) break;
+      // The query fails by it, or gives what it has; its own count says so.
+      if (scanner.stopped || this.isOver(scanner.textBytes)) break;
       if (!this.wants(block)) continue;
       try {
         const place = { key: block.key, offset: block.offset };
@@ -54,6 +57,10 @@ export class BatchScan {
     }
     const { entries, partial, stats } = scanner.take();
     return { entries, partial, stats: { ...stats, readBytes: stats.readBytes + readBytes }, lost };
+  }
+
+  private isOver(textBytes: number): boolean {
+    return this.textBytesMax > 0 && textBytes > this.textBytesMax;
   }
 
   private wants({ rows, timeMinNs, timeMaxNs }: BatchBlock): boolean {

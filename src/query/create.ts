@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import os from "node:os";
 import { WeirError } from "../core/errors.ts";
 import { DEFAULT_TENANT, type Labels } from "../core/labels.ts";
@@ -34,10 +35,13 @@ import { MergedEntries } from "./merge.ts";
 import { MetricQuery, type PassSetup, type Reach } from "./metric/query.ts";
 import { checkMetric } from "./metric/reach.ts";
 import { type QueryLimits, type QueryOptions, queryLimits } from "./options.ts";
+import { FanExecutor } from "./peers/fan-executor.ts";
+import { PeerMetrics } from "./peers/metrics.ts";
+import { PeerScans } from "./peers/peer-scans.ts";
 import { BlockPlan } from "./plan.ts";
 import { ScanPool, workerUrl } from "./pool.ts";
 import { fetchRows } from "./row-pass.ts";
-import { ScanControl, type ScanExecutor, type ScanJob } from "./scan-job.ts";
+import { nextJobId, ScanControl, type ScanExecutor, type ScanJob } from "./scan-job.ts";
 import type { Snapshots, TailSource, WantedLines } from "./snapshots.ts";
 import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
@@ -75,6 +79,8 @@ export interface EngineDeps {
   readonly objectsUrl: string;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** Of Weir: other queriers must have the same. */
+  readonly version?: string;
 }
 
 /** The engine over a store in this process. */
@@ -97,23 +103,37 @@ interface Run {
   readonly stats: QueryStats;
   readonly warnings: string[];
   readonly signal: AbortSignal;
+  readonly tenant: string;
+  /** As `ScanJob.endsAtMs`. */
+  readonly endsAtMs: number;
   /** Set for a query that gives what it has when it reaches a limit. */
   readonly cut: Cut | null;
 }
 
+/** What a pass wants of a job. */
+type WantedJob = Omit<ScanJob, "id" | "tenant" | "control" | "mode" | "textBytesMax" | "endsAtMs"> & {
+  readonly mode?: ScanJob["mode"];
+};
+
 class LocalEngine implements Engine {
   readonly options: QueryOptions;
   private readonly deps: EngineDeps;
+  private readonly local: ScanExecutor;
   private readonly executor: ScanExecutor;
+  /** This process, among queriers. */
+  private readonly id = randomUUID();
+  private readonly peerMetrics: PeerMetrics;
+  private peerScans: PeerScans | null = null;
   private readonly admission: Admission;
   private readonly queries;
   private readonly seconds;
-  private nextJob = 0;
 
   constructor(options: QueryOptions, deps: EngineDeps) {
     this.options = options;
     this.deps = deps;
-    this.executor = createExecutor(options, deps);
+    this.peerMetrics = new PeerMetrics(deps.metrics);
+    this.local = createExecutor(options, deps);
+    this.executor = this.spread(this.local);
     this.admission = new Admission(options.max_concurrent_queries, options.max_waiting_queries);
     this.queries = deps.metrics.counter("weir_query_queries_total", "Queries, by how they ended.", ["kind", "outcome"]);
     this.seconds = deps.metrics.histogram(
@@ -128,6 +148,12 @@ class LocalEngine implements Engine {
     deps.metrics.gauge("weir_query_running", "Queries that run now.", [], (gauge) =>
       gauge.set(this.admission.runningCount),
     );
+  }
+
+  get forPeers(): PeerScans {
+    const { version = "" } = this.deps;
+    this.peerScans ??= new PeerScans({ id: this.id, version, executor: this.local, metrics: this.peerMetrics });
+    return this.peerScans;
   }
 
   limitsOf(tenant: string): QueryLimits {
@@ -178,7 +204,7 @@ class LocalEngine implements Engine {
 
   private metricSetup(text: string, query: MetricQuery, reach: Reach, run: Run, tenant: string): PassSetup {
     const wanted = { query: text, ids: null, ...reach, limit: 0, backward: false, categorize: false };
-    const job: ScanJob = { ...this.job({ ...wanted, mode: "metric" }), evaluate: query.times };
+    const job: ScanJob = { ...this.job(run, { ...wanted, mode: "metric" }), evaluate: query.times };
     const matches = (_canonical: string, labels: Labels) => query.wantsStream(labels);
     return { job, deps: this.passDeps(run, this.plan(run, tenant, job, matches, undefined, query.labels)) };
   }
@@ -281,7 +307,7 @@ class LocalEngine implements Engine {
       "trace",
       request.signal,
       async (run) => {
-        const job = this.job({ query: "", ids, startNs, endNs, limit, backward: false, categorize: true });
+        const job = this.job(run, { query: "", ids, startNs, endNs, limit, backward: false, categorize: true });
         const plan = this.plan(
           run,
           tenant,
@@ -324,7 +350,8 @@ class LocalEngine implements Engine {
     try {
       live = await this.deps.snapshots.tail({ tenant, query, categorize, queueBytes }, wantedOf(history));
       const { snapshot } = live;
-      const run: Run = { snapshot, hidden, stats: new QueryStats(), warnings: [], signal: end, cut: null };
+      const ended = { signal: end, endsAtMs: deadline.endsAtMs, cut: null };
+      const run: Run = { snapshot, hidden, tenant, stats: new QueryStats(), warnings: [], ...ended };
       const entries = await this.admission.run(tenant, end, () => this.rangeEntries(history, run));
       const oldest = [...entries].reverse().map(({ sec, nsec, group, detail, line }) => ({
         timeNs: BigInt(sec) * 1_000_000_000n + BigInt(nsec),
@@ -348,6 +375,15 @@ class LocalEngine implements Engine {
 
   async close(): Promise<void> {
     await this.executor.close();
+  }
+
+  /** `local` with the help of other queriers, if there are any. */
+  private spread(local: ScanExecutor): ScanExecutor {
+    const { queriers, querier_key: key, querier_timeout_ms: timeoutMs } = this.options;
+    const { version = "", log } = this.deps;
+    const { id, peerMetrics: metrics } = this;
+    if (queriers.length === 0) return local;
+    return new FanExecutor({ addresses: queriers, key, timeoutMs }, { id, version, local, metrics, log });
   }
 
   /** Runs a query within the limits on time and number, and counts how it ended. */
@@ -374,7 +410,8 @@ class LocalEngine implements Engine {
           const hidden = this.hiddenFrom(tenant);
           const snapshot = await this.deps.snapshots.take(wanted);
           const warnings: string[] = [...(snapshot.missing ?? [])];
-          const answer = await work({ snapshot, hidden, stats, warnings, signal: deadline.signal, cut });
+          const { signal, endsAtMs } = deadline;
+          const answer = await work({ snapshot, hidden, tenant, stats, warnings, signal, endsAtMs, cut });
           // What could not be read may have been replaced and deleted while the query ran.
           if (warnings.length > 0 && tries < TRIES && (await snapshot.segments.isOutdated())) continue;
           stats.execMs = performance.now() - started - stats.queueMs;
@@ -413,20 +450,20 @@ class LocalEngine implements Engine {
     const labels = labelValues(parseLogQuery(query).matchers);
     // Nothing but the time decides: find the best times from headers, then inflate only the blocks that hold them.
     const mode = compiled.mayDrop ? "scan" : "times";
-    const job = this.job({ query, ids: null, startNs, endNs, limit, backward, categorize, mode });
+    const job = this.job(run, { query, ids: null, startNs, endNs, limit, backward, categorize, mode });
     const deps = this.passDeps(run, this.plan(run, tenant, job, matches, undefined, labels));
     const pass = await new LogPass(job, deps).run();
     if (mode === "scan") {
       run.warnings.push(...lostWarnings(pass.lost));
       return pass.entries;
     }
-    const rows = await fetchRows(pass, this.job({ ...job, mode: "rows" }), deps);
+    const rows = await fetchRows(pass, this.job(run, { ...job, mode: "rows" }), deps);
     if (rows.lost.length === 0) {
       run.warnings.push(...lostWarnings(pass.lost));
       return rows.entries;
     }
     // A block whose header is whole and whose text is not has taken the place of other blocks' lines.
-    const again = this.job({ ...job, mode: "scan" });
+    const again = this.job(run, { ...job, mode: "scan" });
     const scan = await new LogPass(
       again,
       this.passDeps(run, this.plan(run, tenant, again, matches, undefined, labels)),
@@ -452,8 +489,10 @@ class LocalEngine implements Engine {
     return kept;
   }
 
-  private job(wanted: Omit<ScanJob, "id" | "control" | "mode"> & { readonly mode?: ScanJob["mode"] }): ScanJob {
-    return { mode: "scan", ...wanted, id: this.nextJob++, control: ScanControl.create(wanted.backward).memory };
+  private job({ tenant, endsAtMs }: Run, wanted: WantedJob): ScanJob {
+    const { max_query_bytes_read: textBytesMax } = this.limitsOf(tenant);
+    const { memory: control } = ScanControl.create(wanted.backward);
+    return { mode: "scan", ...wanted, tenant, endsAtMs, textBytesMax, id: nextJobId(), control };
   }
 
   private plan(

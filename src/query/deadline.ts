@@ -9,6 +9,8 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
  */
 export class Deadline {
   readonly signal: AbortSignal;
+  /** When it comes, as `performance.now()` counts; Infinity where there is no limit of time. */
+  readonly endsAtMs: number;
   private readonly controller = new AbortController();
   private readonly client: AbortSignal | undefined;
   private readonly timer: NodeJS.Timeout | undefined;
@@ -19,6 +21,7 @@ export class Deadline {
   constructor(ms: number, client?: AbortSignal) {
     this.signal = this.controller.signal;
     this.client = client;
+    this.endsAtMs = ms > 0 ? performance.now() + ms : Number.POSITIVE_INFINITY;
     if (ms > 0) {
       const onLate = () => {
         this.late = true;

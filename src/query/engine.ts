@@ -4,6 +4,7 @@ import type { MergedEntries } from "./merge.ts";
 import type { MetricSeries } from "./metric/evaluate.ts";
 import type { EvalTimes } from "./metric/windows.ts";
 import type { QueryLimits, QueryOptions } from "./options.ts";
+import type { PeerScans } from "./peers/peer-scans.ts";
 import type { QueryStats } from "./stats.ts";
 
 /** A log query over a range. */
@@ -132,6 +133,8 @@ export interface QueryKind {
  */
 export interface Engine {
   readonly options: QueryOptions;
+  /** Scans parts of other queriers' queries, with the same threads. */
+  readonly forPeers: PeerScans;
   /** A tenant's own limits, or those of all. */
   limitsOf(tenant: string): QueryLimits;
   /** Throws QueryError when the query can't be understood. */

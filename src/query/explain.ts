@@ -77,10 +77,18 @@ export interface QueryFigures {
   };
   readonly bytes: { readonly read: number; readonly inflated: number };
   readonly lines: { readonly looked_at: number; readonly passed: number };
+  /** What other queriers did of all that, and how many of them. */
+  readonly peers: {
+    readonly queriers: number;
+    readonly batches: number;
+    readonly blocks_read: number;
+    readonly bytes_inflated: number;
+  };
   readonly time_ms: { readonly waited: number; readonly ran: number };
 }
 
-export function figuresOf({ plan, stored, open, plannedBlocks, fromIndex, queueMs, execMs }: QueryStats): QueryFigures {
+export function figuresOf(stats: QueryStats): QueryFigures {
+  const { plan, stored, open, plannedBlocks, fromIndex, peers, queueMs, execMs } = stats;
   return {
     catalog: { parts_read: plan.parts, segments_opened: plan.segments },
     blocks: {
@@ -100,6 +108,12 @@ export function figuresOf({ plan, stored, open, plannedBlocks, fromIndex, queueM
     },
     bytes: { read: stored.readBytes, inflated: stored.textBytes },
     lines: { looked_at: stored.lines + open.lines, passed: stored.matched + open.matched },
+    peers: {
+      queriers: peers.names.size,
+      batches: peers.batches,
+      blocks_read: peers.stored.blocks,
+      bytes_inflated: peers.stored.textBytes,
+    },
     time_ms: { waited: Math.round(queueMs), ran: Math.round(execMs * 10) / 10 },
   };
 }

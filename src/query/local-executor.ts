@@ -3,7 +3,7 @@ import { BatchScan } from "./batch-scan.ts";
 import {
   type BatchBlock,
   type BatchResult,
-  emptyStats,
+  emptyResult,
   ScanControl,
   type ScanExecutor,
   type ScanJob,
@@ -29,6 +29,9 @@ export class LocalExecutor implements ScanExecutor {
     return result;
   }
 
+  /** The scan sees the control by itself. */
+  stop(): void {}
+
   end(job: ScanJob): void {
     this.scans.delete(job.id);
   }
@@ -39,8 +42,7 @@ export class LocalExecutor implements ScanExecutor {
 
   private async scan(job: ScanJob, blocks: readonly BatchBlock[]): Promise<BatchResult> {
     // A batch that waited behind the end of its query.
-    if (new ScanControl(job.control, job.backward).stopped)
-      return { entries: null, partial: null, stats: emptyStats(), lost: [] };
+    if (new ScanControl(job.control, job.backward).stopped) return emptyResult();
     let scan = this.scans.get(job.id);
     if (scan === undefined) {
       scan = new BatchScan(job);

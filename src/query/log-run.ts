@@ -78,7 +78,7 @@ export class LogPass {
 
   async run(): Promise<PassResult> {
     const { plan, executor, signal, cut } = this.deps;
-    const onAbort = () => this.control.stop();
+    const onAbort = () => this.stop();
     const forget = cut?.onOver(onAbort);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
@@ -149,7 +149,7 @@ export class LogPass {
 
   private take(result: BatchResult): void {
     const { stats, maxBytesRead } = this.deps;
-    addStats(stats.stored, result.stats);
+    stats.addBatch(result);
     for (const { order, reason } of result.lost) {
       const block = this.blocks.get(order);
       if (block !== undefined) this.lost.push({ block, reason });
@@ -166,7 +166,12 @@ export class LogPass {
 
   private fail(error: unknown): void {
     this.failure ??= error;
+    this.stop();
+  }
+
+  private stop(): void {
     this.control.stop();
+    this.deps.executor.stop(this.job);
   }
 
   private async scanOpen(block: PlannedBlock): Promise<void> {

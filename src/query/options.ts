@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { tenantName } from "../core/tenant.ts";
 import { isDuration } from "../core/time.ts";
+import { QUERIER_ADDRESS } from "./peers/address.ts";
 
 /** A duration in Prometheus form (`1m`, `30d1h`), kept as text because Loki's clients are shown it as written. */
 const durationText = z.string().refine(isDuration, "not a duration such as 1m, 24h or 30d1h");
@@ -89,6 +90,34 @@ const general = z.strictObject({
     .describe(
       "Bytes of new lines that wait for a slow tail before further ones are dropped and reported. 4 MiB is some seconds of a busy stream.",
     ),
+  queriers: z
+    .array(z.string().regex(QUERIER_ADDRESS, "want HOST:PORT, such as querier-1:3101, or http://HOST:PORT"))
+    .max(64)
+    .default([])
+    .describe(
+      "Other queriers that queries are spread over, by their `querier_listen`. Each address of a name is one, looked up anew every 10 s, so one name may stand for all of them, this process included. All must have the same version of Weir and read the same store. None by default: a query is answered by this process alone.",
+    ),
+  querier_listen: z
+    .string()
+    .regex(/^(?:|(?:\[[0-9A-Fa-f:.]+\]|[^:\s]*):[0-9]{1,5})$/, "want HOST:PORT, such as 0.0.0.0:3101")
+    .default("")
+    .describe(
+      "Address and port where other queriers may ask for parts of their queries. Whoever reaches it, and knows the key, can read the lines of every tenant, so it is no port for users; off by default. Other than on this machine's loopback it needs `querier_key`.",
+    ),
+  querier_key: z
+    .string()
+    .max(1000)
+    .regex(/^[\x21-\x7e]*$/, "want printable ASCII without spaces")
+    .default("")
+    .describe("Key that queriers show each other, the same for all. It is sent as it is: not over networks of others."),
+  querier_timeout_ms: z
+    .int()
+    .positive()
+    .max(3_600_000)
+    .default(10_000)
+    .describe(
+      "Longest wait for another querier's part, before it is done elsewhere. A part is some 10 to 100 ms of work, so 10 s are many queries' worth of waiting.",
+    ),
 });
 
 const { shape } = general;
@@ -107,14 +136,24 @@ const ownLimits = z.strictObject({
 
 export type QueryLimits = Readonly<Pick<z.output<typeof general>, keyof z.output<typeof ownLimits>>>;
 
-export const queryOptions = general.extend({
-  overrides: z
-    .record(tenantName, ownLimits)
-    .default({})
-    .describe(
-      "Other limits for single tenants: a tenant's name, and behind it the limits that differ. None by default.",
-    ),
-});
+export const queryOptions = general
+  .extend({
+    overrides: z
+      .record(tenantName, ownLimits)
+      .default({})
+      .describe(
+        "Other limits for single tenants: a tenant's name, and behind it the limits that differ. None by default.",
+      ),
+  })
+  .check(({ value: { querier_listen: listen, querier_key: key }, issues }) => {
+    if (listen === "" || key !== "" || /^(?:127\.\d+\.\d+\.\d+|\[::1\]|localhost):/.test(listen)) return;
+    issues.push({
+      code: "custom",
+      path: ["querier_listen"],
+      input: listen,
+      message: `others than this machine can reach ${listen}: set querier_key as well, or they could read every tenant's lines`,
+    });
+  });
 
 export type QueryOptions = z.output<typeof queryOptions>;
 

@@ -100,6 +100,9 @@ export class ScanPool implements ScanExecutor {
     });
   }
 
+  /** The workers see the control by themselves. */
+  stop(): void {}
+
   end(job: ScanJob): void {
     for (const task of this.waiting.get(job.id) ?? []) task.reject(stopped());
     this.waiting.delete(job.id);

@@ -2,7 +2,7 @@ import { batchBlock, type LogRunDeps, type LostBlock, type PassResult } from "./
 import { MergedEntries } from "./merge.ts";
 import type { PlannedBlock } from "./plan.ts";
 import { BlockScanner } from "./scan.ts";
-import { addStats, type BatchBlock, type BatchResult, type ScanJob } from "./scan-job.ts";
+import { addStats, type BatchBlock, type BatchResult, ScanControl, type ScanJob } from "./scan-job.ts";
 import { Slices } from "./slices.ts";
 
 /** Rows of an open block that are made entries of before others may have a turn: about a millisecond. */
@@ -23,7 +23,7 @@ export async function fetchRows(
   const slices = new Slices();
   let scanner: BlockScanner | null = null;
   const take = (result: BatchResult) => {
-    addStats(stats.stored, result.stats);
+    stats.addBatch(result);
     if (result.entries !== null) entries.merge(result.entries);
     for (const { order, reason } of result.lost) {
       const block = pass.blocks.get(order);
@@ -46,12 +46,18 @@ export async function fetchRows(
   const found = scanner?.take() ?? null;
   if (found !== null) addStats(stats.open, found.stats);
   if (found !== null && found.entries !== null) entries.merge(found.entries);
+  const onAbort = () => {
+    new ScanControl(job.control, job.backward).stop();
+    executor.stop(job);
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
   try {
     const batches = evenly(stored, executor.parallel * 2);
     for (const result of await Promise.all(batches.map((batch) => executor.run(job, batch)))) take(result);
     signal.throwIfAborted();
     return { entries, lost };
   } finally {
+    signal.removeEventListener("abort", onAbort);
     executor.end(job);
   }
 }

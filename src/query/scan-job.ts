@@ -24,7 +24,10 @@ export interface WantedId {
 
 /** A query as a scanner needs it. Plain data, so that it can be posted to a thread. */
 export interface ScanJob {
+  /** Unique in the process: `nextJobId`. */
   readonly id: number;
+  /** Whose lines are read. */
+  readonly tenant: string;
   readonly mode: ScanMode;
   /** A log query in LogQL; for `metric` a metric query. */
   readonly query: string;
@@ -39,7 +42,18 @@ export interface ScanJob {
   readonly backward: boolean;
   /** Group by stream labels alone and give metadata and parsed labels as detail. */
   readonly categorize: boolean;
+  /** Most bytes of text that the query may read, 0 for no limit: a batch that alone goes beyond ends there. */
+  readonly textBytesMax: number;
+  /** When the query's time is up, as `performance.now()` of this thread counts; Infinity for never. */
+  readonly endsAtMs: number;
   readonly control: SharedArrayBuffer;
+}
+
+let jobs = 0;
+
+/** A number for a job. Jobs of this process and those that come from other queriers share its executors. */
+export function nextJobId(): number {
+  return jobs++;
 }
 
 /** One block of a batch: a place in an object, or the bytes of a member that is not in the store yet. */
@@ -105,15 +119,22 @@ export interface BatchResult {
   readonly stats: ScanStats;
   /** Blocks that could not be read, and why. Their lines are missing from the entries. */
   readonly lost: readonly { readonly order: number; readonly reason: string }[];
+  /** The querier that scanned it; absent: this one. */
+  readonly peer?: string;
 }
 
-/** Runs batches somewhere: in worker threads, or in this one. */
+/** What a batch gives that was stopped before it began. */
+export const emptyResult = (): BatchResult => ({ entries: null, partial: null, stats: emptyStats(), lost: [] });
+
+/** Runs batches somewhere: in worker threads, in this one, or at other queriers. */
 export interface ScanExecutor {
   /** How many batches can make progress at one time. */
   readonly parallel: number;
   /** How many batches of one query it wants at one time, so that none of what it has waits for the next. */
   readonly ahead: number;
   run(job: ScanJob, blocks: readonly BatchBlock[]): Promise<BatchResult>;
+  /** The job's control says stop: batches under way end soon, each with what it has found or with nothing. */
+  stop(job: ScanJob): void;
   /** The job gets no further batches. */
   end(job: ScanJob): void;
   close(): Promise<void>;
@@ -154,6 +175,11 @@ export class ScanControl {
   /** Lines before (backward) or after (forward) `ns` are no longer wanted. */
   bound(ns: bigint): void {
     Atomics.store(this.words, 0, ns);
+  }
+
+  /** The last `bound`; the least (backward) or greatest time there is before the first. */
+  get boundNs(): bigint {
+    return Atomics.load(this.words, 0);
   }
 
   wantsBlock(timeMinNs: bigint, timeMaxNs: bigint): boolean {

@@ -51,6 +51,11 @@ export class BlockScanner {
     return this.control.stopped;
   }
 
+  /** Bytes of text that it has read since the last `take`. */
+  get textBytes(): number {
+    return this.stats.textBytes;
+  }
+
   /** Whether the headers of blocks are all that is needed of them, hidden lines aside. */
   get headersOnly(): boolean {
     return this.job.mode === "times";

@@ -1,5 +1,5 @@
 import { noPlanCounts, type PlanCounts } from "./plan.ts";
-import { emptyStats, type ScanStats } from "./scan-job.ts";
+import { addStats, type BatchResult, emptyStats, type ScanStats } from "./scan-job.ts";
 
 /** What a query cost. Times are in milliseconds. */
 export class QueryStats {
@@ -14,9 +14,24 @@ export class QueryStats {
   /** Blocks that were counted from their segment's index alone. */
   fromIndex = 0;
   batches = 0;
+  /** What other queriers did of that: batches, and what they read for them. */
+  readonly peers: { batches: number; readonly names: Set<string>; readonly stored: ScanStats } = {
+    batches: 0,
+    names: new Set(),
+    stored: emptyStats(),
+  };
   queueMs = 0;
   execMs = 0;
   entries = 0;
+
+  /** Takes in what a batch of stored blocks cost. */
+  addBatch({ stats, peer }: BatchResult): void {
+    addStats(this.stored, stats);
+    if (peer === undefined) return;
+    this.peers.batches++;
+    this.peers.names.add(peer);
+    addStats(this.peers.stored, stats);
+  }
 
   /** The object that Loki's answers carry under `stats`; Grafana's inspector and `logcli --stats` show it. */
   toLoki(): Record<string, unknown> {
@@ -33,7 +48,7 @@ export class QueryStats {
         totalLinesProcessed: lines,
         execTime: seconds,
         queueTime: this.queueMs / 1000,
-        subqueries: 0,
+        subqueries: this.peers.batches,
         totalEntriesReturned: this.entries,
         splits: 0,
         shards: 0,

@@ -1,3 +1,4 @@
+import type { QuerierServer } from "../api/querier-server.ts";
 import type { HttpServer } from "../api/server.ts";
 import type { Logger } from "../core/log.ts";
 import type { Engine } from "../query/engine.ts";
@@ -6,7 +7,7 @@ import { openHttpSide } from "./http-side.ts";
 import { DiskIntakeSide } from "./intake-side.ts";
 import { openWorkers, workerThreads } from "./open-workers.ts";
 import type { PartState, ProcessConfig, ProcessDeps, ProcessPlaces } from "./process-config.ts";
-import { openQuerySide } from "./query-side.ts";
+import { openForQueriers, openQuerySide } from "./query-side.ts";
 import { Receivers } from "./receivers.ts";
 import { SinkPlaces, SinksSide } from "./sinks-side.ts";
 import { StoreSide } from "./store-side.ts";
@@ -29,6 +30,7 @@ export class WeirProcess {
   private readonly parts: Parts;
   private readonly log: Logger;
   private http: HttpServer | null = null;
+  private queriers: QuerierServer | null = null;
 
   private constructor(parts: Parts, log: Logger) {
     this.parts = parts;
@@ -64,6 +66,7 @@ export class WeirProcess {
       },
       flush: () => workers.flush(),
     });
+    this.queriers = await openForQueriers(config.sections.query, engine, log);
     await receivers.listen();
   }
 
@@ -78,6 +81,11 @@ export class WeirProcess {
 
   get httpAddress(): string {
     return this.http?.address ?? "";
+  }
+
+  /** Where other queriers ask; "" for nowhere. */
+  get querierAddress(): string {
+    return this.queriers?.address ?? "";
   }
 
   /** URLs that the receivers listen on. */
@@ -100,6 +108,7 @@ export class WeirProcess {
     }
     await sinksStopped;
     await this.http?.close();
+    await this.queriers?.close();
     await engine.close();
     await store.stop();
     await workers.stop();

@@ -1,3 +1,5 @@
+import { type QuerierServer, startQuerierServer } from "../api/querier-server.ts";
+import type { Logger } from "../core/log.ts";
 import { createEngine } from "../query/create.ts";
 import type { Engine } from "../query/engine.ts";
 import type { QueryOptions } from "../query/options.ts";
@@ -10,8 +12,17 @@ export function openQuerySide(
   options: QueryOptions,
   store: Pick<StoreSide, "forgetting" | "reader" | "objectsUrl">,
   snapshots: Snapshots,
-  { metrics, log }: PartDeps,
+  { metrics, log, version }: PartDeps & { readonly version: string },
 ): Engine {
   const { forgetting, reader, objectsUrl } = store;
-  return createEngine(options, { snapshots, hidden: forgetting.hidden, reader, objectsUrl, metrics, log });
+  return createEngine(options, { snapshots, hidden: forgetting.hidden, reader, objectsUrl, metrics, log, version });
+}
+
+/** Listens for other queriers, where that is wanted; null where it is not. Errors: `listen_failed`. */
+export async function openForQueriers(
+  { querier_listen: listen, querier_key: key }: QueryOptions,
+  engine: Engine,
+  log: Logger,
+): Promise<QuerierServer | null> {
+  return listen === "" ? null : startQuerierServer({ listen, key }, { scans: engine.forPeers, log });
 }

@@ -45,3 +45,12 @@ export function compactedKey(
   const name = `${partition}-${String(firstOffset).padStart(20, "0")}-${merge}${String(output).padStart(4, "0")}`;
   return `${SEGMENTS_PREFIX}${tenantPart(tenant)}/${dayOf(minSec)}/${name}.gz`;
 }
+
+/** What `segmentKey` and `compactedKey` put behind the tenant. */
+const AFTER_TENANT = /^\d{4}-\d\d-\d\d\/\d{1,10}-\d{20}-(?:[0-9a-f]{12}|[0-9a-f]{16})\.gz$/;
+
+/** Whether `key` can be that of a segment with the tenant's lines. */
+export function isSegmentKeyOf(tenant: string, key: string): boolean {
+  const folder = `${SEGMENTS_PREFIX}${tenantPart(tenant)}/`;
+  return key.startsWith(folder) && AFTER_TENANT.test(key.slice(folder.length));
+}

@@ -77,6 +77,9 @@ describe("weir check", () => {
     "flush-age": "1234",
     "store-memory": "1048578",
     "query-threads": "3",
+    queriers: "querier-1:3101,http://10.0.0.7:3101",
+    "querier-listen": "127.0.0.1:3101",
+    "querier-key": "abcd",
     "log-level": "warn",
   };
 

@@ -146,4 +146,16 @@ reads lines of {env="p"}
 took 7.5 ms, after waiting 0 ms
 `);
   });
+
+  test("--explain says what other queriers did", async () => {
+    const peers = { queriers: 2, batches: 12, blocks_read: 19, bytes_inflated: 60000 };
+    answer = { status: "success", data: { ...EXPLAINED, peers } };
+    const { stdout } = await run(register, ["query", QUERY, "--url", url, "--explain"]);
+    expect(stdout).toContain(`          50  lines passed
+           2  other queriers took part
+          19  of the blocks read by them (in 12 batches)
+       60000  of the bytes inflated by them
+           2  series in the answer
+`);
+  });
 });

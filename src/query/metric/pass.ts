@@ -69,7 +69,7 @@ export class MetricPass {
   /** Errors: QueryError for samples with errors and for too many series, `query_bytes_limit`, `query_partial_size`. */
   async run(): Promise<MetricPassResult> {
     const { executor, signal, cut } = this.deps;
-    const onAbort = () => this.control.stop();
+    const onAbort = () => this.stop();
     const forget = cut?.onOver(onAbort);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
@@ -166,7 +166,7 @@ export class MetricPass {
   private async take(result: BatchResult, blocks: readonly PlannedBlock[]): Promise<void> {
     if (this.isLost) return;
     const { stats, maxBytesRead, cut } = this.deps;
-    addStats(stats.stored, result.stats);
+    stats.addBatch(result);
     for (const { order, reason } of result.lost) {
       const block = this.blocks.get(order);
       if (block !== undefined) this.lost.push({ block, reason });
@@ -217,7 +217,12 @@ export class MetricPass {
 
   private fail(error: unknown): void {
     this.failure ??= error;
+    this.stop();
+  }
+
+  private stop(): void {
     this.control.stop();
+    this.deps.executor.stop(this.job);
   }
 
   private async scanOpen(block: PlannedBlock): Promise<void> {

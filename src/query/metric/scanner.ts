@@ -49,6 +49,11 @@ export class MetricScanner {
     return this.leaves.every((leaf) => leaf.headersOnly);
   }
 
+  /** Bytes of text that it has read since the last `take`. */
+  get textBytes(): number {
+    return this.stats.textBytes;
+  }
+
   get stopped(): boolean {
     return this.control.stopped || this.leaves.some(({ error }) => error !== null);
   }

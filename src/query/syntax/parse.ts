@@ -6,7 +6,7 @@ import { parseSelectorTokens } from "./parse-stages.ts";
 import { validate } from "./validate.ts";
 
 /** A query of this many bytes of UTF-8 is refused. */
-const INPUT_MAX = 131_072;
+export const INPUT_MAX = 131_072;
 
 /** Parses and validates a LogQL query. Throws QueryError with Loki's text. */
 export function parseQuery(text: string): Expr {

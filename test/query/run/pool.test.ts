@@ -50,6 +50,7 @@ function open(threads: number): ScanPool {
 let jobs = 0;
 const job = (query: string): ScanJob => ({
   id: jobs++,
+  tenant: "fake",
   mode: "scan",
   query,
   ids: null,
@@ -58,6 +59,8 @@ const job = (query: string): ScanJob => ({
   limit: 1,
   backward: true,
   categorize: false,
+  textBytesMax: 0,
+  endsAtMs: Number.POSITIVE_INFINITY,
   control: ScanControl.create(true).memory,
 });
 const BLOCK: BatchBlock = {
