@@ -41,6 +41,8 @@ export class Metrics {
     const collectors = this.collectors.get(name) ?? [];
     this.collectors.set(name, collectors);
     if (collect !== undefined) collectors.push(collect as (gauge: Gauge) => void);
+    // Also once nobody is left who sets it.
+    const isCollected = collectors.length > 0;
     const known = this.registry.getSingleMetric(name);
     if (known !== undefined) return known as Gauge<L>;
     return new Gauge<L>({
@@ -49,7 +51,7 @@ export class Metrics {
       labelNames: [...labelNames],
       registers: [this.registry],
       collect() {
-        if (collectors.length > 0) this.reset();
+        if (isCollected) this.reset();
         for (const set of collectors) set(this);
       },
     });
@@ -81,6 +83,18 @@ export class Metrics {
     return this.registry.getMetricsAsJSON();
   }
 
+  /** For what comes and goes while the process runs: its gauges are set until it is closed, all else is as here. */
+  scope(): MetricsScope {
+    return new MetricsScope(this);
+  }
+
+  /** Takes back what `gauge` was given. */
+  forget(name: string, collect: (gauge: Gauge) => void): void {
+    const collectors = this.collectors.get(name) ?? [];
+    const at = collectors.indexOf(collect);
+    if (at !== -1) collectors.splice(at, 1);
+  }
+
   /** Prometheus text exposition format. */
   async render(): Promise<string> {
     if (this.sources.length === 0) return this.registry.metrics();
@@ -100,4 +114,47 @@ function addUp([first, ...others]: readonly MetricsJson[]): Registry {
 export async function sumsOf(all: readonly MetricsJson[]): Promise<MetricsJson> {
   const sums = all.map((metrics) => metrics.filter(({ type }) => String(type) !== "gauge"));
   return AggregatorRegistry.aggregate([...sums]).getMetricsAsJSON();
+}
+
+/** Metrics of something that ends before the process does. */
+export class MetricsScope extends Metrics {
+  private readonly whole: Metrics;
+  private readonly mine: (readonly [name: string, collect: (gauge: Gauge) => void])[] = [];
+
+  constructor(whole: Metrics) {
+    super();
+    this.whole = whole;
+  }
+
+  override counter<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Counter<L> {
+    return this.whole.counter(name, help, labelNames);
+  }
+
+  override gauge<L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[] = [],
+    collect?: (gauge: Gauge<L>) => void,
+  ): Gauge<L> {
+    if (collect !== undefined) this.mine.push([name, collect as (gauge: Gauge) => void]);
+    return this.whole.gauge(name, help, labelNames, collect);
+  }
+
+  override histogram<L extends string>(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labelNames: readonly L[] = [],
+  ): Histogram<L> {
+    return this.whole.histogram(name, help, buckets, labelNames);
+  }
+
+  override render(): Promise<string> {
+    return this.whole.render();
+  }
+
+  /** Its gauges are set no more. */
+  close(): void {
+    for (const [name, collect] of this.mine.splice(0)) this.whole.forget(name, collect);
+  }
 }
