@@ -14,6 +14,8 @@ export class Metrics {
   readonly contentType: string = this.registry.contentType;
   /** What sets each gauge at a scrape. */
   private readonly collectors = new Map<string, ((gauge: Gauge) => void)[]>();
+  /** Gauges that were ever set that way. */
+  private readonly collected = new Set<string>();
   /** Metrics of threads. */
   private readonly sources: (() => Promise<readonly MetricsJson[]>)[] = [];
 
@@ -40,9 +42,11 @@ export class Metrics {
   ): Gauge<L> {
     const collectors = this.collectors.get(name) ?? [];
     this.collectors.set(name, collectors);
-    if (collect !== undefined) collectors.push(collect as (gauge: Gauge) => void);
-    // Also once nobody is left who sets it.
-    const isCollected = collectors.length > 0;
+    if (collect !== undefined) {
+      collectors.push(collect as (gauge: Gauge) => void);
+      this.collected.add(name);
+    }
+    const { collected } = this;
     const known = this.registry.getSingleMetric(name);
     if (known !== undefined) return known as Gauge<L>;
     return new Gauge<L>({
@@ -51,7 +55,8 @@ export class Metrics {
       labelNames: [...labelNames],
       registers: [this.registry],
       collect() {
-        if (isCollected) this.reset();
+        // Also once nobody is left who sets it.
+        if (collected.has(name)) this.reset();
         for (const set of collectors) set(this);
       },
     });

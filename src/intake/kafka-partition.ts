@@ -178,7 +178,7 @@ class PartitionReader implements EntryReader {
       log.warn({ partition: feed.partition }, `worker: ${messageOf(error)}; reads the log again instead`);
     }
     this.seen.clear();
-    return Math.min(this.from, Math.max(low, this.from - bounds.entries));
+    return Math.max(low, this.from - bounds.entries, 0);
   }
 
   private take(message: KafkaMessage): IntakeEntry | null {
@@ -189,13 +189,14 @@ class PartitionReader implements EntryReader {
     this.next = offset + 1;
     try {
       const head = decodeHeaders(message.headers);
+      // What is damaged was not seen: an undamaged one may follow it.
+      const payload = checkPayload(head, message.value);
       const verdict = this.seen.see(head, offset);
       if (offset < this.from) return null;
       if (verdict.repeat) {
         metrics.repeats.inc({ what: head.lineIds === null ? "chunk" : "push" });
         return null;
       }
-      const payload = checkPayload(head, message.value);
       metrics.entries.inc();
       return {
         kind: head.kind,

@@ -213,9 +213,9 @@ class TailReader {
   private entryOf(partition: number, { offset, headers, value }: KafkaMessage): IntakeEntry | null {
     try {
       const head = decodeHeaders(headers);
+      const payload = checkPayload(head, value);
       const verdict = this.windows.get(partition)?.see(head, offset);
       if (verdict === undefined || verdict.repeat) return null;
-      const payload = checkPayload(head, value);
       const { kind, tenant, source, receivedMs } = head;
       return {
         kind,
