@@ -28,6 +28,7 @@ const STATUS: Readonly<Record<string, number>> = {
   query_busy: 429,
   query_worker_failed: 500,
   query_closed: 503,
+  query_elsewhere: 404,
   answers_full: 503,
   bad_trace_id: 400,
   bad_query: 400,

@@ -2,7 +2,7 @@ import { parsers } from "../../parsers/index.ts";
 import { httpOptions } from "../api/options.ts";
 import type { ReceiverSpec, Registries } from "../config/config.ts";
 import { forwardOptions } from "../forward/options.ts";
-import { diskIntakeOptions } from "../intake/options.ts";
+import { intakeOptions } from "../intake/intake-options.ts";
 import { s3Options } from "../objects/options.ts";
 import { limitsOptions } from "../pipeline/options.ts";
 import { steps } from "../pipeline/steps/index.ts";
@@ -49,7 +49,7 @@ export const registries = {
     retention: retentionSection,
     s3: s3Options,
     dead_letters: deadLetterOptions,
-    intake: diskIntakeOptions,
+    intake: intakeOptions,
     ingest: ingestOptions,
     limits: limitsOptions,
     query: queryOptions,

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { inflateBy } from "../codec/inflate.ts";
 import { createLogger } from "../core/log.ts";
 import { Metrics } from "../core/metrics.ts";
-import type { WeirProcess } from "../roles/process.ts";
+import type { RunningProcess } from "../roles/running.ts";
 import { loadPipeline } from "./check.ts";
 import { type CliIo, runCommand } from "./io.ts";
 import { addSettings, type Deployment, readSettings } from "./settings.ts";
@@ -17,7 +17,7 @@ export function register(program: Command, io: CliIo): void {
   const command = program
     .command("run")
     .argument("[pipeline]", "pipeline file", DEFAULT_PIPELINE)
-    .description("receive, store and answer: everything in one process");
+    .description("receive, store and answer: everything in one process, or with --role one part of it");
   addSettings(command).action(async (pipeline: string) => {
     await runCommand(io, () => run(pipeline, readSettings(command, io.env), io));
   });
@@ -33,10 +33,11 @@ async function run(file: string, deployment: Deployment, io: CliIo): Promise<voi
   metrics.collectProcess();
   const storeUrl = deployment.store ?? path.join(deployment.data, "store");
   // Loaded here alone: the other commands need nothing of the server, and start in half the time without it.
-  const { WeirProcess: Server } = await import("../roles/process.ts");
+  const { startProcess } = await import("../roles/running.ts");
   // A second one ends it at once. Nothing that was acknowledged is lost by that: it is in the intake log, as after a crash.
   const signal = firstSignal();
-  const weir = await Server.start(config, { dataDir: deployment.data, storeUrl }, { metrics, log, version: VERSION });
+  const places = { dataDir: deployment.data, storeUrl };
+  const weir = await startProcess(deployment.role, config, places, { metrics, log, version: VERSION });
   io.stdout.write(banner(weir, deployment, storeUrl, file));
   await signal;
   io.stdout.write("Stopping: committing what has arrived.\n");
@@ -45,8 +46,10 @@ async function run(file: string, deployment: Deployment, io: CliIo): Promise<voi
   process.exit(0);
 }
 
-function banner(weir: WeirProcess, { data }: Deployment, storeUrl: string, file: string): string {
+function banner(weir: RunningProcess, deployment: Deployment, storeUrl: string, file: string): string {
+  const { data, role } = deployment;
   const http = `http://${weir.httpAddress}`;
+  if (role !== "all") return roleBanner(weir, role, storeUrl, file);
   const at = weir.httpAddress === "127.0.0.1:3100" ? "" : ` --url ${http}`;
   const [forward = ""] = weir.forwardAddresses;
   const to = forward === "tcp://127.0.0.1:24224" ? "" : ` --to ${forward}`;
@@ -61,6 +64,22 @@ function banner(weir: WeirProcess, { data }: Deployment, storeUrl: string, file:
     "Try, in another terminal:",
     `  npx weir send README.md --tag web${to}`,
     `  npx weir query '{tag="web"}' --since 1h${at}`,
+    "",
+    "",
+  ].join("\n");
+}
+
+/** What one process of several says: who starts them knows what they are for. */
+function roleBanner(weir: RunningProcess, role: string, storeUrl: string, file: string): string {
+  const [forward] = weir.forwardAddresses;
+  return [
+    `Weir ${VERSION} is running as ${role}`,
+    ...(forward === undefined
+      ? []
+      : [`  logs in    ${weir.forwardAddresses.join(", ")}  (Fluent Bit's forward protocol)`]),
+    `  http       http://${weir.httpAddress}`,
+    ...(role === "receiver" ? [] : [`  segments   ${storeUrl}`]),
+    `  pipeline   ${file}`,
     "",
     "",
   ].join("\n");

@@ -1,5 +1,7 @@
 import { type Command, Option } from "commander";
 import type { Override } from "../config/overrides.ts";
+import { WeirError } from "../core/errors.ts";
+import { isRole, ROLES, type Role } from "../roles/role.ts";
 import type { CliIo } from "./io.ts";
 
 /**
@@ -26,6 +28,13 @@ export interface Setting {
 export const DEFAULT_DATA = "data";
 
 export const SETTINGS: readonly Setting[] = [
+  {
+    flag: "role",
+    value: "ROLE",
+    env: "WEIR_ROLE",
+    path: null,
+    description: `what this process does: ${ROLES.join(", ")}; all but the first want the intake log in Kafka (default: all)`,
+  },
   {
     flag: "data",
     value: "DIR",
@@ -112,6 +121,28 @@ export const SETTINGS: readonly Setting[] = [
     description: "threads that take logs to the store, or auto for one a core but one; 0: the main thread does it",
   },
   {
+    flag: "intake",
+    value: "TYPE",
+    env: "WEIR_INTAKE",
+    path: "intake.type",
+    description: "where the intake log is: disk or kafka",
+  },
+  {
+    flag: "kafka-brokers",
+    value: "HOST:PORT,…",
+    env: "WEIR_KAFKA_BROKERS",
+    path: "intake.brokers",
+    description: "brokers to ask first, for an intake log in Kafka, with commas between",
+    toValue: (text) => text.split(",").map((part) => part.trim()),
+  },
+  {
+    flag: "kafka-topic",
+    value: "TOPIC",
+    env: "WEIR_KAFKA_TOPIC",
+    path: "intake.topic",
+    description: "topic of an intake log in Kafka",
+  },
+  {
     flag: "flush-age",
     value: "MS",
     env: "WEIR_FLUSH_AGE",
@@ -166,6 +197,7 @@ export const SETTINGS: readonly Setting[] = [
 
 /** What a deployment has set. */
 export interface Deployment {
+  readonly role: Role;
   readonly data: string;
   /** Where segments are kept, as given; null for a folder in `data`. */
   readonly store: string | null;
@@ -197,7 +229,10 @@ export function readSettings(command: Command, env: CliIo["env"]): Deployment {
     if (path === null) own[flag] = text;
     else overrides.push({ path, value: toValue(text), source: byFlag === undefined ? variable : `--${flag}` });
   }
-  return { data: own.data ?? DEFAULT_DATA, store: own.store ?? null, overrides };
+  const role = own.role ?? "all";
+  if (!isRole(role))
+    throw new WeirError("bad_role", `--role (WEIR_ROLE): got ${JSON.stringify(role)}, want one of ${ROLES.join(", ")}`);
+  return { role, data: own.data ?? DEFAULT_DATA, store: own.store ?? null, overrides };
 }
 
 /** What the environment sets of one section of the pipeline file, for the commands that have no flags for it. */

@@ -17,6 +17,16 @@ export function optionRows(schema: z.ZodType): OptionRow[] {
   return rowsOf(jsonSchemaOf(schema), "");
 }
 
+/** Of a schema that is one of several maps, told apart by `type`: the name of each, and its options without the type. */
+export function choiceRows(schema: z.ZodType): { readonly type: string; readonly rows: OptionRow[] }[] {
+  const json = jsonSchemaOf(schema);
+  return (json.oneOf ?? []).flatMap((choice) => {
+    const type = typeof choice === "boolean" ? undefined : choice.properties?.type;
+    if (typeof choice === "boolean" || typeof type !== "object" || typeof type.const !== "string") return [];
+    return [{ type: type.const, rows: rowsOf(choice, "") }];
+  });
+}
+
 /** What the values of a map with free names are, or undefined when the names are the schema's. */
 export function freeValues(schema: z.ZodType): string | undefined {
   const { additionalProperties, properties } = jsonSchemaOf(schema);

@@ -75,6 +75,7 @@ function withReferences(json: JsonSchema): JsonSchema {
   if (json.items !== undefined && !Array.isArray(json.items)) inner.items = partOf(json.items);
   if (json.additionalProperties !== undefined) inner.additionalProperties = partOf(json.additionalProperties);
   if (json.anyOf !== undefined) inner.anyOf = json.anyOf.map(withReferences);
+  if (json.oneOf !== undefined) inner.oneOf = json.oneOf.map(withReferences);
   const isText = json.type === "string" && json.enum === undefined && json.pattern === undefined;
   if (json.type === undefined || json.type === "object" || json.type === "array" || isText) return inner;
   const { description, default: standard, ...bare } = inner;

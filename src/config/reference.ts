@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { OptionsSpec, ParserExample, ParserSpec } from "../core/component.ts";
 import type { Registries } from "./config.ts";
 import {
+  choiceRows,
   defaultOf,
   descriptionOf,
   freeValues,
@@ -111,6 +112,8 @@ function sharedOptions(specs: Readonly<Record<string, OptionsSpec>>): string[] {
 }
 
 function options(schema: z.ZodType, shared?: z.ZodType): string {
+  const choices = choiceRows(schema);
+  if (choices.length > 0) return choices.map(({ type, rows }) => `\nWith \`type: ${type}\`:\n${table(rows)}`).join("");
   const all = optionRows(schema);
   const elsewhere = new Set(shared === undefined ? [] : optionRows(shared).map(({ name }) => name));
   const rows = all.filter(({ name }) => !elsewhere.has(name));

@@ -14,6 +14,8 @@ export class Metrics {
   readonly contentType: string = this.registry.contentType;
   /** What sets each gauge at a scrape. */
   private readonly collectors = new Map<string, ((gauge: Gauge) => void)[]>();
+  /** Gauges that were ever set that way. */
+  private readonly collected = new Set<string>();
   /** Metrics of threads. */
   private readonly sources: (() => Promise<readonly MetricsJson[]>)[] = [];
 
@@ -40,7 +42,11 @@ export class Metrics {
   ): Gauge<L> {
     const collectors = this.collectors.get(name) ?? [];
     this.collectors.set(name, collectors);
-    if (collect !== undefined) collectors.push(collect as (gauge: Gauge) => void);
+    if (collect !== undefined) {
+      collectors.push(collect as (gauge: Gauge) => void);
+      this.collected.add(name);
+    }
+    const { collected } = this;
     const known = this.registry.getSingleMetric(name);
     if (known !== undefined) return known as Gauge<L>;
     return new Gauge<L>({
@@ -49,7 +55,8 @@ export class Metrics {
       labelNames: [...labelNames],
       registers: [this.registry],
       collect() {
-        if (collectors.length > 0) this.reset();
+        // Also once nobody is left who sets it.
+        if (collected.has(name)) this.reset();
         for (const set of collectors) set(this);
       },
     });
@@ -81,6 +88,18 @@ export class Metrics {
     return this.registry.getMetricsAsJSON();
   }
 
+  /** For what comes and goes while the process runs: its gauges are set until it is closed, all else is as here. */
+  scope(): MetricsScope {
+    return new MetricsScope(this);
+  }
+
+  /** Takes back what `gauge` was given. */
+  forget(name: string, collect: (gauge: Gauge) => void): void {
+    const collectors = this.collectors.get(name) ?? [];
+    const at = collectors.indexOf(collect);
+    if (at !== -1) collectors.splice(at, 1);
+  }
+
   /** Prometheus text exposition format. */
   async render(): Promise<string> {
     if (this.sources.length === 0) return this.registry.metrics();
@@ -100,4 +119,47 @@ function addUp([first, ...others]: readonly MetricsJson[]): Registry {
 export async function sumsOf(all: readonly MetricsJson[]): Promise<MetricsJson> {
   const sums = all.map((metrics) => metrics.filter(({ type }) => String(type) !== "gauge"));
   return AggregatorRegistry.aggregate([...sums]).getMetricsAsJSON();
+}
+
+/** Metrics of something that ends before the process does. */
+export class MetricsScope extends Metrics {
+  private readonly whole: Metrics;
+  private readonly mine: (readonly [name: string, collect: (gauge: Gauge) => void])[] = [];
+
+  constructor(whole: Metrics) {
+    super();
+    this.whole = whole;
+  }
+
+  override counter<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Counter<L> {
+    return this.whole.counter(name, help, labelNames);
+  }
+
+  override gauge<L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[] = [],
+    collect?: (gauge: Gauge<L>) => void,
+  ): Gauge<L> {
+    if (collect !== undefined) this.mine.push([name, collect as (gauge: Gauge) => void]);
+    return this.whole.gauge(name, help, labelNames, collect);
+  }
+
+  override histogram<L extends string>(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labelNames: readonly L[] = [],
+  ): Histogram<L> {
+    return this.whole.histogram(name, help, buckets, labelNames);
+  }
+
+  override render(): Promise<string> {
+    return this.whole.render();
+  }
+
+  /** Its gauges are set no more. */
+  close(): void {
+    for (const [name, collect] of this.mine.splice(0)) this.whole.forget(name, collect);
+  }
 }

@@ -4,6 +4,7 @@ const MIB = 1 << 20;
 
 /** What a user may set about the intake log on disk. Its folder is a matter of deployment and comes from the caller. */
 export const diskIntakeOptions = z.strictObject({
+  type: z.literal("disk").optional().describe("The intake log is in the data folder, as it is where nothing is said."),
   size_max_bytes: z
     .int()
     .min(MIB)

@@ -1,8 +1,9 @@
-import { type Admin, ConfigResourceTypes } from "kafkajs";
+import type { Admin } from "kafkajs";
 import { WeirError } from "../core/errors.ts";
 import { endsWithin } from "../core/wait.ts";
 import type { KafkaClient } from "./client.ts";
 import { kafkaError } from "./errors.ts";
+import { ConfigResourceTypes } from "./vendor.ts";
 
 /** How long a connection that is given up may take to say goodbye. */
 const GOODBYE_MS = 2000;

@@ -1,4 +1,5 @@
-import { AssignerProtocol, type PartitionAssigner } from "kafkajs";
+import type { PartitionAssigner } from "kafkajs";
+import { AssignerProtocol } from "./vendor.ts";
 
 /*
  * Who gets which partition: as even as can be, and whoever has one keeps it if that stays even. Kafka's own word for it is

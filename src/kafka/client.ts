@@ -1,16 +1,17 @@
 import { readFile } from "node:fs/promises";
 import type { ConnectionOptions } from "node:tls";
-import { Kafka, logLevel, type SASLOptions } from "kafkajs";
+import type { SASLOptions, Kafka as VendorKafka } from "kafkajs";
 import { messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { registerCodecs } from "./compression.ts";
 import type { KafkaConnection } from "./options.ts";
+import { Kafka, logLevel } from "./vendor.ts";
 
 /** Tries of the library's own, for a leader or coordinator that has just changed; whoever uses a client tries on by itself. */
 const RETRY = { retries: 3, initialRetryTime: 100, maxRetryTime: 1000 } as const;
 
 /** The library's client for one Kafka. Opens no connection by itself. */
-export type KafkaClient = Kafka;
+export type KafkaClient = VendorKafka;
 
 /**
  * A client of the brokers that `connection` names. Its own log goes to ours at level debug: what fails is thrown as well,

@@ -1,9 +1,10 @@
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
-import { CompressionCodecs, CompressionTypes } from "kafkajs";
+import type { CompressionTypes as VendorCompression } from "kafkajs";
 import { inflateBounded } from "../codec/bounded-inflate.ts";
 import { WeirError } from "../core/errors.ts";
 import { frameSnappy, unframeSnappy } from "./snappy-frame.ts";
+import { CompressionCodecs, CompressionTypes } from "./vendor.ts";
 
 /** What one compressed batch of records may become. A broker takes batches of 1 MiB, unless somebody has raised that. */
 const INFLATED_BYTES_MAX = 256 << 20;
@@ -12,7 +13,7 @@ const GZIP_LEVEL = 1;
 
 export type KafkaCompression = "none" | "gzip" | "snappy";
 
-export function compressionType(compression: KafkaCompression): CompressionTypes {
+export function compressionType(compression: KafkaCompression): VendorCompression {
   if (compression === "gzip") return CompressionTypes.GZIP;
   return compression === "snappy" ? CompressionTypes.Snappy : CompressionTypes.None;
 }

@@ -1,10 +1,11 @@
-import { type Message, Partitioners, type Producer, type RecordMetadata } from "kafkajs";
+import type { Message, Producer, RecordMetadata } from "kafkajs";
 import { WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { endsWithin } from "../core/wait.ts";
 import type { KafkaClient } from "./client.ts";
 import { compressionType, type KafkaCompression } from "./compression.ts";
 import { kafkaError } from "./errors.ts";
+import { Partitioners } from "./vendor.ts";
 
 /** How long a producer that is given up may take to say goodbye; its sockets are closed by then or by the broker. */
 const GOODBYE_MS = 2000;
@@ -59,10 +60,10 @@ export class KafkaProducer {
     return sent;
   }
 
-  /** Ends what is under way, and says goodbye. */
+  /** Lets what is under way end, if that is soon, and says goodbye. */
   async close(): Promise<void> {
     this.isClosed = true;
-    await this.last;
+    await endsWithin(this.last, GOODBYE_MS);
     await this.drop();
   }
 

@@ -3,7 +3,7 @@ import type { Config } from "../config/config.ts";
 import type { FileOps } from "../core/files.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
-import type { DiskIntakeOptions } from "../intake/options.ts";
+import type { IntakeOptions } from "../intake/intake-options.ts";
 import type { S3Options } from "../objects/options.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import type { Limits } from "../pipeline/options.ts";
@@ -22,7 +22,7 @@ export type ProcessSections = {
   readonly retention: RetentionOptions;
   readonly s3: S3Options;
   readonly dead_letters: DeadLetterOptions;
-  readonly intake: DiskIntakeOptions;
+  readonly intake: IntakeOptions;
   readonly ingest: IngestOptions;
   readonly limits: Limits;
   readonly query: QueryOptions;

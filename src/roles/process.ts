@@ -129,6 +129,7 @@ function openParts(config: ProcessConfig, places: ProcessPlaces, deps: ProcessDe
     const { catalog, objects } = store;
     const chainEnd = (partition: number) => catalog.chainEnd(partition);
     const sinkPlaces = await SinkPlaces.open(config, dataDir, chainEnd);
+    if (sections.intake.type === "kafka") throw new Error("the intake log is in Kafka: KafkaProcess is for that");
     // What a test injects is in this thread alone.
     const isInjected = deps.objects !== undefined || deps.files !== undefined;
     const threads = isInjected ? 0 : workerThreads(sections.workers);

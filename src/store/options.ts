@@ -31,9 +31,9 @@ export const storeOptions = z.strictObject({
   flush_age_ms: z
     .int()
     .min(10)
-    .default(300_000)
+    .optional()
     .describe(
-      "Age of the oldest line in memory that makes a segment due. Five minutes bound what a restart has to read again from the intake log.",
+      "Age of the oldest line in memory that makes a segment due. Absent: 300000 (5 min) with the intake log on disk, which bounds what a restart has to read again from it; 5000 (5 s) with the intake log in Kafka, where queries see what is in segments alone.",
     ),
   memory_bytes: z
     .int()
@@ -73,3 +73,6 @@ export const storeOptions = z.strictObject({
 
 export type StoreOptions = z.output<typeof storeOptions>;
 export const defaultStoreOptions: StoreOptions = storeOptions.parse({});
+
+/** `flush_age_ms` where nobody has set it and queries see what is in memory. */
+export const FLUSH_AGE_MS = 300_000;

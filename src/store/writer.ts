@@ -13,7 +13,7 @@ import type { IntakeRange } from "./footer.ts";
 import { Generation } from "./generation.ts";
 import { OpenBlock } from "./open-block.ts";
 import { OpenBlockView } from "./open-view.ts";
-import type { StoreOptions } from "./options.ts";
+import { FLUSH_AGE_MS, type StoreOptions } from "./options.ts";
 import { type RetryDeps, retry } from "./retry.ts";
 import { OpenStream, type SealedBlock } from "./sealed-block.ts";
 import { StreamRegistry } from "./stream-registry.ts";
@@ -164,7 +164,7 @@ export class StreamWriter implements LineSink {
     const { active, options } = this;
     if (active.oldestMs === null) return false;
     if (active.pendingBytes >= options.segment_bytes) return true;
-    if (this.deps.now() - active.oldestMs >= options.flush_age_ms) return true;
+    if (this.deps.now() - active.oldestMs >= (options.flush_age_ms ?? FLUSH_AGE_MS)) return true;
     const flushingBytes = this.flushing.reduce((sum, { pendingBytes }) => sum + pendingBytes, 0);
     return this.memoryBytes() - flushingBytes >= options.memory_bytes * FLUSH_MEMORY_PART;
   }

@@ -32,11 +32,12 @@ describe("settings", () => {
   });
 
   test("nothing set", () => {
-    expect(settingsOf([])).toEqual({ data: "data", store: null, overrides: [] });
+    expect(settingsOf([])).toEqual({ role: "all", data: "data", store: null, overrides: [] });
   });
 
   test("a flag goes before its variable", () => {
     expect(settingsOf(["--http", "a:1", "--data", "/d"], { WEIR_HTTP: "b:2", WEIR_DATA: "/e" })).toEqual({
+      role: "all",
       data: "/d",
       store: null,
       overrides: [{ path: "http.listen", value: "a:1", source: "--http" }],
@@ -45,10 +46,22 @@ describe("settings", () => {
 
   test("a variable alone, and an empty one", () => {
     expect(settingsOf([], { WEIR_HTTP: "b:2", WEIR_DATA: "/e", WEIR_STORE: "file:///s", WEIR_LOG_LEVEL: "" })).toEqual({
+      role: "all",
       data: "/e",
       store: "file:///s",
       overrides: [{ path: "http.listen", value: "b:2", source: "WEIR_HTTP" }],
     });
+  });
+
+  test("a role, and one that there is not", () => {
+    expect(settingsOf(["--role", "worker"], { WEIR_ROLE: "querier" }).role).toBe("worker");
+    expect(() => settingsOf([], { WEIR_ROLE: "reader" })).toThrow(/got "reader", want one of all, receiver, worker/);
+  });
+
+  test("brokers of Kafka", () => {
+    expect(settingsOf(["--kafka-brokers", "a:1, b:2"]).overrides).toEqual([
+      { path: "intake.brokers", value: ["a:1", "b:2"], source: "--kafka-brokers" },
+    ]);
   });
 
   test("an empty flag is meant: the empty shared key", () => {

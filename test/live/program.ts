@@ -94,6 +94,11 @@ async function whenTaken(http: string): Promise<void> {
 /** All lines that a log query gives, oldest first, however many: pages by time. */
 export async function pagedLines(http: string, query: string): Promise<string[]> {
   await whenTaken(http);
+  return committedLines(http, query);
+}
+
+/** The same, without waiting for anything: what is seen now. */
+export async function committedLines(http: string, query: string): Promise<string[]> {
   const lines: string[] = [];
   const end = BigInt(Date.now() + 3_600_000) * 1_000_000n;
   let start = BigInt(Date.now() - 20 * 86_400_000) * 1_000_000n;

@@ -1,0 +1,31 @@
+import type { Counter, Metrics } from "../core/metrics.ts";
+
+/** What the reading side of an intake log in Kafka says about itself. */
+export interface KafkaReadMetrics {
+  readonly entries: Counter<string>;
+  /** By what: a chunk that was there before; a push of which no line was new; lines of a push that others of were new. */
+  readonly repeats: Counter<"what">;
+  readonly lostEntries: Counter<string>;
+  readonly unreadable: Counter<string>;
+  readonly troubles: Counter<string>;
+}
+
+export function kafkaReadMetrics(metrics: Metrics): KafkaReadMetrics {
+  return {
+    entries: metrics.counter("weir_intake_read_entries_total", "Entries taken from the intake topic by the workers."),
+    repeats: metrics.counter(
+      "weir_intake_repeats_total",
+      "What stood in the intake topic before and was left out: chunks, whole pushes, and lines of pushes.",
+      ["what"],
+    ),
+    lostEntries: metrics.counter(
+      "weir_intake_lost_entries_total",
+      "Offsets of the intake topic that were gone before they were stored. Each gap is logged with its place.",
+    ),
+    unreadable: metrics.counter(
+      "weir_intake_unreadable_entries_total",
+      "Records of the intake topic that are none of Weir's, or are damaged. Each is logged with its place.",
+    ),
+    troubles: metrics.counter("weir_intake_read_troubles_total", "Times that brokers did not answer a worker."),
+  };
+}

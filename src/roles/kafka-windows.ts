@@ -1,0 +1,42 @@
+import { codeOf } from "../core/errors.ts";
+import type { WindowStore } from "../intake/kafka-partition.ts";
+import type { ObjectStore } from "../objects/store.ts";
+
+/** Windows of a partition that are kept: the newest may be ahead of the store, where a crash kept its segment from being written. */
+const KEPT = 4;
+
+/*
+ * Beside the segments, `windows/<partition>/<next offset, 20 digits>`: intake/partition-window.ts has the bytes. Any of them, and
+ * all, may be removed: a start then reads more of the log.
+ */
+export function windowStore(objects: ObjectStore): WindowStore {
+  return {
+    async load(partition, next) {
+      // Newest first: one that is removed meanwhile is as good as none.
+      for (const key of (await keysOf(objects, partition)).reverse()) {
+        if (nextOf(key) > next) continue;
+        try {
+          return await objects.get(key);
+        } catch (error) {
+          if (codeOf(error) !== "object_missing") throw error;
+        }
+      }
+      return null;
+    },
+    async save(partition, next, window) {
+      await objects.put(`${prefixOf(partition)}${String(next).padStart(20, "0")}`, [window]);
+      const keys = await keysOf(objects, partition);
+      if (keys.length > KEPT) await objects.deleteMany(keys.slice(0, -KEPT));
+    },
+  };
+}
+
+const prefixOf = (partition: number) => `windows/${partition}/`;
+
+const nextOf = (key: string) => Number(key.slice(key.lastIndexOf("/") + 1));
+
+async function keysOf(objects: ObjectStore, partition: number): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of objects.list(prefixOf(partition))) if (/\/\d{20}$/.test(key)) keys.push(key);
+  return keys;
+}
