@@ -5,6 +5,7 @@ import forward from "./forward.ts";
 import http from "./http.ts";
 import loki from "./loki.ts";
 import nothing from "./null.ts";
+import otlp from "./otlp.ts";
 import stdout from "./stdout.ts";
 import store from "./store.ts";
 
@@ -12,7 +13,7 @@ import store from "./store.ts";
 export const lineSinks = { store } satisfies Record<string, SinkSpec>;
 
 /** Sinks that send records on, each at its own pace, by the name of their type, in the order of the reference page. */
-export const recordSinks = { loki, http, forward, file, stdout, null: nothing } satisfies Record<
+export const recordSinks = { loki, otlp, http, forward, file, stdout, null: nothing } satisfies Record<
   string,
   RecordSinkSpec
 >;

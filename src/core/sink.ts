@@ -22,6 +22,8 @@ export interface SinkRecord {
   readonly metadata: readonly (readonly [name: string, value: string])[];
   /** The line, without a newline at its end. */
   readonly line: Buffer;
+  /** When Weir received it, milliseconds since 1970; absent where that is no longer known (a dead letter). */
+  readonly receivedMs?: number;
   /** The whole record as a JSON object (LineSource.json); "" for a sink that has not asked for it. */
   readonly json: string;
 }

@@ -118,6 +118,7 @@ export class SinkCollector implements Collector {
       metadata,
       line: Buffer.from(line.bytes.subarray(line.start, line.end)),
       json: wantsJson ? source.json(keep) : "",
+      receivedMs,
     };
     const bytes = recordBytes(record);
     this.records.push({ record, after: { offset, place: place + 1 }, receivedMs, bytes });

@@ -49,6 +49,7 @@ const numbers = (from: number, to: number) => Array.from({ length: to - from }, 
 describe("options of record sinks", () => {
   const needed: Record<string, Record<string, unknown>> = {
     loki: { url: "http://x/" },
+    otlp: { url: "http://x/" },
     http: { url: "http://x/" },
     forward: { url: "tcp://x:1" },
     file: { path: "x" },
