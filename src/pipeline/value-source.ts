@@ -5,7 +5,7 @@ import { findPath } from "./find.ts";
 import { ATTRIBUTES, RESOURCE, SCOPE } from "./group.ts";
 import { valueText } from "./json.ts";
 import { parsedText } from "./parsed.ts";
-import { type Path, parsePath } from "./path.ts";
+import { type Path, parsePath } from "../core/path.ts";
 
 /** Where a label, a metadata entry or a time comes from. */
 export interface ValueSource {

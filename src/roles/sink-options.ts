@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { pathText } from "../pipeline/path.ts";
+import { pathText } from "../core/path.ts";
 import { conditions } from "../pipeline/steps/drop.ts";
 import rename from "../pipeline/steps/rename.ts";
 import { digestOptions } from "./digest-options.ts";

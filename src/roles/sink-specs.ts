@@ -10,7 +10,8 @@ export const sinkSpecs: Readonly<Record<string, OptionsSpec>> = {
   ...Object.fromEntries(Object.values(recordSinks).map((spec: RecordSinkSpec) => [spec.name, withDelivery(spec)])),
 };
 
-function withDelivery({ name, summary, options }: RecordSinkSpec): OptionsSpec {
+function withDelivery(spec: RecordSinkSpec): OptionsSpec {
+  const { name, summary, options } = spec;
   // What waits for the end of its interval must not become too old by that.
   const all = options.safeExtend(deliveryOptions.shape).refine(
     (given) => {
@@ -19,7 +20,14 @@ function withDelivery({ name, summary, options }: RecordSinkSpec): OptionsSpec {
     },
     { path: ["digest", "interval_ms"], error: "want at most half of lag_age_max_ms" },
   );
-  return { name, summary, options: all, shared: deliveryOptions };
+  return {
+    name,
+    summary,
+    options: all,
+    shared: deliveryOptions,
+    // Its own options are among all of them.
+    claims: (given) => spec.claims?.(given as Record<string, unknown>) ?? [],
+  };
 }
 
 /** The sinks of a pipeline file that send records on, in the order of the file. */

@@ -6,7 +6,7 @@ import { type ParserRef, parserRefs } from "../../core/parser-refs.ts";
 import type { PipelineBuilder } from "../builder.ts";
 import type { RecordContext } from "../context.ts";
 import { fieldText } from "../parsed.ts";
-import { pathText } from "../path.ts";
+import { pathText } from "../../core/path.ts";
 import { defineStep } from "../step.ts";
 import { firstOf, readValue } from "../value-source.ts";
 import { setTime } from "./time.ts";
