@@ -10,10 +10,10 @@ import { connectForward } from "./connect-forward.ts";
 import { DigestCollector } from "./digest.ts";
 import { SharedSink } from "./shared-sink.ts";
 import { type Collector, SinkCollector } from "./sink-collector.ts";
+import type { DeadLetters } from "./sink-delivery.ts";
 import { sinkMetrics } from "./sink-metrics.ts";
 import { type DeliveryOptions, deliveryOptions } from "./sink-options.ts";
 import { SinkPositions } from "./sink-position.ts";
-import type { DeadLetters } from "./sink-delivery.ts";
 import { SinkRunner } from "./sink-runner.ts";
 
 /** A sink of the pipeline file that sends records on. */

@@ -49,16 +49,12 @@ export class SharedSink {
   }
 
   /** One flush is for all users: one that has their writes, and is not long ago, will do. */
-  private flush(
-    { everyMs, run }: NonNullable<RecordSink["flush"]>,
-    written: number,
-    signal: AbortSignal,
-  ): Promise<void> {
+  private flush(flush: NonNullable<RecordSink["flush"]>, written: number, signal: AbortSignal): Promise<void> {
     const flushed = this.turn.then(async () => {
       signal.throwIfAborted();
-      if (this.flushed.writes >= written && performance.now() - this.flushed.ms < everyMs / 2) return;
+      if (this.flushed.writes >= written && performance.now() - this.flushed.ms < flush.everyMs / 2) return;
       const { writes } = this;
-      await run(signal);
+      await flush.run(signal);
       this.flushed = { writes, ms: performance.now() };
     });
     this.turn = flushed.catch(() => {}); // As above.

@@ -9,6 +9,8 @@ import { ID_ABSENT, ID_NAMES, type Line, type LineSink } from "../../src/core/li
 import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import { compilePipelines } from "../../src/pipeline/compile.ts";
+import { pipelinesWithout } from "../../src/roles/record-sinks.ts";
+import { recordSinksOf } from "../../src/roles/sink-specs.ts";
 
 /** A line as it reaches the sink. */
 export interface Stored {
@@ -33,7 +35,7 @@ export function runFile(name: string, messages: readonly Buffer[], options: Load
   };
   const { limits } = config.sections;
   const metrics = new Metrics();
-  const pipelines = compilePipelines(config.pipelines, {
+  const pipelines = compilePipelines(pipelinesWithout(recordSinksOf(config.sinks), config.pipelines), {
     parsers,
     sinks: { store },
     metrics,

@@ -53,6 +53,8 @@ describe("options of record sinks", () => {
     http: { url: "http://x/" },
     forward: { url: "tcp://x:1" },
     file: { path: "x" },
+    prometheus: { metrics: [{ type: "counter", name: "app_x_total", help: "X." }] },
+    remote_write: { url: "http://x/", metrics: [{ type: "counter", name: "app_x_total", help: "X." }] },
   };
 
   test.each(Object.entries(recordSinks))(
