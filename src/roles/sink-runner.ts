@@ -87,6 +87,7 @@ export class SinkRunner {
     this.position = { offset: at?.offset ?? 0, place: at?.place ?? 0 };
     this.until = this.isByInterval ? (at?.until ?? null) : null;
     this.collected = this.position.offset;
+    deps.metrics.lagMax.set(options.lag_bytes_max);
     deps.metrics.lag(() => ({
       bytes: deps.intake.bytesFrom(deps.partition, this.position.offset),
       ms: this.oldestMs === null ? 0 : Math.max(0, deps.now() - this.oldestMs),

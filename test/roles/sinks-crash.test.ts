@@ -63,7 +63,7 @@ describe("record sinks of a killed process", () => {
   });
 
   test("have each acknowledged record: one that works, one that was away, and files", {
-    timeout: 120_000,
+    timeout: 300_000, // Seven starts of a process, on a machine that may have other work.
   }, async () => {
     const seed = seedOf("WEIR_TEST_SEED");
     const random = seeded(seed);
