@@ -13,7 +13,7 @@ describe("the shape of a line", () => {
     ["user abcdefab-abcd-abcd-abcd-abcdefabcdef left", "user <id> left"],
     ["pod nginx-7d4b9c6f5-x2x9z", "pod nginx-<id>-<id>"],
     ["deadbeef is a word, cafe too", "deadbeef is a word, cafe too"],
-    ['no such file "/tmp/a b"', 'no such file "<*>"'],
+    ['no such file "/etc/a b"', 'no such file "<*>"'],
     ['{"level":"error","code":500,"msg":"a \\" b"}', '{"level":"<*>","code":<n>,"msg":"<*>"}'],
     ["open 'x' failed, can't go on, isn't it", "open '<*>' failed, can't go on, isn't it"],
     ['an "open quote', 'an "open quote'],
