@@ -4,7 +4,7 @@
  *   node dist/bench/sinks.js [LINE_BYTES]
  *
  * Each sink against a local server that speaks its protocol and keeps nothing, in a process of its own; CPU is that of this
- * process alone. Kubernetes-shaped records of lines.ts. What comes before, reading the intake log and the pipeline, every sink has
+ * process alone. Kubernetes-shaped records of lines.ts. Beside them the chunk store, with the same lines. What comes before, reading the intake log and the pipeline, every sink has
  * as the store has it.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -14,11 +14,16 @@ import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { recordSinks } from "../sinks/index.ts";
 import { canonicalLabels } from "../src/core/labels.ts";
+import { Line } from "../src/core/line.ts";
 import { silentLogger } from "../src/core/log.ts";
 import { Metrics } from "../src/core/metrics.ts";
 import type { RecordSinkSpec, SinkRecord } from "../src/core/sink.ts";
+import { openObjectStore } from "../src/objects/open.ts";
 import { connectForward } from "../src/roles/connect-forward.ts";
 import { deliveryOptions } from "../src/roles/sink-options.ts";
+import { openCatalog } from "../src/store/catalog.ts";
+import { storeOptions } from "../src/store/options.ts";
+import { openStreamWriter } from "../src/store/writer.ts";
 import { makeLine, makeSources, Random } from "./lines.ts";
 import { row, section } from "./print.ts";
 
@@ -26,6 +31,24 @@ const SERVERS = fileURLToPath(new URL("./null-servers.js", import.meta.url));
 /** Records of one intake entry, as an agent's chunk of some 100 kB has them. */
 const ENTRY_RECORDS = 300;
 const DIFFERENT_RECORDS = 20_000;
+
+/** What metrics.yaml has of every line. */
+const METRICS = [
+  {
+    type: "counter",
+    name: "app_lines_total",
+    help: "Lines.",
+    labels: { namespace: "$labels.namespace", app: "$labels.app", level: "$level" },
+  },
+  {
+    type: "histogram",
+    name: "app_line_bytes",
+    help: "Bytes.",
+    value: "$line_bytes",
+    buckets: [100, 200, 500, 1000],
+    labels: { namespace: "$labels.namespace", app: "$labels.app" },
+  },
+];
 
 interface Case {
   readonly name: string;
@@ -59,7 +82,12 @@ export async function benchSinks(lineBytes: number, seed: number): Promise<void>
       { name: "forward, lines", type: "forward", options: { url: forward, send: "line" } },
       { name: "file, one for each of 100 streams", type: "file", options: { path: `${folder}/a/{app}.log` } },
       { name: "file, lines and gzip", type: "file", options: { path: `${folder}/b.log`, form: "line", gzip: true } },
+      { name: "otlp, protobuf and gzip", type: "otlp", options: { url } },
+      { name: "otlp, protobuf", type: "otlp", options: { url, gzip: false } },
+      { name: "prometheus, a counter and a histogram", type: "prometheus", options: { metrics: METRICS } },
+      { name: "remote_write, the same", type: "remote_write", options: { url, metrics: METRICS } },
     ];
+    await benchStore(records, lineBytes, path.join(folder, "store"));
     for (const one of cases) await benchSink(one, records, lineBytes, path.join(folder, "notes", one.name));
   } finally {
     servers.stop();
@@ -88,8 +116,7 @@ async function benchSink(
   let sent = 0;
   let bytes = 0;
   let offset = 0;
-  const began = performance.now();
-  const cpuBefore = process.cpuUsage();
+  const clock = new Clock();
   while (bytes < lineBytes) {
     const batch = Array.from({ length: batch_records_max }, (_, i): SinkRecord => {
       const at = sent + i;
@@ -102,11 +129,71 @@ async function benchSink(
     if (failed.length > 0) throw new Error(`${name}: ${failed[0].reason}`);
     sent += batch.length;
   }
-  const seconds = (performance.now() - began) / 1000;
-  const { user, system } = process.cpuUsage(cpuBefore);
+  await sink.flush?.run(signal);
+  clock.report(name, sent, bytes);
   await sink.close();
-  const cpu = (user + system) / 1e6 / (bytes / 1e9);
-  row(name, `${Math.round(sent / seconds).toLocaleString("en")} records/s, ${cpu.toFixed(1)} CPU s a GB of lines`);
+}
+
+/** The chunk store, into a folder: what the same lines cost there, from the pipeline's end to committed segments. */
+async function benchStore(records: readonly SinkRecord[], lineBytes: number, folder: string): Promise<void> {
+  const metrics = new Metrics();
+  const objects = await openObjectStore(folder, {});
+  const catalog = await openCatalog(objects, metrics, silentLogger);
+  const writer = openStreamWriter(storeOptions.parse({}), {
+    objects,
+    catalog,
+    metrics,
+    log: silentLogger,
+    partition: 0,
+    now: () => performance.now(),
+  });
+  const line = new Line();
+  let sent = 0;
+  let bytes = 0;
+  let flushing = Promise.resolve();
+  const clock = new Clock();
+  while (bytes < lineBytes) {
+    for (let i = 0; i < ENTRY_RECORDS; i++, sent++) {
+      const record = records[sent % records.length];
+      lineOf(record, line);
+      writer.append(writer.stream(record.tenant, record.labels, record.canonical), line);
+      bytes += record.line.length;
+    }
+    await writer.pressure();
+    if (!writer.needsFlush()) continue;
+    await flushing;
+    flushing = writer.flush(sent);
+  }
+  await flushing;
+  await writer.flush(sent + 1);
+  clock.report("store, segments in a folder", sent, bytes);
+  await objects.close();
+}
+
+function lineOf({ sec, nsec, line: bytes, metadata }: SinkRecord, line: Line): void {
+  line.clear();
+  line.sec = sec;
+  line.nsec = nsec;
+  line.bytes = bytes;
+  line.start = 0;
+  line.end = bytes.length;
+  for (const [name, value] of metadata) {
+    if (name === "detected_level") line.level = value;
+    else line.addExtra(name, value);
+  }
+}
+
+/** Time and CPU since it was made. */
+class Clock {
+  private readonly began = performance.now();
+  private readonly cpu = process.cpuUsage();
+
+  report(name: string, records: number, bytes: number): void {
+    const seconds = (performance.now() - this.began) / 1000;
+    const { user, system } = process.cpuUsage(this.cpu);
+    const cpu = (user + system) / 1e6 / (bytes / 1e9);
+    row(name, `${Math.round(records / seconds).toLocaleString("en")} records/s, ${cpu.toFixed(1)} CPU s a GB of lines`);
+  }
 }
 
 function makeRecords(seed: number): SinkRecord[] {

@@ -159,7 +159,7 @@ function chunksOf(
       continue;
     }
     const tag = tagOf(record);
-    const key = `${record.id.slice(0, record.id.lastIndexOf("-"))} ${tag}`;
+    const key = `${entryOf(record.id)} ${tag}`;
     const group = groups.get(key);
     if (group === undefined) groups.set(key, { tag, places: [position] });
     else group.places.push(position);
@@ -171,6 +171,11 @@ function chunksOf(
     return { tag, id, places, entries };
   });
   return { chunks, failed };
+}
+
+/** `<partition>-<offset>` of a record's id. */
+function entryOf(id: string): string {
+  return id.slice(0, id.indexOf("-", id.indexOf("-") + 1));
 }
 
 function packEntries(records: readonly SinkRecord[], write: WriteEntry, packer: Packer): Buffer {

@@ -6,6 +6,9 @@ import forward from "./forward.ts";
 import http from "./http.ts";
 import loki from "./loki.ts";
 import nothing from "./null.ts";
+import otlp from "./otlp.ts";
+import prometheus from "./prometheus.ts";
+import remoteWrite from "./remote-write.ts";
 import stdout from "./stdout.ts";
 import store from "./store.ts";
 
@@ -13,7 +16,15 @@ import store from "./store.ts";
 export const lineSinks = { store } satisfies Record<string, SinkSpec>;
 
 /** Sinks that send records on, each at its own pace, by the name of their type, in the order of the reference page. */
-export const recordSinks = { elasticsearch, loki, http, forward, file, stdout, null: nothing } satisfies Record<
-  string,
-  RecordSinkSpec
->;
+export const recordSinks = {
+  elasticsearch,
+  loki,
+  otlp,
+  http,
+  forward,
+  file,
+  prometheus,
+  remote_write: remoteWrite,
+  stdout,
+  null: nothing,
+} satisfies Record<string, RecordSinkSpec>;

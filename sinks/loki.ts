@@ -4,17 +4,14 @@ import { compressSnappy } from "../src/codec/snappy.ts";
 import { formatLabels, type Labels, sanitizeLabelName } from "../src/core/labels.ts";
 import { defineRecordSink, type Refused, type SinkRecord } from "../src/core/sink.ts";
 import { sendInHalves } from "./shared/bisect.ts";
+import { byTenant, scopeHeader, tenantTemplate } from "./shared/by-tenant.ts";
 import { HttpClient } from "./shared/http-client.ts";
 import { httpTarget, httpUrl } from "./shared/http-options.ts";
-import { compileTemplate, template } from "./shared/template.ts";
+import { compileTemplate } from "./shared/template.ts";
 
 const options = z.strictObject({
   url: httpUrl.describe("The push address, as `http://loki:3100/loki/api/v1/push`."),
-  tenant: template
-    .default("")
-    .describe(
-      "Sent as `X-Scope-OrgID`; `{tenant}` is each record's own, and labels may stand there too. Empty: no header, for a Loki without tenants.",
-    ),
+  tenant: tenantTemplate,
   labels: z
     .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "want a label's name"), z.string().min(1))
     .default({})
@@ -55,8 +52,7 @@ export default defineRecordSink({
       async write(batch, signal) {
         const failed: Refused[] = [];
         for (const [tenant, places] of byTenant(batch, tenantOf)) {
-          const headers: Record<string, string> = { "content-type": "application/x-protobuf" };
-          if (tenant !== "") headers["x-scope-orgid"] = tenant;
+          const headers = { "content-type": "application/x-protobuf", ...scopeHeader(tenant) };
           const result = await sendInHalves(
             places.map((place) => batch[place]),
             async (part) => {
@@ -73,18 +69,6 @@ export default defineRecordSink({
     };
   },
 });
-
-/** Places in the batch of each tenant's records. */
-function byTenant(batch: readonly SinkRecord[], tenantOf: (record: SinkRecord) => string): Map<string, number[]> {
-  const tenants = new Map<string, number[]>();
-  for (const [place, record] of batch.entries()) {
-    const tenant = tenantOf(record);
-    const places = tenants.get(tenant);
-    if (places === undefined) tenants.set(tenant, [place]);
-    else places.push(place);
-  }
-  return tenants;
-}
 
 /** The records by stream, each in order of time; equal times as they came. */
 function streamsOf(batch: readonly SinkRecord[], further: Labels): Stream[] {

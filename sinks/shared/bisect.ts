@@ -2,12 +2,13 @@ import type { Refused, SinkRecord, WriteResult } from "../../src/core/sink.ts";
 import { ALL_TAKEN } from "../../src/core/sink.ts";
 
 /**
+/**
  * What the destination said to some records as a whole: taken, but for those that it names (places in what was sent), or refused with
- * a reason for at least one of them.
+ * a reason for at least one of them. `final`: it is not to be asked again, so all of them count as refused.
  */
 export type Verdict =
   | { readonly taken: true; readonly but?: readonly Refused[] }
-  | { readonly taken: false; readonly reason: string };
+  | { readonly taken: false; readonly reason: string; readonly final?: boolean };
 
 /**
  * Sends a batch as a whole, and when it is refused in halves, and so on, until each refused record stands alone: so one bad
@@ -26,8 +27,11 @@ export async function sendInHalves<T = SinkRecord>(
     const verdict = await send(start === 0 && end === batch.length ? batch : batch.slice(start, end));
     if (verdict.taken) {
       for (const one of verdict.but ?? []) failed.push({ ...one, position: start + one.position });
-    } else if (end - start === 1) failed.push({ position: start, reason: verdict.reason, retriable: false });
-    else {
+    } else if (end - start === 1 || verdict.final === true) {
+      for (let position = start; position < end; position++) {
+        failed.push({ position, reason: verdict.reason, retriable: false });
+      }
+    } else {
       const middle = (start + end) >>> 1;
       todo.push([middle, end], [start, middle]);
     }

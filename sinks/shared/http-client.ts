@@ -20,7 +20,20 @@ const REFUSED: ReadonlySet<number> = new Set([400, 406, 409, 411, 412, 413, 415,
 
 export interface HttpAnswer {
   readonly status: number;
+  /** For people: status and text, cut. */
   readonly text: string;
+  /** Whether the destination took the records (2xx). Otherwise it refuses them, and will again. */
+  readonly taken: boolean;
+  /** The first 64 KiB. */
+  readonly body: Buffer;
+  /** The media type, in lower case and without parameters; "" where there is none. */
+  readonly type: string;
+}
+
+interface Raw {
+  readonly status: number;
+  readonly body: Buffer;
+  readonly headers: http.IncomingHttpHeaders;
 }
 
 /** Sends requests to one URL over connections that stay open. */
@@ -49,26 +62,38 @@ export class HttpClient {
    * `sink_unavailable` for everything else: no connection, no answer in time, a server that is busy or not set up.
    */
   async post(body: Buffer, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HttpAnswer | null> {
+    const answer = await this.ask(body, headers, signal);
+    return answer.taken ? null : answer;
+  }
+
+  /** As `post`, but with the answer where it was taken too. `refused`: statuses that speak of the records. */
+  async ask(
+    body: Buffer,
+    headers: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+    refused: (status: number) => boolean = (status) => REFUSED.has(status),
+  ): Promise<HttpAnswer> {
     const waitMs = this.notBeforeMs - this.now();
     if (waitMs > 0) await sleepFor(waitMs, signal);
     signal.throwIfAborted();
-    const { status, text, retryAfter } = await this.request(body, headers, signal);
+    const raw = await this.request(body, headers, signal);
+    const { status } = raw;
+    const text = reasonOf(status, raw.body.toString());
     // 260 is Loki's way to say that an operator keeps lines out.
-    if (status >= 200 && status < 300 && status !== 260) return null;
-    if (REFUSED.has(status)) return { status, text: reasonOf(status, text) };
-    if (BUSY.has(status) || status >= 500) this.notBeforeMs = this.now() + retryAfterMs(retryAfter, this.now());
-    throw this.unavailable(`answers ${reasonOf(status, text)}`);
+    const taken = status >= 200 && status < 300 && status !== 260;
+    const type = (raw.headers["content-type"] ?? "").split(";", 1)[0].trim().toLowerCase();
+    if (taken || refused(status)) return { status, text, taken, body: raw.body, type };
+    if (BUSY.has(status) || status >= 500) {
+      this.notBeforeMs = this.now() + retryAfterMs(raw.headers["retry-after"], this.now());
+    }
+    throw this.unavailable(`answers ${text}`);
   }
 
   close(): void {
     this.agent.destroy();
   }
 
-  private request(
-    body: Buffer,
-    headers: Readonly<Record<string, string>>,
-    signal: AbortSignal,
-  ): Promise<{ status: number; text: string; retryAfter: string | undefined }> {
+  private request(body: Buffer, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Raw> {
     const { timeout_ms } = this.options;
     const { request } = this.url.protocol === "https:" ? https : http;
     return new Promise((resolve, reject) => {
@@ -98,15 +123,16 @@ export class HttpClient {
         response.on("error", fail);
         response.on("end", () => {
           clearTimeout(timer);
-          const text = Buffer.concat(parts).toString("utf8", 0, ANSWER_BYTES_MAX);
-          resolve({ status: response.statusCode ?? 0, text, retryAfter: response.headers["retry-after"] });
+          const read = Buffer.concat(parts).subarray(0, ANSWER_BYTES_MAX);
+          resolve({ status: response.statusCode ?? 0, body: read, headers: response.headers });
         });
       });
       sent.end(body);
     });
   }
 
-  private unavailable(what: string, cause?: unknown): WeirError {
+  /** The error for an answer that says nothing of the records. */
+  unavailable(what: string, cause?: unknown): WeirError {
     const where = `${this.url.origin}${this.url.pathname}`;
     return new WeirError("sink_unavailable", `${where}: ${what}`, { retriable: true, cause });
   }

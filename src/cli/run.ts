@@ -57,7 +57,7 @@ function banner(weir: RunningProcess, deployment: Deployment, storeUrl: string, 
     `Weir ${VERSION} is running`,
     `  logs in    ${weir.forwardAddresses.join(", ")}  (Fluent Bit's forward protocol)`,
     `  queries    ${http}  (Loki's API)`,
-    ...(weir.querierAddress === "" ? [] : [`  queriers   ${weir.querierAddress}  (parts of others' queries)`]),
+    ...queriersLine(weir),
     `  data       ${data}${storeUrl === path.join(data, "store") ? "" : `, segments in ${storeUrl}`}`,
     `  pipeline   ${file}`,
     "",
@@ -69,6 +69,10 @@ function banner(weir: RunningProcess, deployment: Deployment, storeUrl: string, 
   ].join("\n");
 }
 
+function queriersLine({ querierAddress }: RunningProcess): string[] {
+  return querierAddress === "" ? [] : [`  queriers   ${querierAddress}  (parts of others' queries)`];
+}
+
 /** What one process of several says: who starts them knows what they are for. */
 function roleBanner(weir: RunningProcess, role: string, storeUrl: string, file: string): string {
   const [forward] = weir.forwardAddresses;
@@ -78,6 +82,7 @@ function roleBanner(weir: RunningProcess, role: string, storeUrl: string, file: 
       ? []
       : [`  logs in    ${weir.forwardAddresses.join(", ")}  (Fluent Bit's forward protocol)`]),
     `  http       http://${weir.httpAddress}`,
+    ...queriersLine(weir),
     ...(role === "receiver" ? [] : [`  segments   ${storeUrl}`]),
     `  pipeline   ${file}`,
     "",

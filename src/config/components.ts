@@ -16,13 +16,31 @@ export function checkComponents(
 ): ComponentConfig[] {
   const block = checker.asMap(part);
   if (block === undefined) return [];
+  const claimed = new Map<string, string>();
   return [...block.entries.keys()].flatMap((name) => {
     const entry = child(part, name);
     if (entry === undefined) return [];
     checkName(checker, entry, name);
     const component = checkComponent(checker, entry, name, specs);
-    return component === undefined ? [] : [component];
+    if (component === undefined) return [];
+    checkClaims(checker, entry, component, specs[component.type], claimed);
+    return [component];
   });
+}
+
+/** Complains about what an earlier component has taken for itself. `claimed`: by whom, and what, so far. */
+function checkClaims(
+  checker: Checker,
+  part: Part,
+  { name, options }: ComponentConfig,
+  spec: OptionsSpec,
+  claimed: Map<string, string>,
+): void {
+  for (const claim of spec.claims?.(options) ?? []) {
+    const owner = claimed.get(claim);
+    if (owner === undefined) claimed.set(claim, name);
+    else checker.complain({ at: part.keyAt, path: part.path, message: `${claim} is taken already, by ${owner}` });
+  }
 }
 
 function checkComponent(

@@ -27,6 +27,11 @@ export interface OptionsSpec<S extends z.ZodType = z.ZodType> {
   readonly options: S;
   /** Options among them that it shares with others of its kind: the reference page has them once. */
   readonly shared?: z.ZodType;
+  /**
+   * What it takes for itself alone in the process, in words that stand in a complaint (`metric app_errors_total`): no two
+   * components of its kind may take the same.
+   */
+  claims?(options: z.output<S>): readonly string[];
 }
 
 export interface ParserExample {

@@ -5,6 +5,23 @@ export type { Counter, Gauge, Histogram } from "prom-client";
 /** Metrics as plain data, to be posted to another thread. */
 export type MetricsJson = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
 
+/** A series at one moment. */
+export interface Sample {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+  /** Whether it only grows: a counter, or part of a histogram. */
+  readonly isCounter: boolean;
+}
+
+interface SeriesValue {
+  readonly value: number;
+  readonly labels: Readonly<Record<string, string | number>>;
+  readonly metricName?: string;
+}
+
+const COUNTING: ReadonlySet<string> = new Set(["counter", "histogram"]);
+
 /**
  * The metrics of one process. Each room declares its own with `counter`, `gauge` and `histogram`; names start
  * with `weir_` and end in their unit (`_total`, `_bytes`, `_seconds`). Asking twice for a name gives the same metric.
@@ -98,6 +115,25 @@ export class Metrics {
     const collectors = this.collectors.get(name) ?? [];
     const at = collectors.indexOf(collect);
     if (at !== -1) collectors.splice(at, 1);
+  }
+
+  /** Whether there is a metric of that name. */
+  has(name: string): boolean {
+    return this.registry.getSingleMetric(name) !== undefined;
+  }
+
+  /** The present value of every series; a histogram's buckets, sum and count are series of their own. */
+  async samples(): Promise<Sample[]> {
+    const all = await this.registry.getMetricsAsJSON();
+    return all.flatMap(({ name, type, values }) =>
+      // The library's type has no names of single series, which those of a histogram have.
+      (values as readonly SeriesValue[]).map(({ value, labels, metricName }) => ({
+        name: metricName ?? name,
+        labels: Object.fromEntries(Object.entries(labels).map(([label, text]) => [label, String(text)])),
+        value,
+        isCounter: COUNTING.has(String(type)),
+      })),
+    );
   }
 
   /** Prometheus text exposition format. */

@@ -22,6 +22,8 @@ export interface SinkRecord {
   readonly metadata: readonly (readonly [name: string, value: string])[];
   /** The line, without a newline at its end. */
   readonly line: Buffer;
+  /** When Weir received it, milliseconds since 1970; absent where that is no longer known (a dead letter). */
+  readonly receivedMs?: number;
   /** The whole record as a JSON object (LineSource.json); "" for a sink that has not asked for it. */
   readonly json: string;
 }
@@ -50,6 +52,11 @@ export const ALL_TAKEN: WriteResult = { failed: [] };
  */
 export interface RecordSink {
   write(batch: readonly SinkRecord[], signal: AbortSignal): Promise<WriteResult>;
+  /**
+   * Of a sink that tells its destination at intervals what its records have come to: `write` takes them into memory, and the
+   * position stays until `run` has brought them out. Nobody writes meanwhile. After a crash they are written again, to a new sink.
+   */
+  readonly flush?: { readonly everyMs: number; run(signal: AbortSignal): Promise<void> };
   close(): Promise<void>;
 }
 
@@ -93,6 +100,8 @@ export interface RecordSinkDeps {
 export interface RecordSinkSpec<S extends z.ZodObject = z.ZodObject> extends OptionsSpec<S> {
   /** Whether `SinkRecord.json` is wanted with these options. */
   readonly wantsJson?: (options: z.output<S>) => boolean;
+  /** Top-level fields that `SinkRecord.json` need have with these options; absent: all. */
+  readonly fields?: (options: z.output<S>) => ReadonlySet<string>;
   /** Does not reach for the destination: one that is away at the start is waited for like any other time. */
   readonly open: (options: z.output<S>, deps: RecordSinkDeps) => RecordSink;
 }

@@ -1,3 +1,4 @@
+import { type Path, parsePath } from "../core/path.ts";
 import type { RecordContext } from "./context.ts";
 import type { FieldNames } from "./field-names.ts";
 import type { FieldPlan } from "./field-plan.ts";
@@ -5,7 +6,6 @@ import { findPath } from "./find.ts";
 import { ATTRIBUTES, RESOURCE, SCOPE } from "./group.ts";
 import { valueText } from "./json.ts";
 import { parsedText } from "./parsed.ts";
-import { type Path, parsePath } from "./path.ts";
 
 /** Where a label, a metadata entry or a time comes from. */
 export interface ValueSource {

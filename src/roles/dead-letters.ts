@@ -10,7 +10,7 @@ import { storeOptions } from "../store/options.ts";
 import type { SegmentInfo } from "../store/view.ts";
 import { openStreamWriter, type StreamWriter } from "../store/writer.ts";
 import type { DeadLetterOptions } from "./dead-letter-options.ts";
-import type { DeadLetter, DeadLetters } from "./sink-runner.ts";
+import type { DeadLetter, DeadLetters } from "./sink-delivery.ts";
 
 /*
  * Dead letters are lines of a store of their own below `dead/` of the object store, in the same format as any: so `zcat`

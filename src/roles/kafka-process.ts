@@ -1,4 +1,5 @@
 import type { DeleteService } from "../api/delete-routes.ts";
+import type { QuerierServer } from "../api/querier-server.ts";
 import type { HttpServer } from "../api/server.ts";
 import { WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
@@ -16,7 +17,7 @@ import { KafkaTails } from "./kafka-tail.ts";
 import { KafkaWorkers } from "./kafka-workers.ts";
 import { noEngine } from "./no-engine.ts";
 import type { PartState, ProcessConfig, ProcessDeps, ProcessPlaces } from "./process-config.ts";
-import { openQuerySide } from "./query-side.ts";
+import { openForQueriers, openQuerySide } from "./query-side.ts";
 import { Receivers } from "./receivers.ts";
 import { doesPart, type Role } from "./role.ts";
 import { StoreSide } from "./store-side.ts";
@@ -51,6 +52,7 @@ export class KafkaProcess {
   private readonly log: Logger;
   private readonly stopping = new AbortController();
   private http: HttpServer | null = null;
+  private queriers: QuerierServer | null = null;
 
   private constructor(parts: Parts, log: Logger) {
     this.parts = parts;
@@ -89,6 +91,7 @@ export class KafkaProcess {
       services: () => this.services(),
       flush: async () => workers?.flush(),
     });
+    if (queries !== null) this.queriers = await openForQueriers(config.sections.query, queries.engine, log);
     await receivers?.listen();
   }
 
@@ -116,6 +119,10 @@ export class KafkaProcess {
     return this.http?.address ?? "";
   }
 
+  get querierAddress(): string {
+    return this.queriers?.address ?? "";
+  }
+
   get forwardAddresses(): readonly string[] {
     return this.parts.receivers?.addresses ?? [];
   }
@@ -130,6 +137,7 @@ export class KafkaProcess {
       this.log.warn("stop: the store did not take everything in time; the next worker reads the rest again");
     }
     await this.http?.close();
+    await this.queriers?.close();
     await queries?.tails.close();
     await queries?.engine.close();
     await store?.stop();
@@ -206,7 +214,7 @@ function producerOptions({ compression, request_timeout_ms }: KafkaIntakeOptions
 function openQueries(
   config: ProcessConfig,
   { kafka, store }: { readonly kafka: KafkaSide; readonly store: StoreSide },
-  { metrics, log }: ProcessDeps,
+  { metrics, log, version }: ProcessDeps,
 ): Queries {
   const { catalog } = store;
   const tails = new KafkaTails(config, { kafka, metrics, log });
@@ -217,5 +225,9 @@ function openQueries(
     refresh: () => snapshots.refresh(FRESHNESS_MS),
     chainEnd: (partition) => catalog.chainEnd(partition),
   });
-  return { engine: openQuerySide(config.sections.query, store, snapshots, { metrics, log }), tails, freshness };
+  return {
+    engine: openQuerySide(config.sections.query, store, snapshots, { metrics, log, version }),
+    tails,
+    freshness,
+  };
 }

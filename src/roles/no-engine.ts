@@ -8,11 +8,14 @@ export function noEngine(options: QueryOptions, role: Role): Engine {
   const elsewhere = () =>
     new WeirError("query_elsewhere", `this process is a ${role}: it answers no queries; ask a querier`);
   const refuse = () => Promise.reject(elsewhere());
-  const refuseNow = () => {
+  const refuseNow = (): never => {
     throw elsewhere();
   };
   return {
     options,
+    get forPeers() {
+      return refuseNow();
+    },
     limitsOf: (tenant) => queryLimits(options, tenant),
     kindOf: refuseNow,
     describe: refuseNow,

@@ -7,12 +7,14 @@ import type { Consumers, IntakeLog } from "../intake/intake.ts";
 import { compilePipelines, type PipelineConfig, type Pipelines } from "../pipeline/compile.ts";
 import type { Limits } from "../pipeline/options.ts";
 import { connectForward } from "./connect-forward.ts";
+import { DigestCollector } from "./digest.ts";
 import { SharedSink } from "./shared-sink.ts";
-import { SinkCollector } from "./sink-collector.ts";
+import { type Collector, SinkCollector } from "./sink-collector.ts";
+import type { DeadLetters } from "./sink-delivery.ts";
 import { sinkMetrics } from "./sink-metrics.ts";
 import { type DeliveryOptions, deliveryOptions } from "./sink-options.ts";
 import { SinkPositions } from "./sink-position.ts";
-import { type DeadLetters, SinkRunner } from "./sink-runner.ts";
+import { SinkRunner } from "./sink-runner.ts";
 
 /** A sink of the pipeline file that sends records on. */
 export interface RecordSinkConfig {
@@ -106,12 +108,8 @@ function collect(
   delivery: DeliveryOptions,
   partition: number,
   { pipelines, parsers, log, limits }: StartSinks,
-): { collector: SinkCollector; pipelines: Pipelines } {
-  const collector = new SinkCollector(partition, {
-    wantsJson: spec.wantsJson?.(own) ?? false,
-    sample: delivery.sample,
-    ...(delivery.fields.keep === undefined ? {} : { keep: new Set(delivery.fields.keep) }),
-  });
+): { collector: Collector; pipelines: Pipelines } {
+  const collector = openCollector(name, spec, own, delivery, partition);
   const compiled = compilePipelines(pipelinesTo(name, delivery, pipelines), {
     parsers,
     sinks: { [name]: collector },
@@ -121,6 +119,22 @@ function collect(
     limits,
   });
   return { collector, pipelines: compiled };
+}
+
+function openCollector(
+  name: string,
+  spec: RecordSinkSpec,
+  own: Readonly<Record<string, unknown>>,
+  { digest, sample, fields }: DeliveryOptions,
+  partition: number,
+): Collector {
+  if (digest !== undefined) return new DigestCollector(partition, name, digest, sample);
+  const keep = fields.keep === undefined ? spec.fields?.(own) : new Set(fields.keep);
+  return new SinkCollector(partition, {
+    wantsJson: spec.wantsJson?.(own) ?? false,
+    sample,
+    ...(keep === undefined ? {} : { keep }),
+  });
 }
 
 /**

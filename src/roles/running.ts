@@ -10,6 +10,8 @@ export interface RunningProcess {
   ready(): PartState;
   /** `127.0.0.1:3100`. */
   readonly httpAddress: string;
+  /** Where other queriers ask; "" for nowhere. */
+  readonly querierAddress: string;
   /** URLs that the forward protocol is listened for on; none where nothing is received. */
   readonly forwardAddresses: readonly string[];
   /** Ends in order, within 10 s. */

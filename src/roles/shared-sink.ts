@@ -5,6 +5,9 @@ export class SharedSink {
   private readonly sink: RecordSink;
   private turn: Promise<unknown> = Promise.resolve();
   private users = 0;
+  /** Writes that have ended; and how many of them the last good flush has, with when it was, as `performance.now()` counts. */
+  private writes = 0;
+  private flushed = { writes: 0, ms: Number.NEGATIVE_INFINITY };
 
   constructor(sink: RecordSink) {
     this.sink = sink;
@@ -14,8 +17,17 @@ export class SharedSink {
   user(): RecordSink {
     this.users++;
     let isOpen = true;
+    let written = 0;
+    const { flush } = this.sink;
     return {
-      write: (batch, signal) => this.write(batch, signal),
+      write: async (batch, signal) => {
+        const result = await this.write(batch, signal);
+        written = this.writes;
+        return result;
+      },
+      ...(flush === undefined
+        ? {}
+        : { flush: { everyMs: flush.everyMs, run: (signal) => this.flush(flush, written, signal) } }),
       close: async () => {
         if (!isOpen) return;
         isOpen = false;
@@ -26,11 +38,26 @@ export class SharedSink {
   }
 
   private write(batch: readonly SinkRecord[], signal: AbortSignal): Promise<WriteResult> {
-    const written = this.turn.then(() => {
+    const written = this.turn.then(async () => {
       signal.throwIfAborted();
-      return this.sink.write(batch, signal);
+      const result = await this.sink.write(batch, signal);
+      this.writes++;
+      return result;
     });
     this.turn = written.catch(() => {}); // Whoever wrote hears of it.
     return written;
+  }
+
+  /** One flush is for all users: one that has their writes, and is not long ago, will do. */
+  private flush(flush: NonNullable<RecordSink["flush"]>, written: number, signal: AbortSignal): Promise<void> {
+    const flushed = this.turn.then(async () => {
+      signal.throwIfAborted();
+      if (this.flushed.writes >= written && performance.now() - this.flushed.ms < flush.everyMs / 2) return;
+      const { writes } = this;
+      await flush.run(signal);
+      this.flushed = { writes, ms: performance.now() };
+    });
+    this.turn = flushed.catch(() => {}); // As above.
+    return flushed;
   }
 }

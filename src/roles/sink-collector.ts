@@ -2,6 +2,45 @@ import { crc32 } from "../codec/crc32.ts";
 import type { Labels } from "../core/labels.ts";
 import { type Line, type LineSink, type LineSource, lineMetadata, type StreamHandle } from "../core/line.ts";
 import type { SinkRecord } from "../core/sink.ts";
+import type { SinkPosition } from "./sink-position.ts";
+
+/** Bytes that a record takes beside its texts, roughly. */
+const RECORD_BYTES = 256;
+
+/** A record on its way to a sink. */
+export interface Collected {
+  readonly record: SinkRecord;
+  /** Where the sink goes on once it has this record and all before it. */
+  readonly after: SinkPosition;
+  /** When its entry was received, milliseconds since 1970. */
+  readonly receivedMs: number;
+  readonly bytes: number;
+}
+
+/** What a collector has to know of an entry of the intake log. */
+export interface EntryAt {
+  readonly offset: number;
+  /** Milliseconds since 1970. */
+  readonly receivedMs: number;
+}
+
+/** The end of a sink's own pipelines: keeps what is to be sent until it is taken. */
+export interface Collector extends LineSink {
+  /** Records that are ready to be sent. */
+  readonly count: number;
+  /** What those take, roughly. */
+  readonly bytes: number;
+  /** When the oldest entry was received whose records are here, milliseconds since 1970; null when nothing is here. */
+  readonly oldestMs: number | null;
+  /** Whether what is here has to go out before the entry comes. */
+  endsBefore(entry: EntryAt): boolean;
+  /** Whether what is here has to go out, although no entry comes. */
+  endsBy(nowMs: number): boolean;
+  /** The lines that come now are those of `entry`; the first `skip` of them are delivered already. */
+  begin(entry: EntryAt, skip: number): void;
+  /** Everything that is here; entries below `until` are collected whole. */
+  take(until: number): Collected[];
+}
 
 export interface CollectorOptions {
   /** Whether records are wanted whole, as JSON. */
@@ -12,29 +51,13 @@ export interface CollectorOptions {
   readonly sample?: number;
 }
 
-/** Bytes that a record takes beside its texts, roughly. */
-const RECORD_BYTES = 256;
-
-/** A record with its place in the intake log: the place of the one behind it is where a sink goes on after this one. */
-export interface Collected {
-  readonly record: SinkRecord;
-  readonly offset: number;
-  /** Place of the record in its entry. */
-  readonly place: number;
-  /** When its entry was received, milliseconds since 1970. */
-  readonly receivedMs: number;
-  readonly bytes: number;
-}
-
-/** The end of a sink's own pipelines: turns lines into records with ids, and keeps them until they are taken. */
-export class SinkCollector implements LineSink {
-  /** Collected and not taken yet, oldest first. */
-  records: Collected[] = [];
+/** Turns lines into records with ids. */
+export class SinkCollector implements Collector {
   bytes = 0;
+  private records: Collected[] = [];
   private readonly partition: number;
   private readonly options: CollectorOptions;
-  private offset = 0;
-  private receivedMs = 0;
+  private entry: EntryAt = { offset: 0, receivedMs: 0 };
   private place = 0;
   private skip = 0;
 
@@ -43,10 +66,25 @@ export class SinkCollector implements LineSink {
     this.options = options;
   }
 
-  /** The lines that come now are those of the entry at `offset`; the first `skip` of them are delivered already. */
-  begin(offset: number, receivedMs: number, skip: number): void {
-    this.offset = offset;
-    this.receivedMs = receivedMs;
+  get count(): number {
+    return this.records.length;
+  }
+
+  get oldestMs(): number | null {
+    return this.records.length === 0 ? null : this.records[0].receivedMs;
+  }
+
+  endsBefore(): boolean {
+    return false;
+  }
+
+  endsBy(): boolean {
+    return false;
+  }
+
+  begin(entry: EntryAt, skip: number): void {
+    const { offset, receivedMs } = entry;
+    this.entry = { offset, receivedMs };
     this.place = 0;
     this.skip = skip;
   }
@@ -66,7 +104,8 @@ export class SinkCollector implements LineSink {
     const place = this.place++;
     if (place < this.skip) return;
     const { wantsJson, keep, sample = 1 } = this.options;
-    const id = `${this.partition}-${this.offset}-${place}`;
+    const { offset, receivedMs } = this.entry;
+    const id = `${this.partition}-${offset}-${place}`;
     const metadata = lineMetadata(line);
     if (sample < 1 && !isInSample(metadata, id, sample)) return;
     const record: SinkRecord = {
@@ -79,16 +118,23 @@ export class SinkCollector implements LineSink {
       metadata,
       line: Buffer.from(line.bytes.subarray(line.start, line.end)),
       json: wantsJson ? source.json(keep) : "",
+      receivedMs,
     };
-    let bytes = RECORD_BYTES + record.line.length + record.json.length + canonical.length;
-    for (const [name, value] of record.metadata) bytes += name.length + value.length;
-    this.records.push({ record, offset: this.offset, place, receivedMs: this.receivedMs, bytes });
+    const bytes = recordBytes(record);
+    this.records.push({ record, after: { offset, place: place + 1 }, receivedMs, bytes });
     this.bytes += bytes;
   }
 }
 
+/** What a record takes, roughly. */
+export function recordBytes({ line, json, canonical, metadata }: SinkRecord): number {
+  let bytes = RECORD_BYTES + line.length + json.length + canonical.length;
+  for (const [name, value] of metadata) bytes += name.length + value.length;
+  return bytes;
+}
+
 /** By the trace id where there is one, so that of a trace all or nothing goes on; the same at each try. */
-function isInSample(metadata: SinkRecord["metadata"], id: string, part: number): boolean {
+export function isInSample(metadata: SinkRecord["metadata"], id: string, part: number): boolean {
   const trace = metadata.find(([name]) => name === "trace_id")?.[1] ?? id;
   return crc32(Buffer.from(trace)) < part * 2 ** 32;
 }

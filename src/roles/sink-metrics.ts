@@ -13,6 +13,7 @@ export interface SinkMetrics {
   readonly failures: SinkCounter;
   readonly up: { set(value: number): void };
   readonly stopped: { set(value: number): void };
+  readonly lagMax: { set(bytes: number): void };
   readonly writeSeconds: { observe(seconds: number): void };
   /** Says where the present lag of another partition is read: bytes of the intake log, and milliseconds. */
   lag(read: () => { bytes: number; ms: number }): void;
@@ -50,12 +51,15 @@ export function sinkMetrics(metrics: Metrics): (sink: string) => SinkMetrics {
   });
   metrics.gauge(
     "weir_sink_lag_seconds",
-    "Age of what a sink takes now; 0 when it has caught up.",
+    "Age of the oldest record that a sink has still to take; 0 when it has caught up.",
     ["sink"],
     (gauge) => {
       for (const [sink, reads] of lags) gauge.set({ sink }, Math.max(...reads.map((read) => read().ms)) / 1000);
     },
   );
+  const lagMax = metrics.gauge("weir_sink_lag_bytes_max", "Bytes that a sink may be behind in each partition.", [
+    "sink",
+  ]);
   return (sink) => ({
     sent: records.labels({ sink, result: "sent" }),
     refused: records.labels({ sink, result: "refused" }),
@@ -64,6 +68,7 @@ export function sinkMetrics(metrics: Metrics): (sink: string) => SinkMetrics {
     failures: failures.labels({ sink }),
     up: up.labels({ sink }),
     stopped: stopped.labels({ sink }),
+    lagMax: lagMax.labels({ sink }),
     writeSeconds: writeSeconds.labels({ sink }),
     lag: (read) => lags.set(sink, [...(lags.get(sink) ?? []), read]),
   });

@@ -1,7 +1,8 @@
 import { z } from "zod";
-import { pathText } from "../pipeline/path.ts";
+import { pathText } from "../core/path.ts";
 import { conditions } from "../pipeline/steps/drop.ts";
 import rename from "../pipeline/steps/rename.ts";
+import { digestOptions } from "./digest-options.ts";
 
 const MIB = 1 << 20;
 
@@ -26,6 +27,11 @@ export const deliveryOptions = z.strictObject({
     .max(1)
     .default(1)
     .describe("Part of the records that goes out. Of a trace all lines go out, or none."),
+  digest: digestOptions
+    .optional()
+    .describe(
+      "Sends digests in place of records: of each group and interval one record with count, bytes, first and last time, levels, shape and an example. `{}` for the defaults. See docs/sinks.md.",
+    ),
   batch_records_max: z
     .int()
     .min(1)

@@ -6,13 +6,18 @@ import { type FileOps, nodeFiles, readAll, writeAll } from "../core/files.ts";
 /*
  * How far a sink has come: `<data>/sinks/<name>.json`, one JSON object, replaced as a whole after each request that the
  * destination has taken: {"version":1,"partitions":{"0":{"offset":120,"place":0}}}. `offset` is the intake entry that is next,
- * `place` counts its records that are delivered already.
+ * `place` counts its records that are delivered already. `until`, while a digest is being sent: it has the entries from there on
+ * and below this one.
  */
 const schema = z.object({
   version: z.literal(1),
   partitions: z.record(
     z.string().regex(/^\d{1,10}$/),
-    z.object({ offset: z.int().nonnegative(), place: z.int().nonnegative() }),
+    z.object({
+      offset: z.int().nonnegative(),
+      place: z.int().nonnegative(),
+      until: z.int().nonnegative().optional(),
+    }),
   ),
 });
 const FILE_BYTES_MAX = 1 << 20;
@@ -20,6 +25,7 @@ const FILE_BYTES_MAX = 1 << 20;
 export interface SinkPosition {
   readonly offset: number;
   readonly place: number;
+  readonly until?: number | undefined;
 }
 
 /** Keeps the positions of one sink in a file. */

@@ -1,11 +1,11 @@
 import { setImmediate as nextTick } from "node:timers/promises";
-import { messageOf, WeirError } from "../core/errors.ts";
+import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import type { RecordSink, Refused, SinkRecord } from "../core/sink.ts";
 import { sleepFor } from "../core/wait.ts";
 import type { EntryReader, IntakeLog } from "../intake/intake.ts";
 import type { Pipelines } from "../pipeline/compile.ts";
-import type { Collected, SinkCollector } from "./sink-collector.ts";
+import type { Collected, Collector, EntryAt } from "./sink-collector.ts";
+import { type DeliveryDeps, SinkDelivery } from "./sink-delivery.ts";
 import type { SinkMetrics } from "./sink-metrics.ts";
 import type { DeliveryOptions } from "./sink-options.ts";
 import type { SinkPosition, SinkPositions } from "./sink-position.ts";
@@ -14,39 +14,28 @@ import type { SinkPosition, SinkPositions } from "./sink-position.ts";
 const RECORDS_A_TURN = 250;
 /** How often a sink that has nothing to send looks whether its records are old enough, or it has come further. */
 const IDLE_MS = 200;
+/** How often the position follows over entries of which nothing goes out, while one comes after the other. */
+const MOVE_MS = 1000;
 /** A jump over what is too much leaves this part of the room free, so that the next one is not due at once. */
 const LAG_KEPT_PART = 0.9;
+/** Part of the lag's bound that may wait for the end of an interval: what waits on purpose must not be left out for it. */
+const INTERVAL_LAG_PART = 0.5;
 
-/** A record that a destination refused for good. */
-export interface DeadLetter {
-  readonly record: SinkRecord;
-  readonly reason: string;
-}
+const NOBODY = (): void => {};
 
-/** Where those go. */
-export interface DeadLetters {
-  /** Resolves when they are durable. */
-  add(sink: string, letters: readonly DeadLetter[]): Promise<void>;
-}
-
-export interface SinkRunnerDeps {
+export interface SinkRunnerDeps extends DeliveryDeps {
   /** The sink's name in the pipeline file, and its name as a consumer of the intake log. */
   readonly name: string;
   readonly partition: number;
   readonly intake: IntakeLog;
   /** The sink's own, compiled with `collector` in its place. */
   readonly pipelines: Pipelines;
-  readonly collector: SinkCollector;
-  readonly sink: RecordSink;
+  readonly collector: Collector;
   readonly positions: SinkPositions;
-  readonly deadLetters: DeadLetters;
   readonly metrics: SinkMetrics;
   readonly log: Logger;
   /** Milliseconds since 1970. */
   readonly now: () => number;
-  /** For tests; timers and Math.random otherwise. */
-  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
-  readonly random?: () => number;
 }
 
 /**
@@ -54,38 +43,60 @@ export interface SinkRunnerDeps {
  * writes what they give in batches, one at a time and in order. The position moves only over records that the destination
  * has taken, that are in the dead letters, or that were left out because the sink was too far behind; it is durable before
  * the intake log may forget them.
+ *
+ * What goes out at the end of an interval only (a digest) holds the position until then; so does a sink that has to be asked
+ * whether it has made durable what it took (RecordSink.flush).
  */
 export class SinkRunner {
   private readonly deps: SinkRunnerDeps;
   private readonly options: DeliveryOptions;
+  private readonly delivery: SinkDelivery;
   private readonly abort = new AbortController();
   private position: SinkPosition;
+  /** The end of the interval that was being sent when the process died. */
+  private until: number | null;
   /** Entries below are collected whole. */
   private collected: number;
   /** When the oldest record that was collected and not handed over came, as `performance.now()` counts. */
   private sinceMs: number | null = null;
   private writing: Promise<void> = Promise.resolve();
-  private isWriting = false;
+  /** When the oldest entry of the batch under way was received; null while none is. */
+  private writingMs: number | null = null;
   private running: Promise<void> = Promise.resolve();
-  /** When the agent's chunk that is at work was received. */
+  /** When the entry at work was received; null when the sink has caught up. */
   private receivedMs: number | null = null;
-  private hasTrouble = false;
+  /** Whether entries that are too old are being passed over; said once. */
+  private isPassing = false;
+  private movedMs = 0;
   private ended: string | null = null;
+  /** The reader's word that there is an entry, while it is waited for. */
+  private waiting: Promise<void> | null = null;
+  private wake: () => void = NOBODY;
+  private failed: { readonly error: unknown } | null = null;
+  /** What the sink has taken and not made durable: where it goes on once it has, and when the oldest of it was received. */
+  private held: { position: SinkPosition; receivedMs: number } | null = null;
+  private flushMs = 0;
+  private failedFlushes = 0;
 
   /** A sink that has never been in the partition begins at its first entry. */
   constructor(options: DeliveryOptions, deps: SinkRunnerDeps) {
     this.options = options;
     this.deps = deps;
-    this.position = deps.positions.get(deps.partition) ?? { offset: 0, place: 0 };
+    this.delivery = new SinkDelivery(options, this.abort.signal, deps);
+    const at = deps.positions.get(deps.partition);
+    this.position = { offset: at?.offset ?? 0, place: at?.place ?? 0 };
+    this.until = this.isByInterval ? (at?.until ?? null) : null;
     this.collected = this.position.offset;
+    deps.metrics.lagMax.set(options.lag_bytes_max);
     deps.metrics.lag(() => ({
       bytes: deps.intake.bytesFrom(deps.partition, this.position.offset),
-      ms: this.receivedMs === null ? 0 : Math.max(0, deps.now() - this.receivedMs),
+      ms: this.oldestMs === null ? 0 : Math.max(0, deps.now() - this.oldestMs),
     }));
   }
 
   start(): void {
     this.dontWaitForThePast();
+    this.flushMs = performance.now();
     this.running = this.loop();
     // Whatever ends it is a mistake of ours: the other sinks and the store go on.
     this.running.catch((error: unknown) => {
@@ -106,12 +117,19 @@ export class SinkRunner {
   /** Ends the requests under way, and resolves when the sink is closed. What it has not taken it gets after the next start. */
   async stop(): Promise<void> {
     this.abort.abort();
+    this.wake();
     await this.running.catch(() => {}); // Said in `start`.
     await this.writing.catch(() => {}); // The position does not move over what was not taken.
     const { sink, log, name } = this.deps;
     await sink
       .close()
       .catch((error: unknown) => log.warn({ sink: name, err: error }, `sink ${name}: ${messageOf(error)}`));
+  }
+
+  /** When the oldest entry was received that the destination does not have yet. */
+  private get oldestMs(): number | null {
+    const { collector } = this.deps;
+    return this.held?.receivedMs ?? this.writingMs ?? collector.oldestMs ?? this.receivedMs;
   }
 
   /** A log that was replaced by an empty one counts from where the store is: what it holds has not been sent. */
@@ -124,6 +142,7 @@ export class SinkRunner {
       `sink ${name}: its position is beyond the intake log, which must have been removed; goes on at the log's end, and ids of records may come again for others`,
     );
     this.position = { offset: next, place: 0 };
+    this.until = null;
     this.collected = next;
   }
 
@@ -132,20 +151,18 @@ export class SinkRunner {
     let reader = intake.read(partition, this.position.offset, name);
     try {
       while (!this.abort.signal.aborted) {
-        const jump = this.jump();
-        if (jump !== null) {
-          await reader.close();
-          await this.leaveOut(jump);
-          reader = intake.read(partition, jump, name);
-        }
+        if (this.jump() !== null) reader = await this.leaveOut(reader);
         const entry = await reader.poll();
-        if (entry === null) {
-          await this.idle(reader);
-          continue;
+        if (entry === null) await this.idle(reader);
+        else {
+          this.receivedMs = entry.receivedMs;
+          if (this.isTooOld(entry.receivedMs)) this.passOver(entry);
+          else await this.collect(entry);
         }
-        this.receivedMs = entry.receivedMs;
-        if (this.isTooOld(entry.receivedMs)) await this.leaveOut(entry.offset + 1);
-        else await this.collect(entry);
+        if (this.isDue()) await this.handOver();
+        if (entry === null || performance.now() - this.movedMs >= MOVE_MS) await this.follow();
+        this.flushIfDue();
+        if (entry === null && this.position.offset >= intake.nextOffset(partition)) this.receivedMs = null;
       }
     } finally {
       await reader.close();
@@ -154,53 +171,99 @@ export class SinkRunner {
 
   private async collect(entry: Parameters<Pipelines["begin"]>[0]): Promise<void> {
     const { collector, pipelines } = this.deps;
+    if (this.until !== null ? entry.offset >= this.until : collector.endsBefore(entry)) await this.endInterval();
     const isFirst = entry.offset === this.position.offset;
-    collector.begin(entry.offset, entry.receivedMs, isFirst ? this.position.place : 0);
+    const isWhole = this.isByInterval;
+    this.isPassing = false;
+    collector.begin(entry, isFirst ? this.position.place : 0);
     const run = pipelines.begin(entry);
     for (let more = true; more && !this.abort.signal.aborted; ) {
       more = run.step(RECORDS_A_TURN);
-      if (collector.records.length > 0) this.sinceMs ??= performance.now();
-      if (this.isFull()) await this.handOver();
+      if (collector.count > 0 && !isWhole) this.sinceMs ??= performance.now();
+      if (!isWhole && this.isFull()) await this.handOver();
       if (more) await nextTick();
     }
+    if (this.abort.signal.aborted) return;
     this.collected = entry.offset + 1;
-    if (this.isDue()) await this.handOver();
+    if (isWhole && this.until === null && (collector.endsBy(this.deps.now()) || this.waitsForMuch()))
+      await this.endInterval();
+  }
+
+  private get isByInterval(): boolean {
+    return this.options.digest !== undefined;
   }
 
   private isFull(): boolean {
-    const { records, bytes } = this.deps.collector;
-    return records.length >= this.options.batch_records_max || bytes >= this.options.batch_bytes_max;
+    const { count, bytes } = this.deps.collector;
+    return count >= this.options.batch_records_max || bytes >= this.options.batch_bytes_max;
   }
 
   private isDue(): boolean {
     return this.sinceMs !== null && performance.now() - this.sinceMs >= this.options.batch_age_ms;
   }
 
+  private waitsForMuch(): boolean {
+    const { intake, partition } = this.deps;
+    return (
+      intake.bytesFrom(partition, this.position.offset) - intake.bytesFrom(partition, this.collected) >
+      this.options.lag_bytes_max * INTERVAL_LAG_PART
+    );
+  }
+
   /** Waits for an entry, or for the moment at which what is collected has to go. */
   private async idle(reader: EntryReader): Promise<void> {
+    this.listen(reader);
     const wake = new AbortController();
-    const stop = () => wake.abort();
-    this.abort.signal.addEventListener("abort", stop, { once: true });
-    await Promise.race([reader.wait(), sleepFor(IDLE_MS, wake.signal)]);
-    this.abort.signal.removeEventListener("abort", stop);
-    wake.abort();
-    if (this.isDue()) await this.handOver();
-    else if (this.sinceMs === null && !this.isWriting) {
-      await this.writing; // Where it failed, nothing may be passed over: this ends the loop.
-      await this.moveTo({ offset: this.collected, place: 0 });
-    }
-    if (this.position.offset >= this.deps.intake.nextOffset(this.deps.partition)) this.receivedMs = null;
+    this.wake = () => wake.abort();
+    if (this.waiting === null || this.abort.signal.aborted) wake.abort();
+    await sleepFor(IDLE_MS, wake.signal);
+    this.wake = NOBODY;
+    if (this.failed !== null) throw this.failed.error;
+    if (this.abort.signal.aborted || !this.isByInterval) return;
+    const { collector, now, intake, partition } = this.deps;
+    const isSaidBefore = this.until !== null && this.until <= intake.nextOffset(partition);
+    if (isSaidBefore ? this.collected >= (this.until ?? 0) : collector.endsBy(now())) await this.endInterval();
+  }
+
+  /**
+   * Has the reader say when there is an entry: once for all the turns that pass without one, since whatever waits for it stays
+   * behind until then.
+   */
+  private listen(reader: EntryReader): void {
+    if (this.waiting !== null) return;
+    const waiting = reader.wait();
+    this.waiting = waiting;
+    const done = () => {
+      if (this.waiting === waiting) this.waiting = null;
+      this.wake();
+    };
+    waiting.then(done, (error: unknown) => {
+      this.failed = { error };
+      done();
+    });
+  }
+
+  /**
+   * Sends what an interval has come to. Where the interval ends is durable before: should the process die now, the same entries
+   * make the same records with the same ids.
+   */
+  private async endInterval(): Promise<void> {
+    await this.writing;
+    const { collector } = this.deps;
+    if (collector.count > 0) await this.keep({ ...this.position, until: this.collected });
+    this.until = null;
+    await this.handOver();
   }
 
   /** Hands what is collected to the writing side, once that is through with the batches before. */
   private async handOver(): Promise<void> {
     this.sinceMs = null;
-    for (const batch of this.batches(this.deps.collector.take())) {
+    for (const batch of this.batches(this.deps.collector.take(this.collected))) {
       await this.writing;
       if (this.abort.signal.aborted) return;
-      this.isWriting = true;
+      this.writingMs = batch[0].receivedMs;
       this.writing = this.deliver(batch).finally(() => {
-        this.isWriting = false;
+        this.writingMs = null;
       });
       // Its error ends the loop at the next batch, or the loop's end hears of it.
       this.writing.catch(() => {});
@@ -223,99 +286,71 @@ export class SinkRunner {
     if (batch.length > 0) yield batch;
   }
 
-  /** Writes a batch until each of its records is taken, refused for good, or left out; then moves the position. */
+  /** Writes a batch, then moves the position over it; where the sink has to be asked for that, it is held until then. */
   private async deliver(batch: readonly Collected[]): Promise<void> {
-    const { metrics, log, name } = this.deps;
-    const last = batch[batch.length - 1];
-    let rest: readonly Collected[] = batch;
-    for (let attempt = 1; rest.length > 0; attempt++) {
-      rest = await this.tryOnce(rest);
-      if (rest.length === 0) break;
-      this.abort.signal.throwIfAborted();
-      if (this.jump() !== null || this.isTooOld(rest[0].receivedMs)) {
-        metrics.dropped.inc(rest.length);
-        log.warn(
-          { sink: name, records: rest.length },
-          `sink ${name}: too far behind; left out records that it has not taken`,
-        );
-        break;
-      }
-      await this.pause(attempt);
-      this.abort.signal.throwIfAborted();
-    }
-    await this.moveTo({ offset: last.offset, place: last.place + 1 });
+    await this.delivery.deliver(batch, (rest) => this.notTooLate(rest));
+    const { after } = batch[batch.length - 1];
+    if (this.deps.sink.flush === undefined) await this.moveTo(after);
+    else this.held = { position: after, receivedMs: this.held?.receivedMs ?? batch[0].receivedMs };
   }
 
-  /** One request; what is to be written again. Refused records are in the dead letters when it resolves. */
-  private async tryOnce(batch: readonly Collected[]): Promise<readonly Collected[]> {
-    const { sink, metrics } = this.deps;
-    const started = performance.now();
-    try {
-      const { failed } = await sink.write(
-        batch.map(({ record }) => record),
-        this.abort.signal,
-      );
-      metrics.writeSeconds.observe((performance.now() - started) / 1000);
-      const refused = failed.filter(({ retriable }) => !retriable);
-      const buried = refused.length === 0 || (await this.bury(batch, refused));
-      // What was taken is not sent again, whatever becomes of the others.
-      const again = buried ? failed.filter(({ retriable }) => retriable) : failed;
-      const later = again.find(({ retriable }) => retriable);
-      if (later !== undefined)
-        this.trouble(`${again.length} of ${batch.length} records not taken now: ${later.reason}`);
-      else if (buried) this.works();
-      metrics.sent.inc(batch.length - failed.length);
-      return again.map(({ position }) => batch[position]);
-    } catch (error) {
-      this.abort.signal.throwIfAborted();
-      if (!(error instanceof WeirError)) throw error;
-      metrics.failures.inc();
-      this.trouble(error.message);
-      return batch;
-    }
+  /** Those of `rest` that are within the bounds; the position goes to where the bound in bytes begins. */
+  private async notTooLate(rest: readonly Collected[]): Promise<readonly Collected[]> {
+    const from = this.jump();
+    const kept = rest.filter(
+      ({ after, receivedMs }) => (from === null || after.offset >= from) && !this.isTooOld(receivedMs),
+    );
+    if (from !== null && kept.length > 0) await this.moveTo({ offset: from, place: 0 });
+    return kept;
   }
 
-  /** Puts refused records into the dead letters. False when there is no room or no way now: then they are sent again. */
-  private async bury(batch: readonly Collected[], refused: readonly Refused[]): Promise<boolean> {
-    const { deadLetters, metrics, name } = this.deps;
-    try {
-      await deadLetters.add(
-        name,
-        refused.map(({ position, reason }) => ({ record: batch[position].record, reason })),
-      );
-    } catch (error) {
-      if (!(error instanceof WeirError)) throw error;
-      metrics.failures.inc();
-      this.trouble(error.message);
-      return false;
-    }
-    metrics.refused.inc(refused.length);
-    return true;
+  /** Asks the sink to make durable what it took, if it is time; between batches, so that none is half in it. */
+  private flushIfDue(): void {
+    const { flush } = this.deps.sink;
+    if (flush === undefined || this.writingMs !== null || performance.now() < this.flushMs) return;
+    this.writingMs = this.deps.now();
+    this.writing = this.writing
+      .then(async () => {
+        const done = await this.delivery.flush(flush.run);
+        this.failedFlushes = done ? 0 : this.failedFlushes + 1;
+        this.flushMs = performance.now() + (done ? flush.everyMs : this.delivery.pauseMs(this.failedFlushes));
+        const { held } = this;
+        if (!done || held === null) return;
+        this.held = null;
+        await this.moveTo(held.position);
+      })
+      .finally(() => {
+        this.writingMs = null;
+      });
+    this.writing.catch(() => {}); // As in `handOver`.
   }
 
-  private trouble(what: string): void {
-    const { log, name } = this.deps;
-    if (!this.hasTrouble) log.warn({ sink: name }, `sink ${name}: ${what}; trying on`);
-    this.hasTrouble = true;
-    this.deps.metrics.up.set(0);
-  }
-
-  private works(): void {
-    if (this.hasTrouble) this.deps.log.info({ sink: this.deps.name }, `sink ${this.deps.name}: takes records again`);
-    this.hasTrouble = false;
-    this.deps.metrics.up.set(1);
-  }
-
-  /** Twice as long each time, and by chance up to half less, so that many senders don't come back at once. */
-  private pause(attempt: number): Promise<void> {
-    const { retry_min_ms, retry_max_ms } = this.options;
-    const { sleep = sleepFor, random = Math.random } = this.deps;
-    const most = Math.min(retry_max_ms, retry_min_ms * 2 ** Math.min(attempt - 1, 20));
-    return sleep(most * (1 - random() / 2), this.abort.signal);
+  /** Moves the position over entries of which nothing went out. */
+  private async follow(): Promise<void> {
+    const { collector } = this.deps;
+    if (this.abort.signal.aborted || collector.oldestMs !== null || this.writingMs !== null || this.held !== null)
+      return;
+    await this.writing; // Where it failed, nothing may be passed over: this ends the loop.
+    this.movedMs = performance.now();
+    await this.moveTo({ offset: this.collected, place: 0 });
   }
 
   private isTooOld(receivedMs: number): boolean {
     return this.options.on_lag === "drop_oldest" && this.deps.now() - receivedMs > this.options.lag_age_max_ms;
+  }
+
+  /** Leaves out an entry that is too old. */
+  private passOver({ offset }: EntryAt): void {
+    const { metrics, log, name } = this.deps;
+    metrics.droppedEntries.inc();
+    if (!this.isPassing) {
+      log.warn(
+        { sink: name, from: offset },
+        `sink ${name}: too far behind; leaves out entries of the intake log that are older than lag_age_max_ms (raise it, or set on_lag: block)`,
+      );
+    }
+    this.isPassing = true;
+    this.collected = offset + 1;
   }
 
   /** The offset to go on at when more waits than may, or null. */
@@ -333,39 +368,55 @@ export class SinkRunner {
     return low > this.position.offset ? low : null;
   }
 
-  /** Goes on at entry `offset`, without what is before it. */
-  private async leaveOut(offset: number): Promise<void> {
-    const { collector, metrics, log, name } = this.deps;
-    await this.writing;
-    const lost = collector.take().length;
+  /** Goes on behind what is too much; gives the reader to go on with. */
+  private async leaveOut(reader: EntryReader): Promise<EntryReader> {
+    await this.writing; // It may have come far enough meanwhile.
+    const offset = this.jump();
+    if (offset === null) return reader;
+    const { collector, metrics, log, name, intake, partition } = this.deps;
+    if (this.held !== null && this.held.position.offset >= offset) {
+      // The sink has those, though they are not durable: nothing is left out, unless the process dies before they are.
+      log.warn({ sink: name }, `sink ${name}: too far behind; no longer waits for what it took to be durable`);
+      await this.moveTo(this.held.position);
+      return reader;
+    }
+    await reader.close();
+    this.waiting = null;
+    const lost = collector.take(this.collected).filter(({ after }) => after.offset < offset).length;
     this.sinceMs = null;
+    this.until = null;
     const entries = offset - this.position.offset;
     metrics.dropped.inc(lost);
-    metrics.droppedEntries.inc(Math.max(0, entries));
+    metrics.droppedEntries.inc(entries);
     log.warn(
       { sink: name, from: this.position.offset, to: offset, entries },
-      `sink ${name}: too far behind; left out ${entries} entries of the intake log (raise lag_bytes_max or lag_age_max_ms, or set on_lag: block)`,
+      `sink ${name}: too far behind; left out ${entries} entries of the intake log (raise lag_bytes_max, or set on_lag: block)`,
     );
-    this.collected = Math.max(this.collected, offset);
+    this.collected = offset;
     await this.moveTo({ offset, place: 0 });
+    return intake.read(partition, offset, name);
   }
 
   private async moveTo(position: SinkPosition): Promise<void> {
-    const { positions, intake, partition, name, log } = this.deps;
+    const { intake, partition, name } = this.deps;
     const { offset, place } = this.position;
     if (position.offset < offset || (position.offset === offset && position.place <= place)) return;
     this.position = position;
+    await this.keep(position);
+    await intake.commit(partition, position.offset, name);
+  }
+
+  /** Resolves when the position is on the disk. */
+  private async keep(position: SinkPosition): Promise<void> {
+    const { positions, partition, name, log } = this.deps;
     for (let attempt = 1; ; attempt++) {
       try {
-        await positions.set(partition, position);
-        break;
+        return await positions.set(partition, position);
       } catch (error) {
         if (attempt === 1)
           log.error({ sink: name, err: error }, `sink ${name}: can't keep its position: ${messageOf(error)}`);
-        await this.pause(attempt);
-        this.abort.signal.throwIfAborted();
+        await this.delivery.pause(attempt);
       }
     }
-    await intake.commit(partition, position.offset, name);
   }
 }

@@ -9,18 +9,22 @@ export interface SinkUnderTest {
   /** Lines that the destination has, in the order of their arrival; repeats too. */
   taken(): Promise<Buffer[]>;
   /** Nobody takes anything any more; what is under way fails. */
-  away?(): Promise<void>;
-  back?(): Promise<void>;
+  readonly away?: () => Promise<void>;
+  readonly back?: () => Promise<void>;
   /** Requests get no answer from now on. */
-  hang?(): void;
+  readonly hang?: () => void;
   close(): Promise<void>;
 }
 
 export interface ContractOptions {
   /** Whether lines with `refuse me` in them are refused for good, and with which words. */
   readonly refusesWith?: string;
-  /** Whether what it takes can be looked at. */
+  /** Whether what it takes can't be looked at. */
   readonly forgets?: boolean;
+  /** Whether it is always there: within the process, say. */
+  readonly isAlwaysThere?: boolean;
+  /** Whether it always answers. */
+  readonly alwaysAnswers?: boolean;
 }
 
 const NEVER = new AbortController().signal;
@@ -48,7 +52,7 @@ export const records = (lines: readonly (string | Buffer)[], offset = 7) =>
 export function recordSinkContract(
   name: string,
   open: () => Promise<SinkUnderTest>,
-  { refusesWith, forgets = false }: ContractOptions = {},
+  { refusesWith, forgets = false, isAlwaysThere = false, alwaysAnswers = isAlwaysThere }: ContractOptions = {},
 ): void {
   describe(`record sink contract: ${name}`, () => {
     let it: SinkUnderTest;
@@ -99,10 +103,13 @@ export function recordSinkContract(
       expect(await it.taken()).toEqual([]);
     });
 
-    // A destination that takes everything has no such cases.
-    const whereRefused = (name: string, check: () => Promise<void>) => {
-      if (refusesWith !== undefined) test(name, check);
+    // What a destination can't do is no case of it.
+    const testWhere = (can: boolean) => (name: string, check: () => Promise<void>) => {
+      if (can) test(name, check);
     };
+    const whereRefused = testWhere(refusesWith !== undefined);
+    const whereAway = testWhere(!isAlwaysThere);
+    const whereHanging = testWhere(!alwaysAnswers);
 
     whereRefused("names the bad record among good ones, which are taken", async () => {
       const lines = Array.from({ length: 21 }, (_, i) => (i === 13 ? "refuse me" : `good ${i}`));
@@ -122,21 +129,20 @@ export function recordSinkContract(
       expect(await texts()).toEqual([]);
     });
 
-    test("says of a destination that is away that it may be back, and then sends", async ({ skip }) => {
-      if (it.away === undefined || it.back === undefined) return skip();
+    whereAway("says of a destination that is away that it may be back, and then sends", async () => {
+      const { away, back } = can(it);
       await it.sink.write(records(["before"], 6), NEVER);
-      await it.away();
+      await away();
       const batch = records(["x", "y"]);
       expect(await missed(it.sink.write(batch, NEVER), batch.length)).toBe(batch.length);
-      await it.back();
+      await back();
       expect((await it.sink.write(batch, NEVER)).failed).toEqual([]);
       if (!forgets) expect((await unique()).sort()).toEqual(["before", "x", "y"]);
     });
 
-    test("ends a request at once when its signal is aborted", async ({ skip }) => {
-      if (it.hang === undefined) return skip();
+    whereHanging("ends a request at once when its signal is aborted", async () => {
       await it.sink.write(records(["before"], 6), NEVER);
-      it.hang();
+      can(it).hang();
       const abort = new AbortController();
       const writing = it.sink.write(records(["x"]), abort.signal);
       writing.catch(() => {}); // Looked at below.
@@ -147,10 +153,9 @@ export function recordSinkContract(
       expect(performance.now() - started).toBeLessThan(2000);
     });
 
-    test("settles a write when it is closed in the middle of it", async ({ skip }) => {
-      if (it.hang === undefined) return skip();
+    whereHanging("settles a write when it is closed in the middle of it", async () => {
       await it.sink.write(records(["before"], 6), NEVER);
-      it.hang();
+      can(it).hang();
       const abort = new AbortController();
       const writing = Promise.allSettled([it.sink.write(records(["x"]), abort.signal)]);
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -164,6 +169,15 @@ export function recordSinkContract(
       await it.sink.close();
     });
   });
+}
+
+/** What a destination is made to do, unless the options say that it can't be. */
+function can(it: SinkUnderTest): Required<Pick<SinkUnderTest, "away" | "back" | "hang">> {
+  const missing = (what: string) => () => {
+    throw new Error(`the sink under test has no ${what}`);
+  };
+  const { away = missing("away"), back = missing("back"), hang = missing("hang") } = it;
+  return { away, back, hang };
 }
 
 /** How many of a batch's records are to be sent again. Throws when one of them is refused for good, or for a bug. */

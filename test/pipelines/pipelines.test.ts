@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { parse } from "yaml";
 import envoy from "../../parsers/envoy.ts";
 import istio from "../../parsers/istio.ts";
@@ -10,6 +10,7 @@ import { documentSchema } from "../../src/config/document-schema.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { ConfigErrors } from "../../src/config/problem.ts";
 import { newRandom } from "../parsers/random.ts";
+import { agoNs, TestWeir } from "../push/weir.ts";
 import { loadFile, message, runFile } from "./harness.ts";
 
 const env = { WEIR_SHARED_KEY: "0123", ES_API_KEY: "a2V5" };
@@ -27,7 +28,13 @@ const KUBERNETES = {
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 test("each file has a test below", () => {
-  expect(FILES.sort()).toEqual(["elasticsearch.yaml", "kubernetes.yaml", "mesh.yaml", "quickstart.yaml"]);
+  expect(FILES.sort()).toEqual([
+    "elasticsearch.yaml",
+    "kubernetes.yaml",
+    "mesh.yaml",
+    "metrics.yaml",
+    "quickstart.yaml",
+  ]);
 });
 
 describe.each(FILES)("%s", (file) => {
@@ -218,6 +225,32 @@ describe("mesh.yaml", () => {
   test("keeps other lines of a sidecar", () => {
     const line = "2026-03-02T10:15:30.000000Z\tinfo\tEnvoy proxy is ready";
     expect(runFile("mesh.yaml", [sidecar(line)])).toMatchObject([{ line, metadata: { detected_level: "info" } }]);
+  });
+});
+
+describe("metrics.yaml", () => {
+  test("counts lines, bytes and the time of requests at /metrics", { timeout: 30_000 }, async () => {
+    const text = readFileSync(new URL("../../pipelines/metrics.yaml", import.meta.url), "utf8");
+    const weir = await TestWeir.start(
+      `${text.replace("127.0.0.1:24224", "127.0.0.1:0")}\nhttp: { listen: "127.0.0.1:0" }\nquery: { threads: 0 }\n`,
+    );
+    try {
+      const lines = ['{"level":"info","duration_ms":20}', "level=error msg=no duration_ms=700", "neither"];
+      const stream = { namespace: "shop", app: "web" };
+      await weir.push({ streams: [{ stream, values: lines.map((line, i) => [agoNs(5, i), line]) }] });
+      await vi.waitFor(
+        async () => {
+          const { text: page } = await weir.get("/metrics");
+          expect(page).toMatch(/^app_lines_total\{namespace="shop",app="web",level="error"\} 1$/m);
+          expect(page).toMatch(/^app_line_bytes_total\{namespace="shop",app="web"\} 74$/m);
+          expect(page).toMatch(/^app_request_seconds_bucket\{le="0.05",namespace="shop",app="web"\} 1$/m);
+          expect(page).toMatch(/^app_request_seconds_count\{namespace="shop",app="web"\} 2$/m);
+        },
+        { timeout: 15_000, interval: 50 },
+      );
+    } finally {
+      await weir.close();
+    }
   });
 });
 

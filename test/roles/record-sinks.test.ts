@@ -49,9 +49,12 @@ const numbers = (from: number, to: number) => Array.from({ length: to - from }, 
 describe("options of record sinks", () => {
   const needed: Record<string, Record<string, unknown>> = {
     loki: { url: "http://x/" },
+    otlp: { url: "http://x/" },
     http: { url: "http://x/" },
     forward: { url: "tcp://x:1" },
     file: { path: "x" },
+    prometheus: { metrics: [{ type: "counter", name: "app_x_total", help: "X." }] },
+    remote_write: { url: "http://x/", metrics: [{ type: "counter", name: "app_x_total", help: "X." }] },
   };
 
   test.each(Object.entries(recordSinks))(
@@ -157,6 +160,37 @@ describe("a process with record sinks", () => {
       );
       // Queries see the store, not the dead letters.
       expect(await weir.rows('{sink="out"}')).toEqual([]);
+    } finally {
+      await weir.close();
+      await to.stop();
+    }
+  });
+
+  test("sends digests in place of records, over stops, each record in one", { timeout: 60_000 }, async () => {
+    const to = await HttpDestination.start();
+    const text = yaml(
+      `  out: { type: http, url: "${to.url}/in", form: record, digest: { interval_ms: 1000, by: [app] } }`,
+      "out",
+    );
+    interface Digest {
+      readonly count: number;
+      readonly shape: string;
+    }
+    const digests = () =>
+      to.got.flatMap(({ body }) => body.toString().split("\n").filter(Boolean)).map((row) => JSON.parse(row) as Digest);
+    const sum = () => digests().reduce((all, { count }) => all + count, 0);
+    let weir = await TestWeir.start(text);
+    await push(weir, 0, 5);
+    await eventually(() => expect(sum()).toBe(5));
+    await push(weir, 5, 7);
+    const dir = await weir.stop();
+    weir = await TestWeir.start(text, dir);
+    try {
+      await push(weir, 12, 3);
+      await eventually(() => expect(sum()).toBe(15));
+      expect(digests().every(({ shape }) => shape === "n <n>")).toBe(true);
+      await eventually(async () => expect(await weir.metrics.render()).toMatch(/weir_sink_lag_bytes\{sink="out"\} 0/));
+      expect(sum()).toBe(15);
     } finally {
       await weir.close();
       await to.stop();

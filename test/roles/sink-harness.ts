@@ -1,3 +1,4 @@
+import type { z } from "zod";
 import { encode } from "../../src/codec/msgpack.ts";
 import { WeirError } from "../../src/core/errors.ts";
 import { ENTRY_FORWARD, type EntryDraft } from "../../src/core/intake-entry.ts";
@@ -7,11 +8,13 @@ import { ALL_TAKEN, type RecordSink, type SinkRecord, type WriteResult } from ".
 import type { IntakeLog } from "../../src/intake/intake.ts";
 import { compilePipelines, type PipelineConfig } from "../../src/pipeline/compile.ts";
 import { limitsOptions } from "../../src/pipeline/options.ts";
+import { DigestCollector } from "../../src/roles/digest.ts";
 import { SinkCollector } from "../../src/roles/sink-collector.ts";
+import type { DeadLetter } from "../../src/roles/sink-delivery.ts";
 import { sinkMetrics } from "../../src/roles/sink-metrics.ts";
-import { type DeliveryOptions, deliveryOptions } from "../../src/roles/sink-options.ts";
+import { deliveryOptions } from "../../src/roles/sink-options.ts";
 import { SinkPositions } from "../../src/roles/sink-position.ts";
-import { type DeadLetter, SinkRunner } from "../../src/roles/sink-runner.ts";
+import { SinkRunner } from "../../src/roles/sink-runner.ts";
 
 export const SINK = "out";
 
@@ -74,7 +77,7 @@ export async function startRunner(
     wantsJson = false,
     bury = async () => {},
   }: {
-    options?: Partial<DeliveryOptions>;
+    options?: z.input<typeof deliveryOptions>;
     now?: () => number;
     wantsJson?: boolean;
     /** Before letters are kept. */
@@ -83,7 +86,10 @@ export async function startRunner(
 ): Promise<Running> {
   const metrics = new Metrics();
   const dead: DeadLetter[] = [];
-  const collector = new SinkCollector(0, { wantsJson });
+  const given = deliveryOptions.parse({ batch_age_ms: 0, ...options });
+  const { digest, sample } = given;
+  const collector =
+    digest === undefined ? new SinkCollector(0, { wantsJson, sample }) : new DigestCollector(0, SINK, digest, sample);
   const pipelines = compilePipelines([PIPELINE], {
     parsers: {},
     sinks: { [SINK]: collector },
@@ -91,7 +97,7 @@ export async function startRunner(
     log: silentLogger,
     limits: limitsOptions.parse({}),
   });
-  const runner = new SinkRunner(deliveryOptions.parse({ batch_age_ms: 0, ...options }), {
+  const runner = new SinkRunner(given, {
     name: SINK,
     partition: 0,
     intake,

@@ -196,6 +196,121 @@ describe("a sink at its own pace", () => {
   });
 });
 
+describe("a sink that has nothing to send", () => {
+  test("waits for the next entry once, however long that takes", async () => {
+    const intake = newIntake();
+    let waits = 0;
+    const read = intake.read.bind(intake);
+    intake.read = (...args) => {
+      const reader = read(...args);
+      return {
+        poll: () => reader.poll(),
+        close: () => reader.close(),
+        wait: () => {
+          waits++;
+          return reader.wait();
+        },
+      };
+    };
+    const out = new FakeDestination();
+    const { runner } = await startRunner(intake, out, folder);
+    await new Promise((resolve) => setTimeout(resolve, 900)); // Several turns.
+    expect(waits).toBe(1);
+    await intake.append(0, chunk(["x"]));
+    await eventually(() => expect(out.texts).toEqual(["x"]));
+    await runner.stop();
+  });
+
+  test("comes on all the same, while one entry follows the other", { timeout: 30_000 }, async () => {
+    const intake = newIntake();
+    const draft = chunk(["x"]);
+    let offset = 0;
+    intake.read = () => ({
+      poll: async () => {
+        await new Promise((resolve) => setImmediate(resolve));
+        return { ...draft, offset: offset++ };
+      },
+      wait: async () => {},
+      close: async () => {},
+    });
+    const done: number[] = [];
+    intake.commit = async (_partition, next) => void done.push(next);
+    const { runner } = await startRunner(intake, new FakeDestination(), folder, { options: { sample: 0 } });
+    await eventually(() => expect(done.length).toBeGreaterThan(1));
+    expect(done.at(-1)).toBeGreaterThan(0);
+    await runner.stop();
+  });
+});
+
+describe("a sink that is told to make durable what it took", () => {
+  const counting = () => {
+    const out = new FakeDestination();
+    const state = { seen: 0, durable: 0, isAway: false };
+    const write = out.write.bind(out);
+    out.write = async (batch, signal) => {
+      const result = await write(batch, signal);
+      state.seen += batch.length;
+      return result;
+    };
+    const flush = {
+      everyMs: 20,
+      run: async () => {
+        if (state.isAway) throw away();
+        state.durable = state.seen;
+      },
+    };
+    return { sink: Object.assign(out, { flush }), state };
+  };
+  const positionOf = async () => (await SinkPositions.open(folder, SINK)).get(0)?.offset ?? 0;
+
+  test("keeps its position until it has, and takes more meanwhile", async () => {
+    const intake = newIntake();
+    const { sink, state } = counting();
+    state.isAway = true;
+    const { runner, metrics } = await startRunner(intake, sink, folder);
+    for (let i = 0; i < 5; i++) await intake.append(0, chunk(lines(i * 10, 10)));
+    await eventually(() => expect(state.seen).toBe(50));
+    await eventually(async () => expect(await metrics.render()).toMatch(/weir_sink_up\{sink="out"\} 0/));
+    expect(await positionOf()).toBe(0);
+    state.isAway = false;
+    await eventually(async () => expect(await positionOf()).toBe(5));
+    expect(state.durable).toBe(50);
+    await runner.stop();
+  });
+
+  test("gets it again after a stop, when it is another", async () => {
+    const intake = newIntake();
+    const first = counting();
+    first.state.isAway = true;
+    const { runner } = await startRunner(intake, first.sink, folder);
+    await intake.append(0, chunk(lines(0, 10)));
+    await eventually(() => expect(first.state.seen).toBe(10));
+    await runner.stop();
+    const second = counting();
+    const next = await startRunner(intake, second.sink, folder);
+    await eventually(() => expect(second.state.durable).toBe(10));
+    await next.runner.stop();
+  });
+
+  test("that is away for too long goes on, and leaves out nothing that it has", async () => {
+    const intake = newIntake();
+    const { sink, state } = counting();
+    state.isAway = true;
+    const { runner, metrics } = await startRunner(intake, sink, folder, { options: { lag_bytes_max: 1 << 20 } });
+    for (let i = 0; i < 40; i++) {
+      await intake.append(0, chunk([`${i} ${"x".repeat(100_000)}`], i));
+      await eventually(() => expect(state.seen).toBe(i + 1));
+    }
+    await intake.commit(0, 40);
+    await eventually(() => expect(intake.bytesFrom(0, 0)).toBeLessThan(2_000_000));
+    state.isAway = false;
+    await eventually(async () => expect(await positionOf()).toBe(40));
+    expect(sink.taken).toHaveLength(40);
+    expect(await metrics.render()).not.toMatch(/weir_sink_dropped_entries_total\{sink="out"\} [1-9]/);
+    await runner.stop();
+  });
+});
+
 describe("a sink that falls behind", () => {
   const big = (i: number) => chunk([`${i} ${"x".repeat(100_000)}`], i);
   const many = 40;
@@ -225,6 +340,44 @@ describe("a sink that falls behind", () => {
       options: { lag_age_max_ms: 2000 },
     });
     await eventually(() => expect(out.texts).toEqual(["line 8", "line 9"]));
+    await runner.stop();
+  });
+
+  test("leaves out nothing that is young enough, though it waits in one request with what is not", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    out.answer = away;
+    let now = 10_000;
+    const { runner, metrics } = await startRunner(intake, out, folder, {
+      now: () => now,
+      options: { lag_age_max_ms: 5000, batch_age_ms: 20 },
+    });
+    await intake.append(0, chunk(["old", "old too"], 6000));
+    await intake.append(0, chunk(["young"], 10_000));
+    await eventually(async () =>
+      expect(await metrics.render()).toMatch(/weir_sink_failures_total\{sink="out"\} [1-9]/),
+    );
+    now = 12_000;
+    await eventually(async () => expect(await metrics.render()).toMatch(/result="dropped"\} 2/));
+    out.answer = () => ALL_TAKEN;
+    await eventually(() => expect(out.texts).toEqual(["young"]));
+    await runner.stop();
+  });
+
+  test("says how old the oldest record is that waits, not the newest", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    out.answer = away;
+    const { runner, metrics } = await startRunner(intake, out, folder, { now: () => 1_000_000 });
+    await intake.append(0, chunk(["a"], 100_000));
+    await eventually(async () =>
+      expect(await metrics.render()).toMatch(/weir_sink_failures_total\{sink="out"\} [1-9]/),
+    );
+    await intake.append(0, chunk(["b"], 999_000));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await metrics.render()).toMatch(/weir_sink_lag_seconds\{sink="out"\} 900$/m);
+    out.answer = () => ALL_TAKEN;
+    await eventually(async () => expect(await metrics.render()).toMatch(/weir_sink_lag_seconds\{sink="out"\} 0$/m));
     await runner.stop();
   });
 

@@ -1,9 +1,9 @@
 import { z } from "zod";
 import { compileRegex } from "../../codec/re2.ts";
 import { messageOf, WeirError } from "../../core/errors.ts";
+import { parsePath, pathText } from "../../core/path.ts";
 import type { PipelineBuilder } from "../builder.ts";
 import type { RecordContext } from "../context.ts";
-import { parsePath, pathText } from "../path.ts";
 import { defineStep } from "../step.ts";
 import { firstOf, readValue } from "../value-source.ts";
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import { pathText } from "../../core/path.ts";
 import { fieldRank, LevelFinder } from "../level-finder.ts";
-import { pathText } from "../path.ts";
 import { defineStep } from "../step.ts";
 import { firstOf } from "../value-source.ts";
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { parsePath, pathText } from "../path.ts";
+import { parsePath, pathText } from "../../core/path.ts";
 import { defineStep } from "../step.ts";
 
 const options = z.record(pathText, pathText).refine(

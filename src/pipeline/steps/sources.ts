@@ -1,6 +1,6 @@
 import { z } from "zod";
+import { pathText } from "../../core/path.ts";
 import type { NamedSource, PipelineBuilder } from "../builder.ts";
-import { pathText } from "../path.ts";
 import { labelName } from "../text.ts";
 import { constant, firstOf } from "../value-source.ts";
 

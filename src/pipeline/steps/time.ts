@@ -1,7 +1,7 @@
 import { z } from "zod";
+import { pathText } from "../../core/path.ts";
 import { parseRfc3339, splitNs } from "../../core/time.ts";
 import type { RecordContext } from "../context.ts";
-import { pathText } from "../path.ts";
 import { defineStep } from "../step.ts";
 import { firstOf, readValue } from "../value-source.ts";
 

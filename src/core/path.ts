@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { messageOf, WeirError } from "../core/errors.ts";
+import { messageOf, WeirError } from "./errors.ts";
 
 /** Where a path begins. `record` is what an ordinary path reads; the others have a `$` or are an OTLP group. */
 export type PathRoot = "record" | "tag" | "source" | "line" | "level" | "labels" | "metadata" | "resource" | "scope";
