@@ -10,10 +10,24 @@ import { BenchServer, folderBytes } from "./server.ts";
 
 const SENDER = fileURLToPath(new URL("./sender.js", import.meta.url));
 
-/** Sends `lineBytes` of generated lines to a new Weir on `data` and prints what that cost. */
-export async function benchIngest(data: string, lineBytes: number, seed: number): Promise<SentReport> {
-  section(`intake to store: ${(lineBytes / 1e6).toFixed(0)} MB of lines, 100 streams, default settings`);
-  const server = await BenchServer.start(data);
+export interface IngestCost {
+  readonly sent: SentReport;
+  /** Until all lines are in blocks. */
+  readonly wallSeconds: number;
+  readonly cpuSeconds: number;
+  readonly peakRssBytes: number;
+  /** Of the main thread's event loop, in seconds, as its own metrics have it: the 99th percentile of its delay. */
+  readonly loopDelay: number;
+}
+
+/** Sends `lineBytes` of generated lines to a new Weir on `data`. `extra`: further arguments of `weir run`. */
+export async function ingestOnce(
+  data: string,
+  lineBytes: number,
+  seed: number,
+  extra: readonly string[] = [],
+): Promise<IngestCost> {
+  const server = await BenchServer.start(data, extra);
   const before = server.cpuSeconds();
   const started = performance.now();
   const { stdout } = await promisify(execFile)(process.execPath, [
@@ -24,10 +38,16 @@ export async function benchIngest(data: string, lineBytes: number, seed: number)
   ]);
   const sent = JSON.parse(stdout) as SentReport;
   await server.whenTaken();
-  const wall = (performance.now() - started) / 1000;
-  const peak = server.peakRssBytes();
-  const cpu = (await server.stop()) - before;
+  const wallSeconds = (performance.now() - started) / 1000;
+  const peakRssBytes = server.peakRssBytes();
+  const loopDelay = await server.metric("nodejs_eventloop_lag_p99_seconds");
+  return { sent, wallSeconds, cpuSeconds: (await server.stop()) - before, peakRssBytes, loopDelay };
+}
 
+/** Sends `lineBytes` of generated lines to a new Weir on `data` and prints what that cost. */
+export async function benchIngest(data: string, lineBytes: number, seed: number): Promise<SentReport> {
+  section(`intake to store: ${(lineBytes / 1e6).toFixed(0)} MB of lines, 100 streams, default settings`);
+  const { sent, wallSeconds: wall, cpuSeconds: cpu, peakRssBytes: peak } = await ingestOnce(data, lineBytes, seed);
   const gb = sent.lineBytes / 1e9;
   const store = path.join(data, "store");
   const stored = existsSync(store) ? folderBytes(store) : Number.NaN;

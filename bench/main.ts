@@ -13,6 +13,7 @@ import { benchFreshness } from "./freshness.ts";
 import { benchIngest } from "./ingest.ts";
 import { benchQueriers } from "./queriers.ts";
 import { benchQuery } from "./query.ts";
+import { benchScaling } from "./scaling.ts";
 import { benchSinks } from "./sinks.ts";
 
 const { values } = parseArgs({
@@ -30,6 +31,7 @@ try {
   const sent = await benchIngest(data, Number(values.size), Number(values.seed));
   await benchQuery(data, sent);
   await benchQueriers(data, sent);
+  await benchScaling(Math.min(200_000_000, Number(values.size)), Number(values.seed));
   await benchFreshness();
   await benchCatalog(data, Math.max(1000, Math.min(100_000, Math.round(Number(values.size) / 10_000))));
   await benchCompact(Number(values.size), Number(values.seed));

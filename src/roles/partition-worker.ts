@@ -8,6 +8,7 @@ import type { ObjectStore } from "../objects/store.ts";
 import { compilePipelines } from "../pipeline/compile.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { CatalogEntry } from "../store/catalog-entry.ts";
+import type { PoolSlots } from "../store/pool-slots.ts";
 import { openStreamWriter, type StreamWriter } from "../store/writer.ts";
 import type { ProcessConfig } from "./process-config.ts";
 import { pipelinesWithout } from "./record-sinks.ts";
@@ -25,6 +26,7 @@ export interface PartitionWorkerDeps {
   readonly catalog: Catalog;
   /** For snapshots that another thread asks for: see the writer's. */
   readonly onCommitted?: (entry: CatalogEntry) => void;
+  readonly slots?: PoolSlots | null;
   readonly metrics: Metrics;
   readonly log: Logger;
 }
@@ -37,11 +39,11 @@ export class PartitionWorker {
 
   /** Nothing is read or started yet. Throws `bad_pipeline` when a pipeline can't work. */
   constructor(config: WorkerConfig, partition: number, deps: PartitionWorkerDeps) {
-    const { intake, objects, catalog, onCommitted, metrics, log } = deps;
+    const { intake, objects, catalog, onCommitted, slots = null, metrics, log } = deps;
     const { store, limits } = config.sections;
     this.partition = partition;
     this.writer = openStreamWriter(store, {
-      ...{ objects, catalog, metrics, log, partition },
+      ...{ objects, catalog, slots, metrics, log, partition },
       // For ages alone: a wall clock that is set back by an hour would keep lines from being flushed for that long.
       now: () => performance.now(),
       ...(onCommitted === undefined ? {} : { onCommitted }),

@@ -9,6 +9,7 @@ import { endsWithin, sleepFor } from "../core/wait.ts";
 import type { IntakeLog } from "../intake/intake.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { CatalogEntry } from "../store/catalog-entry.ts";
+import { PoolSlots } from "../store/pool-slots.ts";
 import { EntryFeeder } from "./entry-feeder.ts";
 import { unpackPart } from "./pack-snapshot.ts";
 import type { PartState } from "./process-config.ts";
@@ -69,6 +70,7 @@ export class ThreadHost {
   /** Of each partition, the end of the feeder before: only one reads at a time. */
   private readonly freed = new Map<number, Promise<void>>();
   private reason: string | null = "the worker is starting";
+  private hasBegun = false;
   private deaths = 0;
   private startedMs = 0;
   private readonly stopping = new AbortController();
@@ -182,6 +184,7 @@ export class ThreadHost {
     switch (message.type) {
       case "started":
         this.reason = null;
+        this.hasBegun = true;
         this.onStarted(null);
         return;
       case "read":
@@ -283,6 +286,8 @@ export class ThreadHost {
   private onExit(thread: Thread, cause: unknown): void {
     if (this.thread !== thread) return;
     this.thread = null;
+    const { slots, thread: number } = this.deps.setup;
+    if (slots !== null) new PoolSlots(slots, number).giveAll();
     const { log } = this.deps;
     const { partitions } = this;
     const isStopping = this.stopping.signal.aborted;
@@ -292,7 +297,8 @@ export class ThreadHost {
     for (const { reject } of this.questions.values()) reject(this.away());
     this.questions.clear();
     this.onStarted(new WeirError(codeOf(cause) || "worker_failed", messageOf(cause), { cause }));
-    if (isStopping) return;
+    // Whoever waits for the first start has been told.
+    if (isStopping || !this.hasBegun) return;
     log.fatal({ err: cause, partitions }, `worker: ${this.reason}`);
     this.restart().catch((error: unknown) => {
       this.reason = `the worker of partition ${partitions.join(", ")} can't begin again: ${messageOf(error)}`;

@@ -5,6 +5,7 @@ import { endsWithin } from "../core/wait.ts";
 import type { IntakeLog } from "../intake/intake.ts";
 import type { Snapshots, TailSource, TailWanted, TakenLines, WantedLines } from "../query/snapshots.ts";
 import type { Catalog } from "../store/catalog.ts";
+import { PoolSlots } from "../store/pool-slots.ts";
 import type { StoreSnapshot } from "../store/view.ts";
 import type { WorkerConfig } from "./partition-worker.ts";
 import type { PartState } from "./process-config.ts";
@@ -24,6 +25,10 @@ export interface ThreadWorkersDeps {
   readonly metrics: Metrics;
   readonly log: Logger;
 }
+
+/** Threads of libuv's pool unless the environment says another number, and those that compression leaves alone. */
+const POOL_THREADS = 4;
+const POOL_THREADS_LEFT = 2;
 
 /** What one thread has said to a question about its blocks. */
 interface Heard {
@@ -57,8 +62,9 @@ export class ThreadWorkers implements Workers {
     const logLevel = log.level as ThreadSetup["logLevel"];
     this.catalog = catalog;
     this.partitions = shares.flat();
-    this.hosts = shares.map((partitions) => {
-      const setup = { config, objectsUrl, partitions, logLevel };
+    const slots = shares.length === 1 ? null : PoolSlots.create(poolPlaces(process.env), shares.length);
+    this.hosts = shares.map((partitions, thread) => {
+      const setup = { config, objectsUrl, partitions, logLevel, thread, slots };
       return new ThreadHost({ setup, url, intake, catalog, log });
     });
     metrics.addSource(async () => (await Promise.all(this.hosts.map((host) => host.metrics()))).flat());
@@ -140,6 +146,12 @@ export class ThreadWorkers implements Workers {
   private reach(): Offsets {
     return Object.fromEntries(this.partitions.map((partition) => [partition, this.catalog.chainEnd(partition)]));
   }
+}
+
+/** Blocks that may be in libuv's pool at one time, so that the intake log's writes have threads of it for themselves. */
+function poolPlaces({ UV_THREADPOOL_SIZE: size }: NodeJS.ProcessEnv): number {
+  const threads = Number(size);
+  return Math.max(1, (threads > 0 ? threads : POOL_THREADS) - POOL_THREADS_LEFT);
 }
 
 async function askSnapshot(host: ThreadHost, wanted: WantedLines, inCatalog: Offsets): Promise<Heard> {

@@ -20,6 +20,9 @@ export interface ThreadSetup {
   readonly objectsUrl: string;
   readonly partitions: readonly number[];
   readonly logLevel: LogLevel;
+  /** Number of the thread, and PoolSlots.memory; null where it is the only one. */
+  readonly thread: number;
+  readonly slots: SharedArrayBuffer | null;
 }
 
 /** An intake entry on its way. The memory of its bytes is handed over. */

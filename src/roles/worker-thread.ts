@@ -7,6 +7,7 @@ import { openObjectStore } from "../objects/open.ts";
 import { LiveTail } from "../query/live-tail.ts";
 import { streamTest, type TakenLines, type WantedLines } from "../query/snapshots.ts";
 import { openCatalog } from "../store/catalog.ts";
+import { PoolSlots } from "../store/pool-slots.ts";
 import { packSnapshots } from "./pack-snapshot.ts";
 import { PartitionWorker } from "./partition-worker.ts";
 import { ThreadIntake } from "./thread-intake.ts";
@@ -14,18 +15,19 @@ import type { Answers, FromThread, Offsets, SnapshotEnd, ThreadSetup, ToThread }
 
 const port = parentPort;
 if (port === null) throw new Error("worker-thread runs only as a worker thread");
-const { config, objectsUrl, partitions, logLevel } = workerData as ThreadSetup;
+const { config, objectsUrl, partitions, logLevel, thread, slots: shared } = workerData as ThreadSetup;
 const post = (message: FromThread, memory: readonly ArrayBuffer[] = []) => port.postMessage(message, memory);
 const log = createLogger(logLevel);
 const metrics = new Metrics();
 const intake = new ThreadIntake(post);
+const slots = shared === null ? null : new PoolSlots(shared, thread);
 const objects = await openObjectStore(objectsUrl, { metrics, isChecked: true });
 // What it knows of the store is the same as in the main thread, which shows it.
 const catalog = await openCatalog(objects, new Metrics(), log);
 const members = partitions.map(
   (partition) =>
     new PartitionWorker(config, partition, {
-      ...{ intake, objects, catalog, metrics, log },
+      ...{ intake, objects, catalog, slots, metrics, log },
       onCommitted: (entry) => post({ type: "committed", entry }),
     }),
 );

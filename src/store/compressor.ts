@@ -2,6 +2,7 @@ import zlib from "node:zlib";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { type EncodedBlock, encodeBlock, finishBlock } from "./block-encode.ts";
+import type { PoolSlots } from "./pool-slots.ts";
 import { CompressedBlock, type SealedBlock } from "./sealed-block.ts";
 
 /** zlib fails only when memory is short, so the same block is tried again. */
@@ -17,7 +18,8 @@ export interface CompressorOptions {
 
 /**
  * Encodes and compresses sealed blocks in libuv's pool, a bounded number at once, and hands them back strictly in the
- * order in which they came, each by one call of `done`, never while `add` runs.
+ * order in which they came, each by one call of `done`, never while `add` runs. With `slots`, which are for all threads of the
+ * process: what finds no place in the pool is compressed in this thread.
  */
 export class Compressor {
   private readonly options: CompressorOptions;
@@ -28,11 +30,19 @@ export class Compressor {
   private started = 0;
   private running = 0;
   private generation = 0;
+  private readonly slots: PoolSlots | null;
+  private isHereDue = false;
 
-  constructor(options: CompressorOptions, log: Logger, done: (sealed: SealedBlock) => void) {
+  constructor(
+    options: CompressorOptions,
+    log: Logger,
+    done: (sealed: SealedBlock) => void,
+    slots: PoolSlots | null = null,
+  ) {
     this.options = options;
     this.log = log;
     this.done = done;
+    this.slots = slots;
   }
 
   add(sealed: SealedBlock): void {
@@ -49,42 +59,85 @@ export class Compressor {
 
   private pump(): void {
     while (this.running < this.options.compress_parallel && this.started < this.queue.length) {
-      const sealed = this.queue[this.started++];
-      if (sealed.open === null) throw new Error("a block was compressed twice");
+      if (this.slots?.take() === false) {
+        this.compressHereSoon();
+        return;
+      }
       this.running++;
-      // The header is written when the block's turn comes, so that a flush of a thousand streams does not do it all at once.
-      this.compress(sealed, encodeBlock(sealed.open, sealed.stream.section), this.generation);
+      const { sealed, encoded } = this.next();
+      this.compress(sealed, encoded, this.generation);
     }
   }
 
-  private compress(sealed: SealedBlock, encoded: EncodedBlock, generation: number): void {
-    const { text } = encoded;
+  private next(): { sealed: SealedBlock; encoded: EncodedBlock } {
+    const sealed = this.queue[this.started++];
+    if (sealed.open === null) throw new Error("a block was compressed twice");
+    // The header is written when the block's turn comes, so that a flush of a thousand streams does not do it all at once.
+    return { sealed, encoded: encodeBlock(sealed.open, sealed.stream.section) };
+  }
+
+  /** A block a turn: this thread has other things to do as well. */
+  private compressHereSoon(): void {
+    if (this.isHereDue) return;
+    this.isHereDue = true;
+    setImmediate(() => {
+      this.isHereDue = false;
+      if (this.started < this.queue.length && this.running < this.options.compress_parallel) this.compressHere();
+    });
+  }
+
+  private compressHere(): void {
+    const { sealed, encoded } = this.next();
+    let gzip: Buffer;
+    try {
+      gzip = zlib.gzipSync(encoded.text, this.gzipOptions(encoded));
+    } catch (error) {
+      this.running++;
+      this.tryLater(sealed, encoded, this.generation, error, false);
+      return;
+    }
+    sealed.finished = finished(sealed, encoded, gzip);
+    this.handBack();
+    this.pump();
+  }
+
+  private gzipOptions({ text }: EncodedBlock): zlib.ZlibOptions {
     const chunkSize = Math.max(OUTPUT_LEAST, Math.ceil(text.length / OUTPUT_PART));
-    zlib.gzip(text, { level: this.options.level, chunkSize }, (error, gzip) => {
+    return { level: this.options.level, chunkSize };
+  }
+
+  private tryLater(
+    sealed: SealedBlock,
+    encoded: EncodedBlock,
+    generation: number,
+    error: unknown,
+    hasSlot: boolean,
+  ): void {
+    this.log.error({ err: error }, `compressing a block: ${messageOf(error)}; trying again in ${RETRY_MS} ms`);
+    setTimeout(() => this.compress(sealed, encoded, generation, hasSlot), RETRY_MS);
+  }
+
+  private compress(sealed: SealedBlock, encoded: EncodedBlock, generation: number, hasSlot = this.slots !== null): void {
+    zlib.gzip(encoded.text, this.gzipOptions(encoded), (error, gzip) => {
       if (generation !== this.generation) {
-        this.running--;
+        this.leave(hasSlot);
         this.pump();
         return;
       }
       if (error !== null) {
-        this.log.error({ err: error }, `compressing a block: ${messageOf(error)}; trying again in ${RETRY_MS} ms`);
-        setTimeout(() => this.compress(sealed, encoded, generation), RETRY_MS);
+        this.tryLater(sealed, encoded, generation, error, hasSlot);
         return;
       }
-      this.running--;
-      sealed.finished = new CompressedBlock(sealed.stream, {
-        bytes: finishBlock(encoded, gzip),
-        rows: encoded.rows,
-        textBytes: text.length,
-        minSec: encoded.minSec,
-        minNsec: encoded.minNsec,
-        maxSec: encoded.maxSec,
-        maxNsec: encoded.maxNsec,
-        ids: encoded.ids,
-      });
+      this.leave(hasSlot);
+      sealed.finished = finished(sealed, encoded, gzip);
       this.handBack();
       this.pump();
     });
+  }
+
+  private leave(hasSlot: boolean): void {
+    this.running--;
+    if (hasSlot) this.slots?.give();
   }
 
   private handBack(): void {
@@ -94,4 +147,17 @@ export class Compressor {
     this.started -= ready;
     for (const sealed of this.queue.splice(0, ready)) this.done(sealed);
   }
+}
+
+function finished(sealed: SealedBlock, encoded: EncodedBlock, gzip: Buffer): CompressedBlock {
+  return new CompressedBlock(sealed.stream, {
+    bytes: finishBlock(encoded, gzip),
+    rows: encoded.rows,
+    textBytes: encoded.text.length,
+    minSec: encoded.minSec,
+    minNsec: encoded.minNsec,
+    maxSec: encoded.maxSec,
+    maxNsec: encoded.maxNsec,
+    ids: encoded.ids,
+  });
 }

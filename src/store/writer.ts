@@ -14,6 +14,7 @@ import { Generation } from "./generation.ts";
 import { OpenBlock } from "./open-block.ts";
 import { OpenBlockView } from "./open-view.ts";
 import { FLUSH_AGE_MS, type StoreOptions } from "./options.ts";
+import type { PoolSlots } from "./pool-slots.ts";
 import { type RetryDeps, retry } from "./retry.ts";
 import { OpenStream, type SealedBlock } from "./sealed-block.ts";
 import { StreamRegistry } from "./stream-registry.ts";
@@ -43,6 +44,8 @@ export interface WriterDeps {
    * which it gets into the catalog here. What it holds stays in snapshots until `forgetBelow`.
    */
   readonly onCommitted?: (entry: CatalogEntry) => void;
+  /** Where several threads of a process write: what they may compress in libuv's pool together. */
+  readonly slots?: PoolSlots | null;
   /** For tests; timers and Math.random otherwise. */
   readonly sleep?: RetryDeps["sleep"];
   readonly random?: () => number;
@@ -100,7 +103,7 @@ export class StreamWriter implements LineSink {
     this.deps = deps;
     this.metrics = writerMetrics(deps.metrics, String(deps.partition), this);
     this.buffers = new TextBuffers(options.block_bytes);
-    this.compressor = new Compressor(options, deps.log, (sealed) => this.promote(sealed));
+    this.compressor = new Compressor(options, deps.log, (sealed) => this.promote(sealed), deps.slots);
   }
 
   stream(tenant: string, labels: Labels, canonical: string): StreamHandle {

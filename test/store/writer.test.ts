@@ -3,10 +3,15 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { Line, type StreamHandle } from "../../src/core/line.ts";
+import { silentLogger } from "../../src/core/log.ts";
+import { Metrics } from "../../src/core/metrics.ts";
 import { FaultyStore } from "../../src/objects/faulty.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
 import { parseBlock } from "../../src/store/block-view.ts";
+import { openCatalog } from "../../src/store/catalog.ts";
+import type { CatalogEntry } from "../../src/store/catalog-entry.ts";
 import { tenantPart } from "../../src/store/keys.ts";
+import { PoolSlots } from "../../src/store/pool-slots.ts";
 import { takeSnapshot } from "../../src/store/snapshot.ts";
 import { drawHabit, drawLine, Prng } from "./random-lines.ts";
 import {
@@ -455,6 +460,76 @@ describe("streams and taps", () => {
     store.append(lines);
     await store.writer.flush(2);
     expect((await store.rows()).length).toBe(4000);
+  });
+
+  test.each([
+    { name: "in this thread alone, for want of places in the pool", places: 0 },
+    { name: "in the pool and in this thread", places: 1 },
+  ])("blocks are compressed $name, and come in order", async ({ places }) => {
+    const random = new Prng(SEED);
+    const memory = PoolSlots.create(places, 1);
+    const slots = new PoolSlots(memory, 0);
+    const store = await TestStore.open(new MemoryStore(), { block_bytes: 4096, compress_parallel: 3 }, { slots });
+    const lines: TestLine[] = [];
+    for (let i = 0; i < 30; i++) {
+      const some = drawLines(random, 6, 60);
+      store.append(some);
+      lines.push(...some);
+      if (random.chance(0.5)) await tick();
+      if (i % 10 === 9) await store.writer.flush(i + 1);
+      if (i % 5 === 0) expectRows(await store.rows(), want(lines), `seed ${SEED} step ${i}`);
+    }
+    expectRows(await store.rows(), want(lines), `seed ${SEED}`);
+    // Every place is given back, also by what was dropped meanwhile.
+    store.append(lines);
+    const dropped = expect(store.writer.flush(40)).rejects.toMatchObject({ code: "aborted" });
+    store.writer.discard();
+    await dropped;
+    await expect.poll(() => [...new Int32Array(memory)]).toEqual([places, 0]);
+  });
+
+  test("places of a thread that died are given back", () => {
+    const memory = PoolSlots.create(2, 2);
+    const [a, b] = [new PoolSlots(memory, 0), new PoolSlots(memory, 1)];
+    expect([a.take(), a.take(), b.take()]).toEqual([true, true, false]);
+    new PoolSlots(memory, 0).giveAll();
+    expect([b.take(), b.take(), a.take()]).toEqual([true, true, false]);
+    b.give();
+    expect(a.take()).toBe(true);
+  });
+
+  test("for a catalog elsewhere, what was committed stays in snapshots until that has it", async () => {
+    const objects = new MemoryStore();
+    const told: CatalogEntry[] = [];
+    const store = await TestStore.open(objects, {}, { onCommitted: (entry) => told.push(entry) });
+    const elsewhere = await openCatalog(objects, new Metrics(), silentLogger);
+    const rowsBeyond = (offset: number) => {
+      const { pending, open, from } = store.writer.snapshot(undefined, offset);
+      const rows = [...pending.map(({ info }) => info.rows), ...open.map((view) => view.rows)];
+      return { rows: rows.reduce((sum, count) => sum + count, 0), from };
+    };
+    store.append([testLine("a"), testLine("b")]);
+    expect(rowsBeyond(0)).toEqual({ rows: 2, from: 0 });
+    await store.writer.flush(3);
+    store.append([testLine("c")]);
+    await store.writer.flush(5);
+    store.append([testLine("d")]);
+    expect(told.map(({ first, next }) => [first, next])).toEqual([
+      [0, 3],
+      [3, 5],
+    ]);
+    // Whatever it knows: nothing, one entry, both.
+    expect(rowsBeyond(elsewhere.chainEnd(0))).toEqual({ rows: 4, from: 0 });
+    elsewhere.add(told[0]);
+    expect(rowsBeyond(elsewhere.chainEnd(0))).toEqual({ rows: 2, from: 0 });
+    elsewhere.add(told[1]);
+    expect(rowsBeyond(elsewhere.chainEnd(0))).toEqual({ rows: 1, from: 0 });
+    store.writer.forgetBelow(3);
+    expect(rowsBeyond(3)).toEqual({ rows: 2, from: 3 });
+    store.writer.forgetBelow(5);
+    // Who knows less than what is left here is behind, and sees it by where this begins.
+    expect(rowsBeyond(3)).toEqual({ rows: 1, from: 5 });
+    expect(store.writer.memoryBytes()).toBeGreaterThan(0);
   });
 
   test("taps see each line as it comes, until they are removed", async () => {
