@@ -1,22 +1,24 @@
 import { parsers } from "../../parsers/index.ts";
-import { lineSinks } from "../../sinks/index.ts";
+import { lineSinks } from "../../sinks/line-sinks.ts";
 import type { SinkSpec } from "../core/component.ts";
 import type { LineSink } from "../core/line.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { ObjectStore } from "../objects/store.ts";
-import { compilePipelines } from "../pipeline/compile.ts";
+import { compilePipelines, type PipelineConfig } from "../pipeline/compile.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { CatalogEntry } from "../store/catalog-entry.ts";
 import type { PoolSlots } from "../store/pool-slots.ts";
 import { openStreamWriter, type StreamWriter } from "../store/writer.ts";
 import type { ProcessConfig } from "./process-config.ts";
-import { pipelinesWithout } from "./record-sinks.ts";
-import { recordSinksOf } from "./sink-specs.ts";
 import { Worker, type WorkerIntake } from "./worker.ts";
 
-/** Of a configuration, what a worker goes by. Plain data, so that a thread can be given it. */
-export interface WorkerConfig extends Pick<ProcessConfig, "pipelines" | "sinks"> {
+/**
+ * Of a configuration, what a worker goes by: of sinks those that get lines as they are made, and no others in the pipelines.
+ * Plain data, so that a thread can be given it.
+ */
+export interface WorkerConfig extends Pick<ProcessConfig, "sinks"> {
+  readonly pipelines: readonly PipelineConfig[];
   readonly sections: Pick<ProcessConfig["sections"], "store" | "limits">;
 }
 
@@ -49,8 +51,7 @@ export class PartitionWorker {
       ...(onCommitted === undefined ? {} : { onCommitted }),
     });
     const sinks = lineSinksOf(config, this.writer, metrics);
-    const own = pipelinesWithout(recordSinksOf(config.sinks), config.pipelines);
-    const pipelines = compilePipelines(own, { parsers, sinks, metrics, log, limits });
+    const pipelines = compilePipelines(config.pipelines, { parsers, sinks, metrics, log, limits });
     this.worker = new Worker({
       ...{ partition, intake, pipelines, metrics, log },
       writer: this.writer,

@@ -117,7 +117,12 @@ export class Compressor {
     setTimeout(() => this.compress(sealed, encoded, generation, hasSlot), RETRY_MS);
   }
 
-  private compress(sealed: SealedBlock, encoded: EncodedBlock, generation: number, hasSlot = this.slots !== null): void {
+  private compress(
+    sealed: SealedBlock,
+    encoded: EncodedBlock,
+    generation: number,
+    hasSlot = this.slots !== null,
+  ): void {
     zlib.gzip(encoded.text, this.gzipOptions(encoded), (error, gzip) => {
       if (generation !== this.generation) {
         this.leave(hasSlot);

@@ -82,5 +82,16 @@ describe("a process whose number of workers changes", () => {
     program = running;
     expect((await running.lines('{tag=~"w.+"}')).sort()).toEqual(acknowledged);
     expect(await running.kill("SIGTERM")).toBe(0);
+    // The store is whole; and without its catalog, which is made anew, as long as there are segments of all partitions.
+    const store = path.join(folder, "data", "store");
+    expect(await new Program(["verify", store]).exit()).toBe(0);
+    for (const part of ["catalog", "manifest", "pages"])
+      rmSync(path.join(store, part), { recursive: true, force: true });
+    const rebuild = new Program(["rebuild", store, "--force"]);
+    expect(await rebuild.exit(), rebuild.stdout + rebuild.stderr).toBe(0);
+    running = await start(3);
+    program = running;
+    expect((await running.lines('{tag=~"w.+"}')).sort()).toEqual(acknowledged);
+    expect(await running.kill("SIGTERM")).toBe(0);
   });
 });
