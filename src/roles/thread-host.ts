@@ -257,7 +257,8 @@ export class ThreadHost {
       this.feeders.set(reader, feeder);
       feeder.ended().catch((error: unknown) => this.broken(error));
     };
-    void (this.freed.get(partition) ?? Promise.resolve()).then(begin);
+    const freed = this.freed.get(partition) ?? Promise.resolve();
+    freed.then(begin).catch((error: unknown) => this.broken(error));
   }
 
   private endFeeder(reader: number): void {

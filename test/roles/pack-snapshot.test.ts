@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { TRACE_ID } from "../../src/core/line.ts";
+import { MemoryStore } from "../../src/objects/memory.ts";
 import type { WantedLines } from "../../src/query/snapshots.ts";
 import { packSnapshots, unpackPart } from "../../src/roles/pack-snapshot.ts";
 import type { SnapshotPart } from "../../src/roles/worker-messages.ts";
 import { parseBlock } from "../../src/store/block-view.ts";
-import { MemoryStore } from "../../src/objects/memory.ts";
 import { rowsOf, TestStore, testLine } from "../store/support.ts";
 
 const EVERYTHING: WantedLines = {

@@ -40,7 +40,7 @@ const CONFIG: WorkerConfig = {
       from: ["in"],
       match: ["**"],
       line: ["log"],
-      steps: [{ name: "labels", options: { tag: { value: "$tag" } }}],
+      steps: [{ name: "labels", options: { tag: { value: "$tag" } } }],
       to: ["store"],
     },
   ],
