@@ -12,6 +12,7 @@ import type { KafkaSide } from "./kafka-side.ts";
 import { windowStore } from "./kafka-windows.ts";
 import type { WorkerConfig } from "./partition-worker.ts";
 import type { PartState } from "./process-config.ts";
+import { withoutRecordSinks } from "./worker-config.ts";
 
 /** Bytes of one partition in one answer of a broker. */
 const FETCH_BYTES = 4 << 20;
@@ -85,7 +86,7 @@ export class KafkaWorkers {
         return Math.floor(store.memory_bytes / Math.max(1, members.size));
       },
     };
-    return { ...config, sections: { ...config.sections, store: shared } };
+    return withoutRecordSinks({ ...config, sections: { ...config.sections, store: shared } });
   }
 
   /**

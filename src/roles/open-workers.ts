@@ -5,11 +5,10 @@ import type { StoreOptions } from "../store/options.ts";
 import { LocalWorkers } from "./local-workers.ts";
 import type { WorkerConfig } from "./partition-worker.ts";
 import type { PartDeps } from "./process-config.ts";
-import { pipelinesWithout } from "./record-sinks.ts";
-import { recordSinksOf } from "./sink-specs.ts";
 import type { StoreSide } from "./store-side.ts";
 import { threadUrl } from "./thread-host.ts";
 import { ThreadWorkers } from "./thread-workers.ts";
+import { withoutRecordSinks } from "./worker-config.ts";
 import type { WorkerOptions } from "./worker-options.ts";
 import type { Workers } from "./workers.ts";
 
@@ -42,7 +41,7 @@ export function openWorkers(config: WorkerConfig, threads: number, deps: OpenWor
   const busy = partitions.filter((partition) => {
     return partition < written || intake.nextOffset(partition) > catalog.chainEnd(partition);
   });
-  const own = workerConfig(config, busy.length);
+  const own = withShare(withoutRecordSinks(config), busy.length);
   if (threads === 0) return new LocalWorkers(own, partitions, { intake, objects, catalog, metrics, log });
   const url = threadUrl();
   if (url === null) throw new WeirError("bad_setting", "workers: there are no built threads to run; build, or set 0");
@@ -52,15 +51,10 @@ export function openWorkers(config: WorkerConfig, threads: number, deps: OpenWor
   return new ThreadWorkers(own, shares, { url, objectsUrl, intake, catalog, metrics, log });
 }
 
-/**
- * Without the sinks that go at their own pace. What is meant for the whole process is divided among those of its partitions that
- * have something to do.
- */
-export function workerConfig(config: WorkerConfig, parts: number): WorkerConfig {
-  const { store, limits } = config.sections;
+/** What is meant for the whole process is divided among those of its partitions that have something to do. */
+function withShare({ pipelines, sinks, sections }: WorkerConfig, parts: number): WorkerConfig {
+  const { store, limits } = sections;
   const memory_bytes = Math.max(MEMORY_BYTES_MIN, Math.floor(store.memory_bytes / Math.max(1, parts)));
   const share: StoreOptions = { ...store, memory_bytes };
-  const recordSinks = recordSinksOf(config.sinks);
-  const sinks = config.sinks.filter(({ name }) => !recordSinks.some((sink) => sink.name === name));
-  return { pipelines: pipelinesWithout(recordSinks, config.pipelines), sinks, sections: { store: share, limits } };
+  return { pipelines, sinks, sections: { store: share, limits } };
 }
