@@ -3,14 +3,15 @@
  *
  *   node dist/bench/sinks.js [LINE_BYTES]
  *
- * Each sink against a local server that speaks its protocol and keeps nothing, in a process of its own; CPU is that of this
- * process alone. Kubernetes-shaped records of lines.ts. Beside them the chunk store, with the same lines. What comes before, reading the intake log and the pipeline, every sink has
+ * Each sink against a local server that speaks its protocol and keeps nothing, in a process of its own; Kafka against a real
+ * broker, HOST:PORT in WEIR_BENCH_KAFKA, which makes topics by itself, and not at all without one. CPU is that of this process alone. Kubernetes-shaped records of lines.ts. Beside them the chunk store, with the same lines. What comes before, reading the intake log and the pipeline, every sink has
  * as the store has it.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { recordSinks } from "../sinks/index.ts";
 import { canonicalLabels } from "../src/core/labels.ts";
@@ -65,7 +66,7 @@ export async function benchSinks(lineBytes: number, seed: number): Promise<void>
   try {
     const url = `http://127.0.0.1:${servers.http}/`;
     const forward = `tcp://127.0.0.1:${servers.forward}`;
-    const cases: readonly Case[] = [
+    const cases: Case[] = [
       { name: "null", type: "null", options: {} },
       { name: "loki, protobuf and snappy", type: "loki", options: { url } },
       { name: "http, NDJSON and gzip", type: "http", options: { url } },
@@ -88,6 +89,16 @@ export async function benchSinks(lineBytes: number, seed: number): Promise<void>
       { name: "remote_write, the same", type: "remote_write", options: { url, metrics: METRICS } },
     ];
     await benchStore(records, lineBytes, path.join(folder, "store"));
+    const broker = process.env.WEIR_BENCH_KAFKA ?? "";
+    const topic = { brokers: [broker], topic: "weir-bench", key: "{app}" };
+    if (broker === "") row("kafka", "not measured: no broker in WEIR_BENCH_KAFKA");
+    else {
+      cases.push(
+        { name: "kafka, gzip, to a real broker", type: "kafka", options: topic },
+        { name: "kafka, snappy, to a real broker", type: "kafka", options: { ...topic, compression: "snappy" } },
+        { name: "kafka, lines, to a real broker", type: "kafka", options: { ...topic, form: "line" } },
+      );
+    }
     for (const one of cases) await benchSink(one, records, lineBytes, path.join(folder, "notes", one.name));
   } finally {
     servers.stop();
@@ -113,6 +124,8 @@ async function benchSink(
   });
   const { batch_records_max } = deliveryOptions.parse({});
   const { signal } = new AbortController();
+  // Connections and topics are made with the first record.
+  while ((await sink.write([{ ...records[0], id: "0-0-0" }], signal)).failed.length > 0) await setTimeout(200);
   let sent = 0;
   let bytes = 0;
   let offset = 0;

@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { packJson } from "../src/codec/json-msgpack.ts";
+import { Packer } from "../src/codec/pack.ts";
 import { messageOf, WeirError } from "../src/core/errors.ts";
 import {
   defineRecordSink,
@@ -10,9 +12,8 @@ import {
 } from "../src/core/sink.ts";
 import { fieldsJson } from "./shared/encode.ts";
 import { readPem } from "./shared/http-client.ts";
-import { packJson } from "./shared/json-msgpack.ts";
-import { Packer } from "./shared/pack.ts";
 import { compileTemplate, template } from "./shared/template.ts";
+import { unlessAborted } from "./shared/unless-aborted.ts";
 
 /** Chunks that wait for their acknowledgement at a time: agents' chunks may be small, and each answer is a round trip away. */
 const IN_FLIGHT_MAX = 64;
@@ -128,21 +129,6 @@ function missed(outcome: PromiseSettledResult<void>, { places }: Chunk): Refused
   if (outcome.status === "fulfilled") return [];
   const reason = messageOf(outcome.reason);
   return places.map((position) => ({ position, reason, retriable: true }));
-}
-
-/** What `work` gives, or a rejection as soon as the signal is aborted; `work` is then nobody's. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  let stop = (): void => {};
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
-  });
-  try {
-    if (signal.aborted) stop();
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
 }
 
 function chunksOf(

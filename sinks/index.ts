@@ -3,6 +3,7 @@ import elasticsearch from "./elasticsearch.ts";
 import file from "./file.ts";
 import forward from "./forward.ts";
 import http from "./http.ts";
+import kafka from "./kafka.ts";
 import loki from "./loki.ts";
 import nothing from "./null.ts";
 import otlp from "./otlp.ts";
@@ -19,6 +20,7 @@ export const recordSinks = {
   otlp,
   http,
   forward,
+  kafka,
   file,
   prometheus,
   remote_write: remoteWrite,

@@ -22,6 +22,12 @@ export function encodeRecord(record: SinkRecord, as: Form): Buffer {
   return Buffer.from(`${as === "json" ? envelope(record) : fieldsJson(record)}\n`);
 }
 
+/** The bytes for a record that stands alone. */
+export function encodeMessage(record: SinkRecord, as: Form): Buffer {
+  if (as === "line") return record.line;
+  return Buffer.from(as === "json" ? envelope(record) : fieldsJson(record));
+}
+
 /**
  * `{"id":"0-12-3","time":"2026-01-02T03:04:05.000000006Z","tenant":"…","labels":{…},"metadata":{…},"line":"…"}`. A line that is
  * not UTF-8 has U+FFFD for what is none, and its bytes as `line_base64`.

@@ -13,6 +13,7 @@ import { sinkSpecs } from "../roles/sink-specs.ts";
 import { workerOptions } from "../roles/worker-options.ts";
 import { compactorOptions } from "../store/compact/options.ts";
 import { storeOptions } from "../store/options.ts";
+import { topicOptions } from "../topics/options.ts";
 import { retentionSection } from "./retention-section.ts";
 
 const forward = {
@@ -37,9 +38,16 @@ const otlp = {
   byDefault: true,
 } satisfies ReceiverSpec;
 
+const kafka = {
+  name: "kafka",
+  summary:
+    "Reads topics of Kafka that others write: Fluent Bit, Filebeat, Logstash, Vector, OpenTelemetry collectors. Each message is stored once.",
+  options: topicOptions,
+} satisfies ReceiverSpec;
+
 /** Everything that a pipeline file may name: what `weir check`, `weir run` and the reference page go by. */
 export const registries = {
-  receivers: { forward, push, otlp },
+  receivers: { forward, push, otlp, kafka },
   steps,
   parsers,
   sinks: sinkSpecs,

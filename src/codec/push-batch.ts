@@ -11,6 +11,7 @@ import { VarintReader, writeVarint } from "./varint.ts";
  *
  *   stream, kind 1: the lines that follow are its
  *                   varint n, n bytes   its labels as canonical JSON
+ *   tag, kind 3     varint n, n bytes   at the start, if at all: what pipelines are chosen by; "" without it
  *   line, kind 2    varint              seconds since 1970 UTC
  *                   varint              nanoseconds, below 1e9
  *                   varint n, n bytes   structured metadata: a MessagePack map of text to text, sorted by name, no name twice
@@ -22,6 +23,7 @@ import { VarintReader, writeVarint } from "./varint.ts";
 const VERSION = 1;
 const STREAM = 1;
 const LINE = 2;
+const TAG = 3;
 /** Kind, and four varints of at most 8 bytes. */
 const HEAD_BYTES_MAX = 33;
 
@@ -41,12 +43,26 @@ export class PushBatchWriter {
     return this.at;
   }
 
+  /** To be called before anything else. */
+  tag(tag: string): void {
+    this.text(TAG, tag);
+  }
+
   stream(canonical: string): void {
-    const length = Buffer.byteLength(canonical);
+    this.text(STREAM, canonical);
+  }
+
+  /** Forgets what was written since `length` was `to`, which has to be followed by a stream. */
+  rewind(to: number): void {
+    this.at = to;
+  }
+
+  private text(kind: number, text: string): void {
+    const length = Buffer.byteLength(text);
     this.reserve(length + HEAD_BYTES_MAX);
-    this.out[this.at++] = STREAM;
+    this.out[this.at++] = kind;
     this.at = writeVarint(this.out, this.at, length);
-    this.at += this.out.write(canonical, this.at);
+    this.at += this.out.write(text, this.at);
   }
 
   /** Adds a line; gives the place of its bytes behind the kind, which are the same for equal lines of a stream. */
@@ -90,6 +106,8 @@ export class PushBatchWriter {
 /** Walks a batch. Everything is an offset into `bytes`. */
 export class PushBatchCursor {
   readonly bytes: Buffer;
+  /** What the pipelines are chosen by. */
+  readonly tag: string;
   /** The present line's stream: where its canonical JSON stands. */
   streamStart = -1;
   streamEnd = -1;
@@ -106,6 +124,7 @@ export class PushBatchCursor {
     if (bytes[0] !== VERSION) throw bad(`got version ${bytes[0]}, want ${VERSION}`, 0);
     this.bytes = bytes;
     this.reader = new VarintReader(bytes, 1);
+    this.tag = bytes[1] === TAG ? this.readTag() : "";
   }
 
   /** Bytes walked so far. */
@@ -137,6 +156,15 @@ export class PushBatchCursor {
       return true;
     }
     return false;
+  }
+
+  private readTag(): string {
+    const { reader, bytes } = this;
+    reader.at++;
+    const end = this.piece();
+    const tag = bytes.toString("utf8", reader.at, end);
+    reader.at = end;
+    return tag;
   }
 
   /** Reads a length; gives the end of that many bytes. */

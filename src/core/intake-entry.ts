@@ -23,6 +23,11 @@ export interface EntryDraft {
   /** What the entry's partition is chosen by: a text for each source of logs. Not written to the log. */
   readonly origin?: string;
   /**
+   * Says that the part of `dedupeKey` before its first zero byte names a lane: a series of entries, one after the other, of
+   * which only the last may ever come again. That one's key is remembered for good, however many other keys come after it.
+   */
+  readonly hasLane?: boolean;
+  /**
    * 16 bytes for each line of an ENTRY_PUSH, in their order, which make a repeat of a single line recognisable. Written to
    * the log, and not given back with an entry. Never together with `dedupeKey`.
    */

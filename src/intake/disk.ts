@@ -9,6 +9,7 @@ import { DiskRoom } from "./disk-room.ts";
 import { type FolderLock, lockFolder } from "./folder-lock.ts";
 import { type Consumers, type EntryReader, type IntakeLog, type LineClaim, STORE_CONSUMER } from "./intake.ts";
 import { type IntakeMetrics, intakeMetrics } from "./intake-metrics.ts";
+import { LastKeys } from "./last-keys.ts";
 import { LineRepeats } from "./line-repeats.ts";
 import type { LogFile } from "./log-file.ts";
 import { ENTRY_BYTES_MAX, entryBytes } from "./log-format.ts";
@@ -16,7 +17,7 @@ import { type DiskIntakeOptions, diskIntakeOptions } from "./options.ts";
 import { PartitionLog } from "./partition-log.ts";
 import { recoverPartition } from "./recover.ts";
 import { Repeats } from "./repeats.ts";
-import { readSeen, SEEN_CHUNKS, SEEN_LINES, writeSeen } from "./seen-file.ts";
+import { readSeen, SEEN_CHUNKS, SEEN_LANES, SEEN_LINES, writeSeen } from "./seen-file.ts";
 import { digestOf, SeenKeys } from "./seen-keys.ts";
 import { realTimers, type Timers } from "./timers.ts";
 
@@ -85,6 +86,7 @@ class DiskIntake implements IntakeLog {
   private readonly seen: SeenKeys;
   private readonly repeats: Repeats;
   private readonly lines: LineRepeats;
+  private readonly lastKeys = new LastKeys();
   /** Room that the largest append needs which was refused for the size limit; 0 when none was. */
   private wantedBytes = 0;
   private isClosed = false;
@@ -126,10 +128,16 @@ class DiskIntake implements IntakeLog {
     if (seenLines === null)
       log.error({ dir }, "intake: the file of seen lines is damaged; repeats of old lines will be stored");
     for (const id of seenLines?.digests ?? []) this.lines.add(id);
+    const lanes = await readSeen(files, dir, SEEN_LANES);
+    if (lanes === null)
+      log.error({ dir }, "intake: the file of lanes is damaged; what a topic's last batch holds may be stored twice");
     const count = await this.partitionCount();
     for (let partition = 0; partition < count; partition++) {
       const folder = path.join(dir, String(partition));
-      const onKey = (tenant: string, key: string) => this.seen.add(digestOf(tenant, key));
+      const onKey = (tenant: string, key: string, lane: { readonly receivedMs: number } | null) => {
+        this.seen.add(digestOf(tenant, key));
+        if (lane !== null) this.lastKeys.recover(tenant, key, lane.receivedMs);
+      };
       const onLineIds = (ids: Buffer) => this.lines.add(ids);
       const recovered = await recoverPartition(folder, { files, log, onKey, onLineIds });
       if (recovered.tornBytes > 0) {
@@ -139,6 +147,8 @@ class DiskIntake implements IntakeLog {
       const floor = Math.max(recovered.next, seen?.next[partition] ?? 0);
       this.logs.push(this.partitionLog(partition, folder, { ...recovered, next: floor }, chainEnd));
     }
+    // Keys that stand in the log are newer than those in the file.
+    this.lastKeys.load(lanes?.digests ?? []);
     await this.clean();
     await this.room.look();
   }
@@ -186,8 +196,12 @@ class DiskIntake implements IntakeLog {
 
   async append(partition: number, draft: EntryDraft): Promise<{ offset: number | null }> {
     if (draft.dedupeKey === undefined) return { offset: await this.store(partition, draft, null) };
-    const digest = digestOf(draft.tenant, draft.dedupeKey);
-    const offset = await this.repeats.once(digest, () => this.store(partition, draft, digest));
+    const { tenant, dedupeKey } = draft;
+    const digest = digestOf(tenant, dedupeKey);
+    const isLast = draft.hasLane === true && this.lastKeys.has(tenant, dedupeKey);
+    const offset = isLast ? null : await this.repeats.once(digest, () => this.store(partition, draft, digest));
+    // Long before its file can be removed: that takes a commit of the store.
+    if (draft.hasLane === true && offset !== null) this.lastKeys.add(tenant, dedupeKey);
     if (offset === null) this.metrics.appends.inc({ result: "repeat" });
     return { offset };
   }
@@ -338,6 +352,7 @@ class DiskIntake implements IntakeLog {
       const { files } = this.deps;
       next = this.logs.map((log) => log.next);
       await writeSeen(files, this.request.dir, next, this.seen, SEEN_CHUNKS);
+      if (this.lastKeys.isChanged) await this.saveLanes(next);
       // Nothing was pushed since the last time: what stands there is right.
       if (!this.lines.isChanged) return;
       // What is added while this is written belongs to the next time.
@@ -365,6 +380,16 @@ class DiskIntake implements IntakeLog {
     }
     this.idsAtRisk = false;
     return next;
+  }
+
+  private async saveLanes(next: readonly number[]): Promise<void> {
+    this.lastKeys.isChanged = false;
+    try {
+      await writeSeen(this.deps.files, this.request.dir, next, this.lastKeys, SEEN_LANES);
+    } catch (error) {
+      this.lastKeys.isChanged = true;
+      throw error;
+    }
   }
 
   /** Removes what is done with, as far as ids are saved: while they were, a file may have been filled, and its entries committed. */

@@ -20,7 +20,8 @@ import { ENTRY_FORWARD, ENTRY_PUSH, type EntryDraft, type IntakeEntry } from "..
  *        8     4  length        u32, bytes of the whole entry: 44 + source + tenant + key + payload
  *       12     4  body_crc      u32, CRC-32 of bytes 44 to length - 1
  *       16     1  kind          1: a message of the forward protocol; 2: lines of a pushed body (codec/push-batch.ts)
- *       17     1  flags         bit 0: the entry has a key; bit 1: in the key's place stand ids of lines, 16 bytes each
+ *       17     1  flags         bit 0: the entry has a key; bit 1: in the key's place stand ids of lines, 16 bytes each; bit 2:
+ *                               the key's part before its first zero byte names a lane (EntryDraft.hasLane)
  *       18     2  source bytes  u16
  *       20     2  tenant bytes  u16
  *       22     2  reserved      zero
@@ -46,6 +47,7 @@ const VERSION = 1;
 const REUSED = 1;
 const HAS_KEY = 1;
 const HAS_LINE_IDS = 2;
+const HAS_LANE = 4;
 export const FILE_HEADER_BYTES = 32;
 export const ENTRY_HEADER_BYTES = 44;
 /** The mark's and the length's place in an entry, and the mark's in the file header. */
@@ -103,7 +105,8 @@ export function encodeEntryHead(draft: EntryDraft, length: number): Buffer {
   head.writeUInt32LE(length, LENGTH_AT);
   head.writeUInt32LE(crc32(draft.payload, crc32(head.subarray(ENTRY_HEADER_BYTES))), 12);
   head[16] = draft.kind;
-  head[17] = dedupeKey !== undefined ? HAS_KEY : lineIds !== undefined ? HAS_LINE_IDS : 0;
+  if (dedupeKey !== undefined) head[17] = draft.hasLane === true ? HAS_KEY | HAS_LANE : HAS_KEY;
+  else head[17] = lineIds !== undefined ? HAS_LINE_IDS : 0;
   head.writeUInt16LE(sourceBytes, 18);
   head.writeUInt16LE(tenantBytes, 20);
   head.writeUInt16LE(0, 22);
@@ -159,6 +162,10 @@ export class EntryHead {
 
   get hasLineIds(): boolean {
     return (this.flags & HAS_LINE_IDS) !== 0;
+  }
+
+  get hasLane(): boolean {
+    return (this.flags & HAS_LANE) !== 0;
   }
 
   /** Whether the body at `at + ENTRY_HEADER_BYTES` is as it was written. */

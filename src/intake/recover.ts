@@ -33,8 +33,8 @@ export interface Recovered {
 interface Deps {
   readonly files: FileOps;
   readonly log: Logger;
-  /** Called for each entry with a key, oldest first. */
-  readonly onKey: (tenant: string, key: string) => void;
+  /** Called for each entry with a key, oldest first; `lane` is there for one with EntryDraft.hasLane. */
+  readonly onKey: (tenant: string, key: string, lane: { readonly receivedMs: number } | null) => void;
   /** Called with the ids of an entry's lines, 16 bytes each, oldest first. A view. */
   readonly onLineIds: (ids: Buffer) => void;
 }
@@ -168,7 +168,7 @@ async function note(cursor: EntryCursor, file: LogFile, { onKey, onLineIds }: De
   noteEntry(file, head.offset, cursor.position);
   if (!(head.hasKey || head.hasLineIds) || !(await cursor.loadStrings())) return;
   const { bytes, at } = cursor;
-  if (head.hasKey) onKey(head.tenant(bytes, at), head.key(bytes, at));
+  if (head.hasKey) onKey(head.tenant(bytes, at), head.key(bytes, at), head.hasLane ? head : null);
   else onLineIds(head.lineIds(bytes, at));
 }
 

@@ -2,11 +2,12 @@ import path from "node:path";
 import { crc32 } from "../codec/crc32.ts";
 import { codeOf } from "../core/errors.ts";
 import { type FileOps, readAll, writeAll } from "../core/files.ts";
-import { DIGEST_BYTES, type SeenKeys } from "./seen-keys.ts";
+import { DIGEST_BYTES } from "./seen-keys.ts";
 
 /*
- * `<folder>/seen`, and `<folder>/seen-lines`, version 1: the ids of received chunks, and those of pushed lines, written before log files are removed, so that a chunk that is sent
- * again is recognised although its entry is gone. Replaced as a whole (a new file, fsync, rename). Little-endian.
+ * `<folder>/seen`, `<folder>/seen-lines` and `<folder>/seen-lanes`, version 1: the ids of received chunks, those of pushed lines, and
+ * the last key of each lane, written before log files are removed, so that what is sent again is recognised although its entry is
+ * gone. Replaced as a whole (a new file, fsync, rename). Little-endian.
  *
  *   offset  size  field
  *        0     8  magic       "WEIRSEEN"
@@ -16,7 +17,8 @@ import { DIGEST_BYTES, type SeenKeys } from "./seen-keys.ts";
  *       16     4  digests     u32, n
  *       20     4  crc         u32, CRC-32 of bytes 0 to 19 and of all from 24 on
  *       24   8*p  next        u64 each: no entry below this offset will ever be written again to partition 0, 1, …
- *  24+8*p  16*n  digests     the first 16 bytes of SHA-1 of tenant, a zero byte, key; ids of lines as they came; oldest first
+ *  24+8*p  16*n  digests     the first 16 bytes of SHA-1 of tenant, a zero byte, key; ids of lines as they came; oldest first.
+ *                            In seen-lanes by turns the digest of a lane's tenant and name, and that of its last key
  *
  * One partition at offset 7 and no digest:
  *   574549525345454e 0100 0000 01000000 00000000 a6f7eaa2 0700000000000000
@@ -27,7 +29,8 @@ const HEADER_BYTES = 24;
 
 export const SEEN_CHUNKS = "seen";
 export const SEEN_LINES = "seen-lines";
-export type SeenName = typeof SEEN_CHUNKS | typeof SEEN_LINES;
+export const SEEN_LANES = "seen-lanes";
+export type SeenName = typeof SEEN_CHUNKS | typeof SEEN_LINES | typeof SEEN_LANES;
 
 export interface SeenFile {
   readonly next: readonly number[];
@@ -71,7 +74,7 @@ export async function writeSeen(
   files: FileOps,
   folder: string,
   next: readonly number[],
-  seen: SeenKeys,
+  seen: { dump(): Buffer },
   name: SeenName = SEEN_CHUNKS,
 ): Promise<void> {
   const temporary = path.join(folder, `${name}.tmp`);

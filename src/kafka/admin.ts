@@ -3,7 +3,7 @@ import { WeirError } from "../core/errors.ts";
 import { endsWithin } from "../core/wait.ts";
 import type { KafkaClient } from "./client.ts";
 import { kafkaError } from "./errors.ts";
-import { ConfigResourceTypes } from "./vendor.ts";
+import { ConfigResourceTypes, Partitioners } from "./vendor.ts";
 
 /** How long a connection that is given up may take to say goodbye. */
 const GOODBYE_MS = 2000;
@@ -51,6 +51,27 @@ export class KafkaAdmin {
     const found = topics.find(({ name }) => name === topic);
     if (found === undefined || found.partitions.length === 0) throw noTopic(topic);
     return { partitions: found.partitions.length, ...(await this.limits(topic)) };
+  }
+
+  /**
+   * Asks brokers for a topic that may not be there, as a writer does: where they make topics by themselves
+   * (`auto.create.topics.enable`), it is there soon.
+   */
+  async wantTopic(topic: string): Promise<void> {
+    // Nobody but a writer's request has a topic made.
+    const producer = this.client.producer({
+      allowAutoTopicCreation: true,
+      createPartitioner: Partitioners.DefaultPartitioner,
+      retry: { retries: 0 },
+    });
+    try {
+      await producer.connect();
+      await producer.sendBatch({ topicMessages: [{ topic, messages: [] }] });
+    } catch (error) {
+      if (!isUnknownTopic(kafkaError("ask for a topic", error))) throw kafkaError(`ask for topic ${topic}`, error);
+    } finally {
+      await endsWithin(producer.disconnect(), GOODBYE_MS);
+    }
   }
 
   private async limits(topic: string): Promise<{ messageBytesMax: number | null; isCompacted: boolean }> {

@@ -79,6 +79,16 @@ export class KafkaFeed {
     this.deps.sought();
   }
 
+  /** Bytes that wait for being taken. */
+  get waitingBytes(): number {
+    return this.bytes;
+  }
+
+  /** The record that `poll` will give, or null when none waits. */
+  peek(): KafkaMessage | null {
+    return this.isOver ? null : (this.waiting[this.taken] ?? null);
+  }
+
   /** The next record, or null when none waits. */
   poll(): KafkaMessage | null {
     const message = this.waiting[this.taken];

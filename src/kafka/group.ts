@@ -56,6 +56,7 @@ export class KafkaGroup {
   private running: Promise<void> = Promise.resolve();
   private reason = "has not joined its group yet";
   private heardMs = 0;
+  private joined = 0;
 
   constructor(options: KafkaGroupOptions, deps: KafkaGroupDeps) {
     this.options = options;
@@ -73,6 +74,11 @@ export class KafkaGroup {
   /** This member's id in the group; "" before it has joined, and while it is away. */
   get memberId(): string {
     return this.member;
+  }
+
+  /** How often this member has joined: while it stays the same, nobody else can have had a partition that this one has. */
+  get joins(): number {
+    return this.joined;
   }
 
   /** Why nothing is read, or "". */
@@ -207,6 +213,7 @@ export class KafkaGroup {
 
   private onJoin(consumer: Consumer, memberId: string, assignment: Readonly<Record<string, number[]>>): void {
     this.member = memberId;
+    this.joined++;
     this.reason = "";
     const mine = Object.entries(assignment).flatMap(([topic, partitions]) =>
       partitions.map((partition) => ({ topic, partition })),

@@ -6,7 +6,7 @@ import type { GivenStream, RecordContext } from "./context.ts";
 import { NO_GROUP } from "./group.ts";
 import { type RunDeps, SlicedRun } from "./run.ts";
 
-/** Pushed lines have no tag: `match: "**"` takes them, and pipelines tell them apart by the receiver. */
+/** What is pushed over HTTP has no tag: `match: "**"` takes it, and pipelines tell it apart by the receiver. */
 export const PUSH_TAG = "";
 
 /**
@@ -18,7 +18,10 @@ export class PushRun extends SlicedRun<PushBatchCursor> {
   private givenAt = -1;
 
   constructor(entry: IntakeEntry, deps: RunDeps) {
-    super(entry, deps, () => ({ tag: PUSH_TAG, begin: () => new PushBatchCursor(entry.payload) }));
+    super(entry, deps, () => {
+      const cursor = new PushBatchCursor(entry.payload);
+      return { tag: cursor.tag, begin: () => cursor };
+    });
   }
 
   protected load(record: RecordContext, lines: PushBatchCursor): void {

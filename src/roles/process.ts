@@ -72,11 +72,13 @@ export class WeirProcess {
 
   /** Whether logs are accepted and queries answered now, and if not, why. */
   ready(): PartState {
-    const { workers, intake, sinks } = this.parts;
+    const { workers, intake, sinks, receivers } = this.parts;
     const working = workers.state();
     if (!working.ready) return working;
     const { ready, reason } = intake.intake.status();
-    return ready ? { ready, reason: sinks.failure } : { ready, reason };
+    // A topic that can't be read now keeps nobody else from being heard.
+    const others = [sinks.failure, receivers.trouble].filter((one) => one !== "").join("; ");
+    return ready ? { ready, reason: others } : { ready, reason };
   }
 
   get httpAddress(): string {

@@ -69,9 +69,10 @@ export class KafkaServer {
         controller: await freePort(),
         sasl: await freePort(),
         tls: await freePort(),
+        saslTls: await freePort(),
       })),
     );
-    const clusterId = randomBytes(16).toString("base64url");
+    const clusterId = `A${randomBytes(16).toString("base64url").slice(1)}`; // With a dash in front it would be an option.
     const voters = ports.map(({ controller }, i) => `${i + 1}@127.0.0.1:${controller}`).join(",");
     const brokers: KafkaBroker[] = [];
     for (const [i, port] of ports.entries()) {
@@ -113,6 +114,10 @@ export class KafkaServer {
   }
   get tlsAddresses(): string[] {
     return this.brokers.map(({ port }) => `localhost:${port.tls}`);
+  }
+  /** With both `sasl` and `tls`: user, password and TLS. */
+  get saslTlsAddresses(): string[] {
+    return this.brokers.map(({ port }) => `localhost:${port.saslTls}`);
   }
   /** The certificate that clients have to trust. */
   get caFile(): string {
@@ -175,6 +180,7 @@ interface Ports {
   readonly controller: number;
   readonly sasl: number;
   readonly tls: number;
+  readonly saslTls: number;
 }
 
 /** One process of the cluster. */
@@ -273,9 +279,12 @@ function propertiesOf(of: {
     const scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
     const plain = `org.apache.kafka.common.security.plain.PlainLoginModule required user_${KAFKA_USER}="${KAFKA_PASSWORD}";`;
     login["sasl.enabled.mechanisms"] = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512";
-    login["listener.name.login.plain.sasl.jaas.config"] = plain;
-    login["listener.name.login.scram-sha-256.sasl.jaas.config"] = scram;
-    login["listener.name.login.scram-sha-512.sasl.jaas.config"] = scram;
+    if (tls !== null) listeners.push(`LOGINTLS://localhost:${port.saslTls}`);
+    for (const listener of ["login", ...(tls === null ? [] : ["logintls"])]) {
+      login[`listener.name.${listener}.plain.sasl.jaas.config`] = plain;
+      login[`listener.name.${listener}.scram-sha-256.sasl.jaas.config`] = scram;
+      login[`listener.name.${listener}.scram-sha-512.sasl.jaas.config`] = scram;
+    }
   }
   if (tls !== null) {
     listeners.push(`TLS://localhost:${port.tls}`);
@@ -291,7 +300,8 @@ function propertiesOf(of: {
     listeners: listeners.join(","),
     "advertised.listeners": listeners.filter((one) => !one.startsWith("CONTROLLER")).join(","),
     "inter.broker.listener.name": "PLAIN",
-    "listener.security.protocol.map": "PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT,TLS:SSL",
+    "listener.security.protocol.map":
+      "PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT,TLS:SSL,LOGINTLS:SASL_SSL",
     "log.dirs": path.join(home, "data"),
     "offsets.topic.num.partitions": "1",
     "offsets.topic.replication.factor": replicas,

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import forward from "../../sinks/forward.ts";
-import { packJson } from "../../sinks/shared/json-msgpack.ts";
-import { Packer } from "../../sinks/shared/pack.ts";
+import { packJson } from "../../src/codec/json-msgpack.ts";
 import { decode, MsgpackMap, type MsgpackValue } from "../../src/codec/msgpack.ts";
+import { Packer } from "../../src/codec/pack.ts";
 import { WeirError } from "../../src/core/errors.ts";
 import type { EntryDraft } from "../../src/core/intake-entry.ts";
 import { silentLogger } from "../../src/core/log.ts";

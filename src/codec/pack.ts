@@ -1,4 +1,4 @@
-import { encode } from "../../src/codec/msgpack.ts";
+import { encode } from "./msgpack.ts";
 
 const FIRST_BYTES = 64 * 1024;
 /** UTF-8 bytes of a UTF-16 unit at most. */
@@ -18,6 +18,23 @@ export class Packer {
     const bytes = Buffer.from(this.buffer.subarray(0, this.at));
     this.at = 0;
     return bytes;
+  }
+
+  /** Bytes since the last `take`. */
+  get length(): number {
+    return this.at;
+  }
+
+  /** Goes on writing at `to`, over what stands there; also back to where it was before. */
+  rewind(to: number): void {
+    this.at = to;
+  }
+
+  /** MessagePack that is there already. */
+  raw(bytes: Uint8Array): void {
+    this.reserve(bytes.length);
+    this.buffer.set(bytes, this.at);
+    this.at += bytes.length;
   }
 
   byte(value: number): void {

@@ -1,8 +1,9 @@
+import { NESTING_LIMIT } from "./nesting.ts";
 import type { Packer } from "./pack.ts";
 
 /*
  * From JSON to MessagePack without JavaScript's numbers in between: integers of up to 64 bits keep all digits, and names keep
- * their order. The JSON is Weir's own (LineSource.json), so it is well-formed.
+ * their order. The JSON is well-formed: Weir's own (LineSource.json), or text that `JSON.parse` has taken.
  */
 const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const INTEGER = /^-?\d+$/;
@@ -11,38 +12,67 @@ const UINT64_MAX = (1n << 64n) - 1n;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** Writes a JSON object as a MessagePack map. Throws for text that is none; what was written by then is to be dropped. */
-export function packJson(text: string, out: Packer): void {
-  new Transcoder(text, out).object();
+/** A member of an object that its reader wants to know of. */
+export interface Watched {
+  readonly name: string;
+  /** Whether it is written as well. */
+  readonly isKept: boolean;
+}
+
+/**
+ * Writes a JSON object as a MessagePack map. Gives the JSON of the value of the member that is watched; null where there is none.
+ * Throws for text that is none, and for one that is nested deeper than NESTING_LIMIT; what was written by then is to be dropped.
+ */
+export function packJson(text: string, out: Packer, watched?: Watched): string | null {
+  return new Transcoder(text, out).root(watched);
 }
 
 class Transcoder {
   private readonly text: string;
   private readonly out: Packer;
   private at = 0;
+  private depth = 0;
 
   constructor(text: string, out: Packer) {
     this.text = text;
     this.out = out;
   }
 
-  object(): void {
+  root(watched?: Watched): string | null {
+    let seen: string | null = null;
+    this.object((name, start, before) => {
+      if (watched === undefined || name !== watched.name) return true;
+      seen = this.text.slice(start, this.at).trim();
+      if (!watched.isKept) this.out.rewind(before);
+      return watched.isKept;
+    });
+    return seen;
+  }
+
+  /** `keeps` is told of each member, where its value starts, and the length of the output before it. */
+  private object(keeps: (name: string, start: number, before: number) => boolean = () => true): void {
     this.blank();
     this.expect("{");
+    this.enter();
     const map = this.out.begin("map");
     let count = 0;
-    for (this.blank(); this.text[this.at] !== "}"; this.blank()) {
-      if (count > 0) {
+    for (let isFirst = true; ; isFirst = false) {
+      this.blank();
+      if (this.text[this.at] === "}") break;
+      if (!isFirst) {
         this.expect(",");
         this.blank();
       }
-      this.string();
+      const before = this.out.length;
+      const name = this.string();
       this.blank();
       this.expect(":");
+      const start = this.at;
       this.value();
-      count++;
+      if (keeps(name, start, before)) count++;
     }
     this.at++;
+    this.depth--;
     this.out.end(map, count);
   }
 
@@ -58,8 +88,13 @@ class Transcoder {
     else this.number();
   }
 
+  private enter(): void {
+    if (++this.depth > NESTING_LIMIT) throw new Error(`a record is nested deeper than ${NESTING_LIMIT}`);
+  }
+
   private list(): void {
     this.at++;
+    this.enter();
     const array = this.out.begin("array");
     let count = 0;
     for (this.blank(); this.text[this.at] !== "]"; this.blank()) {
@@ -68,10 +103,11 @@ class Transcoder {
       count++;
     }
     this.at++;
+    this.depth--;
     this.out.end(array, count);
   }
 
-  private string(): void {
+  private string(): string {
     const { text } = this;
     const start = this.at;
     this.expect('"');
@@ -87,7 +123,9 @@ class Transcoder {
     }
     this.at++;
     const raw = text.slice(start, this.at);
-    this.out.text(escaped ? (JSON.parse(raw) as string) : raw.slice(1, -1));
+    const value = escaped ? (JSON.parse(raw) as string) : raw.slice(1, -1);
+    this.out.text(value);
+    return value;
   }
 
   private number(): void {
