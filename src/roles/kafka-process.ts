@@ -27,7 +27,6 @@ const DRAIN_MS = 6000;
 const KAFKA_CLOSE_MS = 1000;
 /** Age of what is known of the catalog at which the metrics have it read anew. */
 const FRESHNESS_MS = 500;
-const READY: PartState = { ready: true, reason: "" };
 
 /** What a process with a role has; null is what others do. */
 interface Parts {
@@ -97,11 +96,12 @@ export class KafkaProcess {
 
   /** Whether the process does its part now, and if not, why. */
   ready(): PartState {
-    const { appender, workers } = this.parts;
+    const { appender, workers, receivers } = this.parts;
     for (const part of [appender?.status(), workers?.state()]) {
       if (part !== undefined && !part.ready) return { ready: false, reason: part.reason };
     }
-    return READY;
+    // Topics of others that can't be read now keep nobody else from being received.
+    return { ready: true, reason: receivers?.trouble ?? "" };
   }
 
   private services(): Readonly<Record<string, string>> {
