@@ -61,6 +61,8 @@ export const STORE_CONSUMER = "";
 export type Consumers = Readonly<Record<string, (partition: number) => number>>;
 
 export interface EntryReader {
+  /** Once `poll` has given null: nothing below this offset is left, be it that it was given or left out. Absent: what was given says it. */
+  readonly passed?: number;
   /**
    * The next durable entry, or null when there is none yet (or `close` was called on the log). The bytes of an entry are
    * valid until the next call.

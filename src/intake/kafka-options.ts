@@ -82,15 +82,15 @@ export const kafkaIntakeOptions = z.strictObject({
     .max(1 << 22)
     .default(65_536)
     .describe(
-      "A chunk is a repeat when the same one stands at most this many entries before it in its partition: at 100 chunks a second and partition the last 11 minutes. 100 bytes of memory each.",
+      "A chunk is a repeat when the same one stands at most this many entries before it in its partition: at 100 chunks a second and partition the last 11 minutes. 200 bytes of memory each.",
     ),
   repeat_window_lines: z
     .int()
     .min(1)
     .max(1 << 24)
-    .default(262_144)
+    .default(65_536)
     .describe(
-      "A pushed line is a repeat when the same one is among the last so many different pushed lines of its partition, and within repeat_window_entries. 100 bytes of memory each.",
+      "A pushed line is a repeat when the same one is among the last so many different pushed lines of its partition, and within repeat_window_entries. 200 bytes of memory each.",
     ),
 });
 

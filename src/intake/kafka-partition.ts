@@ -100,6 +100,10 @@ class PartitionReader implements EntryReader {
     return Math.max(this.next, this.from);
   }
 
+  get passed(): number {
+    return this.next;
+  }
+
   async poll(): Promise<IntakeEntry | null> {
     if (!this.isOpen) {
       this.opening ??= this.open();

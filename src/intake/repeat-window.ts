@@ -2,6 +2,9 @@ import { WeirError } from "../core/errors.ts";
 
 /** Bytes of what stands for a chunk, an append or a line. */
 export const SEEN_BYTES = 16;
+const ITEM_BYTES = SEEN_BYTES + 8;
+/** Things that are kept for nothing before room is made. */
+const SPARE = 1024;
 
 export interface WindowBounds {
   /** How many offsets back a thing may stand for the next one to be its repeat. */
@@ -17,39 +20,81 @@ export interface WindowBounds {
  */
 export class RepeatWindow {
   private readonly bounds: WindowBounds;
-  /** By the 16 bytes as latin1, the last offset. Whatever was seen last stands last. */
-  private readonly places = new Map<string, number>();
+  /** By the 16 bytes as latin1, which of all things ever seen it was, the last time. */
+  private readonly latest = new Map<string, number>();
+  /*
+   * What was seen, in order, from the `first` on; what was seen again since counts no more. A Map alone would do, if looking for
+   * its oldest member did not cost a walk over all that were removed before it.
+   */
+  private keys: string[] = [];
+  private offsets: number[] = [];
+  private head = 0;
+  private first = 0;
 
   constructor(bounds: WindowBounds) {
     this.bounds = bounds;
   }
 
   get size(): number {
-    return this.places.size;
+    return this.latest.size;
   }
 
   /** Notes that `id` stands at `offset`, which is never below that of the call before. True when it is a repeat there. */
   see(id: Buffer, offset: number): boolean {
-    const { places, bounds } = this;
+    const { latest, bounds } = this;
     const key = id.toString("latin1");
-    const last = places.get(key);
-    // Set anew, it moves to the end: the map stays in the order of offsets.
-    if (last !== undefined) places.delete(key);
-    places.set(key, offset);
-    for (const [oldest, place] of places) {
-      if (places.size <= bounds.max && offset - place <= bounds.entries) break;
-      places.delete(oldest);
+    const before = latest.get(key);
+    const last = before === undefined ? -1 : this.offsets[before - this.first];
+    latest.set(key, this.first + this.keys.length);
+    this.keys.push(key);
+    this.offsets.push(offset);
+    this.forget(offset);
+    return last !== -1 && offset - last <= bounds.entries;
+  }
+
+  private forget(offset: number): void {
+    const { latest, keys, offsets, bounds } = this;
+    for (; this.head < keys.length; this.head++) {
+      const key = keys[this.head];
+      if (latest.get(key) !== this.first + this.head) continue;
+      if (latest.size <= bounds.max && offset - offsets[this.head] <= bounds.entries) break;
+      latest.delete(key);
     }
-    return last !== undefined && offset - last <= bounds.entries;
+    if (this.head > SPARE && this.head * 2 > keys.length) this.cut();
+    else if (keys.length - this.head > SPARE + 2 * latest.size) this.compact();
+  }
+
+  /** Gives back the room of what is forgotten. */
+  private cut(): void {
+    this.keys = this.keys.slice(this.head);
+    this.offsets = this.offsets.slice(this.head);
+    this.first += this.head;
+    this.head = 0;
+  }
+
+  /** Leaves out what was seen again since. */
+  private compact(): void {
+    const kept = [...this.live()];
+    this.keys = kept.map(([key]) => key);
+    this.offsets = kept.map(([, offset]) => offset);
+    this.head = 0;
+    for (const [i, key] of this.keys.entries()) this.latest.set(key, this.first + i);
+  }
+
+  private *live(): Generator<[key: string, offset: number]> {
+    for (let i = this.head; i < this.keys.length; i++) {
+      if (this.latest.get(this.keys[i]) === this.first + i) yield [this.keys[i], this.offsets[i]];
+    }
   }
 
   /** All that is remembered, as `load` takes it: each 16 bytes and the offset as u64, little-endian, oldest first. */
   dump(): Buffer {
-    const out = Buffer.allocUnsafe(this.places.size * ITEM_BYTES);
+    const out = Buffer.allocUnsafe(this.latest.size * ITEM_BYTES);
     let at = 0;
-    for (const [key, offset] of this.places) {
+    for (const [key, offset] of this.live()) {
       out.write(key, at, "latin1");
-      out.writeBigUInt64LE(BigInt(offset), at + SEEN_BYTES);
+      out.writeUInt32LE(offset % 0x1_0000_0000, at + SEEN_BYTES);
+      out.writeUInt32LE(Math.floor(offset / 0x1_0000_0000), at + SEEN_BYTES + 4);
       at += ITEM_BYTES;
     }
     return out;
@@ -73,8 +118,9 @@ export class RepeatWindow {
   }
 
   clear(): void {
-    this.places.clear();
+    this.latest.clear();
+    this.keys = [];
+    this.offsets = [];
+    this.head = 0;
   }
 }
-
-const ITEM_BYTES = SEEN_BYTES + 8;

@@ -40,7 +40,8 @@ export class KafkaFeed {
   private end = -1;
   private isPaused = true;
   private isOver = false;
-  private wakes: (() => void)[] = [];
+  /** One for all that wait: who looks at the clock meanwhile asks again and again. */
+  private waiter: { readonly promise: Promise<void>; readonly wake: () => void } | null = null;
 
   constructor(topic: string, partition: number, deps: FeedDeps) {
     this.topic = topic;
@@ -109,7 +110,14 @@ export class KafkaFeed {
   /** Resolves when `poll` may give a record, or the feed is lost. */
   wait(): Promise<void> {
     if (this.isOver || this.taken < this.waiting.length) return Promise.resolve();
-    return new Promise((resolve) => this.wakes.push(resolve));
+    if (this.waiter === null) {
+      let wake = () => {};
+      const promise = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      this.waiter = { promise, wake };
+    }
+    return this.waiter.promise;
   }
 
   /** What the connection has read. */
@@ -139,9 +147,9 @@ export class KafkaFeed {
   }
 
   private wake(): void {
-    const { wakes } = this;
-    this.wakes = [];
-    for (const wake of wakes) wake();
+    const { waiter } = this;
+    this.waiter = null;
+    waiter?.wake();
   }
 }
 

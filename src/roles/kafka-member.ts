@@ -48,8 +48,11 @@ export class KafkaMember {
       },
       commit: (next) => this.committed(next),
     });
+    const { flush_age_ms } = config.sections.store;
     this.part = new PartitionWorker(config, feed.partition, {
       ...{ intake: this.intake, objects, catalog, log, metrics: this.metrics },
+      // So that what queries have not seen yet is not said to be something that no line came of.
+      ...(flush_age_ms === undefined ? {} : { commitAgeMs: flush_age_ms }),
     });
   }
 

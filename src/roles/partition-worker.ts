@@ -23,6 +23,8 @@ export interface WorkerConfig extends Pick<ProcessConfig, "sinks"> {
 }
 
 export interface PartitionWorkerDeps {
+  /** As the worker has it. */
+  readonly commitAgeMs?: number;
   readonly intake: WorkerIntake;
   readonly objects: ObjectStore;
   readonly catalog: Catalog;
@@ -55,6 +57,7 @@ export class PartitionWorker {
     this.worker = new Worker({
       ...{ partition, intake, pipelines, metrics, log },
       writer: this.writer,
+      ...(deps.commitAgeMs === undefined ? {} : { commitAgeMs: deps.commitAgeMs }),
       chainEnd: async () => {
         await catalog.refresh();
         return catalog.chainEnd(partition);

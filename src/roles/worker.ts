@@ -21,6 +21,11 @@ export interface WorkerDeps {
   readonly intake: WorkerIntake;
   readonly pipelines: Pipelines;
   readonly writer: StreamWriter;
+  /**
+   * After so long offsets are committed that no line came of: repeats, and records that the pipelines dropped. Absent: they are
+   * committed with the next lines.
+   */
+  readonly commitAgeMs?: number;
   /** The offset at which the partition's chain of catalog entries ends, read anew at each call. */
   readonly chainEnd: () => Promise<number>;
   readonly metrics: Metrics;
@@ -41,6 +46,9 @@ export class Worker {
   /** A commit that lost: another worker has the partition's next position. */
   private taken = false;
   private done: Promise<void> | null = null;
+  /** Offsets below it are in a flush, and since when there are others. */
+  private flushed = 0;
+  private aheadSinceMs: number | null = null;
   /** Those that wait for a flush that they asked for. */
   private asked: (() => void)[] = [];
 
@@ -58,6 +66,7 @@ export class Worker {
   /** Begins at the end of the catalog's chain. Rejects when that cannot be read. */
   async start(): Promise<void> {
     this.next = await this.deps.chainEnd();
+    this.flushed = this.next;
     this.done = this.loop();
     // The loop only ends by an error that nobody can mend: say so loudly, and let `drain` report it too.
     this.done.catch((error: unknown) => this.deps.log.fatal({ err: error }, `worker: ${messageOf(error)}`));
@@ -98,6 +107,7 @@ export class Worker {
         if (this.asked.length > 0 && this.flushing === null) this.flushAsked();
         const entry = await reader.poll();
         if (entry === null) {
+          this.next = Math.max(this.next, reader.passed ?? 0);
           if (this.draining) break;
           await this.idle(reader);
           turnStart = performance.now();
@@ -149,13 +159,26 @@ export class Worker {
       }),
     ]);
     clearTimeout(timer);
-    if (this.flushing === null && this.deps.writer.needsFlush()) void this.beginFlush();
+    if (this.flushing === null && (this.deps.writer.needsFlush() || this.isAhead())) void this.beginFlush();
+  }
+
+  /** Whether offsets wait for being committed that no line came of. */
+  private isAhead(): boolean {
+    const { commitAgeMs } = this.deps;
+    if (commitAgeMs === undefined || this.next <= this.flushed) {
+      this.aheadSinceMs = null;
+      return false;
+    }
+    this.aheadSinceMs ??= performance.now();
+    return performance.now() - this.aheadSinceMs >= commitAgeMs;
   }
 
   /** Commits everything up to `next`. Never rejects: a lost commit sets `taken`, and the writer itself retries the rest. */
   private beginFlush(): Promise<void> {
     const { intake, partition, writer, log } = this.deps;
     const upTo = this.next;
+    this.flushed = upTo;
+    this.aheadSinceMs = null;
     const flush = (async () => {
       try {
         await writer.flush(upTo);
@@ -189,6 +212,7 @@ export class Worker {
     await reader.close();
     writer.discard();
     this.next = await this.deps.chainEnd();
+    this.flushed = this.next;
     this.taken = false;
     return intake.read(partition, this.next);
   }

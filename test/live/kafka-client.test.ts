@@ -301,3 +301,52 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 90_000 }, () =
     ]);
   });
 });
+
+describe.skipIf(KAFKA_LIBS === "")("the Kafka client with three brokers", { timeout: 150_000 }, () => {
+  test("writes and reads on when one of them dies", async () => {
+    const server = await KafkaServer.start({ brokers: 3 });
+    try {
+      await server.createTopic("three", 3);
+      const client = await openKafkaClient(
+        kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: 3000 }),
+        log,
+      );
+      const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: 3000, log });
+      const read = new Set<string>();
+      const follow = async (feed: KafkaFeed) => {
+        feed.seek(0);
+        while (!feed.isLost) {
+          const message = feed.poll();
+          if (message === null) await feed.wait();
+          else read.add(String(message.value));
+        }
+      };
+      const member = new KafkaGroup(
+        {
+          ...{ group: "three", topics: ["three"], sessionTimeoutMs: 6000, rebalanceTimeoutMs: 6000 },
+          ...{ fetchBytes: 1 << 20, feedBytesMax: 1 << 20 },
+        },
+        { client, log, onGained: (feeds) => feeds.map(follow), onLost: () => {} },
+      );
+      member.start();
+      const sent = new Set<string>();
+      /** As an intake does: again until it is there. */
+      const send = async (n: number) => {
+        const records = [0, 1, 2].map((partition) => {
+          return { topic: "three", partition, key: null, value: Buffer.from(`${n}/${partition}`), headers: {} };
+        });
+        while ((await producer.send(records).catch(() => null)) === null) await sleep(100);
+        for (const { value } of records) sent.add(String(value));
+      };
+      for (let n = 0; n < 20; n++) await send(n);
+      await server.brokers[1].kill();
+      for (let n = 20; n < 40; n++) await send(n);
+      while (read.size < sent.size) await sleep(50);
+      expect([...read].toSorted()).toEqual([...sent].toSorted());
+      await member.stop();
+      await producer.close();
+    } finally {
+      await server.stop();
+    }
+  });
+});

@@ -181,7 +181,9 @@ describe.skipIf(KAFKA_LIBS === "")("roles over Kafka", { timeout: 240_000 }, () 
       ["a", "b", "c", "d"].flatMap((app) => ["one", "three", "two"].map((text) => `${app} ${text}`)),
     );
     expect(await linesOf(querier, '{tag=~"again.+"}', 601)).toEqual([...lines, "small"].toSorted());
-    expect(await worker.metric("weir_intake_repeats_total")).toBeGreaterThan(10);
+    expect(await worker.metric("weir_intake_repeats_total")).toBeGreaterThan(5);
+    // Repeats are committed too, though no line comes of them: nobody is said to be behind for them.
+    while ((await querier.metric("weir_querier_lag_entries")) !== 0) await sleep(50);
     // A single event that is too large is refused, and the connection with it.
     const huge = Buffer.from(encode(["again.huge", [[now, { log: "x".repeat(30_000) }]], { chunk: "huge" }]));
     expect(await sendChunk(receivers[0].forward, huge)).toBeNull();

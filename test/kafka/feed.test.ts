@@ -1,0 +1,78 @@
+import { describe, expect, test } from "vitest";
+import { KafkaFeed } from "../../src/kafka/feed.ts";
+
+const vendor = (offset: number, bytes = 10) => ({
+  key: null,
+  value: Buffer.alloc(bytes, "x"),
+  timestamp: "7",
+  attributes: 0,
+  offset: String(offset),
+  headers: { twice: ["a", Buffer.from("b")], text: "t" },
+});
+
+function makeFeed(bytesMax = 10_000) {
+  const calls: string[] = [];
+  const feed: KafkaFeed = new KafkaFeed("t", 2, {
+    bytesMax,
+    sought: () => calls.push(`seek ${feed.fetchOffset}`),
+    turned: () => calls.push(feed.wantsMore ? "more" : "enough"),
+  });
+  return { feed, calls };
+}
+
+describe("a partition's feed", () => {
+  test("gives nothing before it is told from where, and nothing below that", () => {
+    const { feed, calls } = makeFeed();
+    feed.push([vendor(0)], 5);
+    expect(feed.poll()).toBeNull();
+    feed.seek(3);
+    expect(calls).toEqual(["seek 3"]);
+    feed.push([vendor(1), vendor(2), vendor(3), vendor(4)], 9);
+    expect([feed.poll()?.offset, feed.poll()?.offset, feed.poll()]).toEqual([3, 4, null]);
+    expect(feed).toMatchObject({ fetchOffset: 5, highWatermark: 9 });
+  });
+
+  test("takes a header's last value, as bytes", () => {
+    const { feed } = makeFeed();
+    feed.seek(0);
+    feed.push([vendor(0)], 1);
+    expect(feed.poll()).toMatchObject({ timestampMs: 7, headers: { twice: Buffer.from("b"), text: Buffer.from("t") } });
+  });
+
+  test("wants no more while too much waits, and again when half of it is taken", () => {
+    const { feed, calls } = makeFeed(3000);
+    feed.seek(0);
+    feed.push([vendor(0, 1000), vendor(1, 1000), vendor(2, 1000)], 3);
+    expect(calls).toEqual(["seek 0", "enough"]);
+    feed.poll();
+    expect(calls).toHaveLength(2);
+    feed.poll();
+    expect(calls).toEqual(["seek 0", "enough", "more"]);
+  });
+
+  test("wakes all that wait, when something comes and when it is lost", async () => {
+    const { feed } = makeFeed();
+    feed.seek(0);
+    const waiting = [feed.wait(), feed.wait()];
+    feed.push([vendor(0)], 1);
+    await Promise.all(waiting);
+    await feed.wait();
+    feed.poll();
+    const last = feed.wait();
+    feed.lose();
+    await last;
+    feed.push([vendor(1)], 2);
+    expect(feed.poll()).toBeNull();
+    expect(feed.isLost).toBe(true);
+  });
+
+  test("drops what waits when it is sent elsewhere", () => {
+    const { feed } = makeFeed();
+    feed.seek(0);
+    feed.push([vendor(0), vendor(1)], 9);
+    feed.seek(7);
+    expect(feed.poll()).toBeNull();
+    feed.push([vendor(7)], 9);
+    expect(feed.poll()?.offset).toBe(7);
+  });
+});
