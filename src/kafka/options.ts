@@ -66,5 +66,5 @@ export const kafkaCompression = z
   .enum(["none", "gzip", "snappy"])
   .default("gzip")
   .describe(
-    "How batches are compressed on their way to Kafka, and in it. gzip makes log text three to five times smaller at some 60 MB/s a core; snappy half as small, but is slower here, as it is plain JavaScript. What is compressed already gains nothing. Read is lz4 and zstd as well.",
+    "How batches are compressed on their way to Kafka, and in it. gzip (level 1) makes log text about three times smaller for 13 CPU seconds a GB; snappy less so, and it is plain JavaScript here. Chunks that agents compress already gain nothing. lz4 and zstd are read as well.",
   );
