@@ -74,6 +74,10 @@ describe("weir check", () => {
     "tls-key": "b.pem",
     "receive-memory": "1048576",
     "intake-size": "1048577",
+    workers: "3",
+    intake: "kafka",
+    "kafka-brokers": "kafka-1:9092,kafka-2:9092",
+    "kafka-topic": "weir-intake",
     "flush-age": "1234",
     "store-memory": "1048578",
     "query-threads": "3",
@@ -83,12 +87,17 @@ describe("weir check", () => {
     "log-level": "warn",
   };
 
+  /** Settings that make sense together only. */
+  const TOGETHER = [
+    ["tls-cert", "tls-key"],
+    ["intake", "kafka-brokers", "kafka-topic"],
+  ];
+
   test.each(SETTINGS.filter(({ path }) => path !== null))(
     "--$flag reaches the option that it names",
     async ({ flag, path, toValue }) => {
       const value = VALUES[flag] ?? "";
-      const pair = flag === "tls-cert" ? "tls-key" : flag === "tls-key" ? "tls-cert" : null;
-      const overrides = [flag, ...(pair === null ? [] : [pair])].map((name) => {
+      const overrides = (TOGETHER.find((flags) => flags.includes(flag)) ?? [flag]).map((name) => {
         const setting = SETTINGS.find((other) => other.flag === name);
         const text = VALUES[name] ?? "";
         return { path: setting?.path ?? "", value: setting?.toValue?.(text) ?? text, source: `--${name}` };

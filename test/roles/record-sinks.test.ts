@@ -48,6 +48,8 @@ const numbers = (from: number, to: number) => Array.from({ length: to - from }, 
 
 describe("options of record sinks", () => {
   const needed: Record<string, Record<string, unknown>> = {
+    elasticsearch: { nodes: ["http://x/"] },
+    kafka: { brokers: ["x:9092"], topic: "logs" },
     loki: { url: "http://x/" },
     otlp: { url: "http://x/" },
     http: { url: "http://x/" },
