@@ -20,7 +20,7 @@ export const S3_KEYS = { AWS_ACCESS_KEY_ID: ACCESS_KEY, AWS_SECRET_ACCESS_KEY: S
 /** A real S3 server on a free port of this machine, with its data in a temporary folder and one empty bucket. */
 export class S3Server {
   readonly port: number;
-  readonly child: ChildProcess;
+  child: ChildProcess;
   private readonly folder: string;
   private output = "";
 
@@ -28,17 +28,22 @@ export class S3Server {
     this.port = port;
     this.folder = mkdtempSync(path.join(os.tmpdir(), "weir-s3-"));
     mkdirSync(path.join(this.folder, "data", BUCKET), { recursive: true });
-    this.child = spawn(
+    this.child = this.spawn();
+  }
+
+  private spawn(): ChildProcess {
+    const child = spawn(
       S3_PROGRAM,
-      ["--port", `127.0.0.1:${port}`, "--quiet", "posix", path.join(this.folder, "data")],
+      ["--port", `127.0.0.1:${this.port}`, "--quiet", "posix", path.join(this.folder, "data")],
       {
         cwd: this.folder,
         env: { PATH: process.env.PATH, HOME: this.folder, ROOT_ACCESS_KEY: ACCESS_KEY, ROOT_SECRET_KEY: SECRET_KEY },
         stdio: ["ignore", "pipe", "pipe"],
       },
     );
-    this.child.stdout?.on("data", (data: Buffer) => this.keep(data));
-    this.child.stderr?.on("data", (data: Buffer) => this.keep(data));
+    child.stdout?.on("data", (data: Buffer) => this.keep(data));
+    child.stderr?.on("data", (data: Buffer) => this.keep(data));
+    return child;
   }
 
   static async start(): Promise<S3Server> {
@@ -64,12 +69,22 @@ export class S3Server {
     return path.join(this.folder, "data", BUCKET);
   }
 
+  /** Ends it at once. Its data stay. */
+  async kill(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const exit = once(this.child, "exit");
+    this.child.kill("SIGKILL");
+    await exit;
+  }
+
+  /** Starts it again after `kill`, on the same port and data. */
+  async restart(): Promise<void> {
+    this.child = this.spawn();
+    await this.whenUp();
+  }
+
   async stop(): Promise<void> {
-    if (this.child.exitCode === null && this.child.signalCode === null) {
-      const exit = once(this.child, "exit");
-      this.child.kill("SIGKILL");
-      await exit;
-    }
+    await this.kill();
     rmSync(this.folder, { recursive: true, force: true });
   }
 

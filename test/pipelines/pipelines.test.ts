@@ -29,6 +29,7 @@ const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 test("each file has a test below", () => {
   expect(FILES.sort()).toEqual([
+    "cluster.yaml",
     "elasticsearch.yaml",
     "kubernetes.yaml",
     "mesh.yaml",
@@ -165,6 +166,15 @@ describe("kubernetes.yaml", () => {
     expect(() => loadFile("kubernetes.yaml")).toThrow(
       /kubernetes\.yaml:\d+:\d+ {2}receivers\.forward\.shared_key: the environment variable WEIR_SHARED_KEY is not set/,
     );
+  });
+});
+
+describe("cluster.yaml", () => {
+  test("has its intake log in Kafka, and listens for others than this machine", () => {
+    const { receivers, sections } = loadFile("cluster.yaml");
+    expect(receivers[0]).toMatchObject({ type: "forward", options: { listen: ["tcp://0.0.0.0:24224"] } });
+    expect(sections.http.listen).toBe("0.0.0.0:3100");
+    expect(sections.intake).toMatchObject({ type: "kafka", topic: "weir-intake" });
   });
 });
 

@@ -16,10 +16,15 @@ VERSITYGW=v1.8.0
 # DuckDB, which the page on reading without Weir uses.
 DUCKDB=2.0.0
 
-if python3 -m venv "$folder/python" && "$folder/python/bin/pip" install --quiet "duckdb==$DUCKDB"; then
+# A validator that brings the schemas of Kubernetes' API along, for the manifests in deploy/kubernetes.
+KUBERNETES_VALIDATE=1.37.0
+
+if python3 -m venv "$folder/python" &&
+  "$folder/python/bin/pip" install --quiet "duckdb==$DUCKDB" "kubernetes-validate==$KUBERNETES_VALIDATE"; then
   printf "export WEIR_DUCKDB_PYTHON='%s'\n" "$folder/python/bin/python3" >>"$folder/env.sh"
+  printf "export WEIR_KUBERNETES_VALIDATE='%s'\n" "$folder/python/bin/kubernetes-validate" >>"$folder/env.sh"
 else
-  echo "no Python with venv and pip, so no DuckDB"
+  echo "no Python with venv and pip, so no DuckDB and no validator of Kubernetes manifests"
 fi
 
 # Apache Kafka, as the jars that its own distribution has, and what they need.
