@@ -32,10 +32,12 @@ export interface KafkaPartitionDeps {
   readonly commit: (next: number) => Promise<void>;
   readonly metrics: KafkaReadMetrics;
   readonly log: Logger;
+  /** Who reads, for what is logged; the store's worker if nobody else is named. */
+  readonly reader?: string;
 }
 
 /**
- * One partition of the intake log in Kafka, for the worker that has it. A reader first goes through the log from before its
+ * One partition of the intake log in Kafka, for the worker or the sink that has it. A reader first goes through the log from before its
  * beginning, as far as the window of repeats reaches, so that its verdicts are those of any worker before it; then it gives
  * the entries, without those that stand in the window before them.
  */
@@ -82,6 +84,7 @@ export class KafkaPartition {
 
 class PartitionReader implements EntryReader {
   private readonly deps: KafkaPartitionDeps;
+  private readonly who: string;
   private readonly from: number;
   private readonly seen: PartitionWindow;
   private readonly closing = new AbortController();
@@ -93,6 +96,7 @@ class PartitionReader implements EntryReader {
   constructor(from: number, deps: KafkaPartitionDeps) {
     this.from = from;
     this.deps = deps;
+    this.who = deps.reader ?? "worker";
     this.seen = new PartitionWindow(deps.bounds);
   }
 
@@ -154,7 +158,7 @@ class PartitionReader implements EntryReader {
           );
         }
         if (low > this.from)
-          this.lost(this.from, low, "Kafka has thrown them away before they were stored: raise the topic's retention");
+          this.lost(this.from, low, "Kafka has thrown them away before they were read: raise the topic's retention");
         this.next = await this.begin(low);
         feed.seek(this.next);
         this.isOpen = true;
@@ -162,7 +166,7 @@ class PartitionReader implements EntryReader {
       } catch (error) {
         if (!(error instanceof WeirError) || !error.retriable) throw error;
         metrics.troubles.inc();
-        log[attempt === 0 ? "warn" : "debug"]({ partition }, `worker: ${error.message}; trying on`);
+        log[attempt === 0 ? "warn" : "debug"]({ partition }, `${this.who}: ${error.message}; trying on`);
         await sleepFor(RETRY_MS, this.closing.signal);
       }
     }
@@ -179,7 +183,7 @@ class PartitionReader implements EntryReader {
         if (next >= low && next <= this.from) return next;
       }
     } catch (error) {
-      log.warn({ partition: feed.partition }, `worker: ${messageOf(error)}; reads the log again instead`);
+      log.warn({ partition: feed.partition }, `${this.who}: ${messageOf(error)}; reads the log again instead`);
     }
     this.seen.clear();
     return Math.max(low, this.from - bounds.entries, 0);
@@ -217,7 +221,7 @@ class PartitionReader implements EntryReader {
       metrics.unreadable.inc();
       log.error(
         { partition: feed.partition, offset },
-        `worker: ${error.message} (partition ${feed.partition}, offset ${offset}); passed over`,
+        `${this.who}: ${error.message} (partition ${feed.partition}, offset ${offset}); passed over`,
       );
       return null;
     }
@@ -233,7 +237,7 @@ class PartitionReader implements EntryReader {
     metrics.lostEntries.inc(next - first);
     log.error(
       { partition: feed.partition, first, next },
-      `worker: offsets ${first} to ${next - 1} of partition ${feed.partition} are lost: ${why}`,
+      `${this.who}: offsets ${first} to ${next - 1} of partition ${feed.partition} are lost: ${why}`,
     );
   }
 }

@@ -1,13 +1,17 @@
 import type { Counter, Metrics } from "../core/metrics.ts";
 
+export interface ReadCounter {
+  inc(by?: number): void;
+}
+
 /** What the reading side of an intake log in Kafka says about itself. */
 export interface KafkaReadMetrics {
-  readonly entries: Counter<string>;
+  readonly entries: ReadCounter;
   /** By what: a chunk that was there before; a push of which no line was new; lines of a push that others of were new. */
   readonly repeats: Counter<"what">;
-  readonly lostEntries: Counter<string>;
-  readonly unreadable: Counter<string>;
-  readonly troubles: Counter<string>;
+  readonly lostEntries: ReadCounter;
+  readonly unreadable: ReadCounter;
+  readonly troubles: ReadCounter;
 }
 
 export function kafkaReadMetrics(metrics: Metrics): KafkaReadMetrics {

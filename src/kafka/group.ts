@@ -1,4 +1,4 @@
-import type { Consumer } from "kafkajs";
+import type { Consumer, ConsumerCommitOffsetsEvent } from "kafkajs";
 import { messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { endsWithin, sleepFor } from "../core/wait.ts";
@@ -16,6 +16,8 @@ const RETRY_MS_MAX = 5000;
 /** A member that has not been heard of for so many session timeouts is thrown away: the library may hang without a word. */
 const SILENT_SESSIONS = 2;
 
+type Commit = ConsumerCommitOffsetsEvent["payload"];
+
 export interface KafkaGroupOptions {
   readonly group: string;
   readonly topics: readonly string[];
@@ -27,6 +29,11 @@ export interface KafkaGroupOptions {
   readonly fetchBytes: number;
   /** Bytes of each partition that may wait for being taken. */
   readonly feedBytesMax: number;
+  /**
+   * A member that the group has given up on, and that joins anew, has nothing of what it had: its feeds are lost, and come as gained.
+   * For those who go by the group's offsets.
+   */
+  readonly beginsAnew?: boolean;
 }
 
 export interface KafkaGroupDeps {
@@ -53,6 +60,10 @@ export class KafkaGroup {
   private readonly stopping = new AbortController();
   private consumer: Consumer | null = null;
   private member = "";
+  /** The id that this member had when it joined last. */
+  private joinedAs = "";
+  /** Called with what the brokers have taken. */
+  private readonly commits = new Set<(commit: Commit) => void>();
   private running: Promise<void> = Promise.resolve();
   private reason = "has not joined its group yet";
   private heardMs = 0;
@@ -104,6 +115,38 @@ export class KafkaGroup {
     } catch (error) {
       throw kafkaError(`commit an offset of ${placeOf(at)}`, error);
     }
+  }
+
+  /**
+   * As `commit`, for those who go by the offset: resolves only when the brokers have taken it from the member that this one is now.
+   * (The library calls a commit done that it has given up on while it stops, and may make one again after it has joined anew.)
+   */
+  async commitSurely(at: TopicPartition, next: number, metadata: string): Promise<void> {
+    const { member, commits } = this;
+    let isTaken = false;
+    const hear = ({ memberId, topics }: Commit) => {
+      if (memberId !== member) return;
+      // An offset is said to be a string, and is a long number in an object.
+      isTaken ||= topics.some(
+        ({ topic, partitions }) =>
+          topic === at.topic &&
+          partitions.some(({ partition, offset }) => partition === at.partition && String(offset) === String(next)),
+      );
+    };
+    commits.add(hear);
+    try {
+      await this.commit(at, next, metadata);
+    } finally {
+      commits.delete(hear);
+    }
+    if (!isTaken)
+      throw new WeirError(
+        "kafka_unavailable",
+        `kafka: commit an offset of ${placeOf(at)}: the brokers did not take it`,
+        {
+          retriable: true,
+        },
+      );
   }
 
   /** Leaves the group. All feeds are lost then. */
@@ -192,6 +235,9 @@ export class KafkaGroup {
     };
     consumer.on(events.HEARTBEAT, hear);
     consumer.on(events.FETCH, hear);
+    consumer.on(events.COMMIT_OFFSETS, ({ payload }) => {
+      for (const commit of this.commits) commit(payload);
+    });
     consumer.on(events.CRASH, ({ payload }) => resolve(payload.error));
     consumer.on(events.GROUP_JOIN, ({ payload }) => {
       hear();
@@ -219,7 +265,9 @@ export class KafkaGroup {
       partitions.map((partition) => ({ topic, partition })),
     );
     const places = new Set(mine.map(placeOf));
-    const lost = [...this.feeds].filter(([place]) => !places.has(place));
+    const isAnew = this.options.beginsAnew === true && memberId !== this.joinedAs;
+    this.joinedAs = memberId;
+    const lost = [...this.feeds].filter(([place]) => isAnew || !places.has(place));
     for (const [place, feed] of lost) {
       this.feeds.delete(place);
       feed.lose();

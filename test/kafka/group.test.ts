@@ -1,0 +1,152 @@
+import { EventEmitter } from "node:events";
+import { describe, expect, test } from "vitest";
+import { silentLogger } from "../../src/core/log.ts";
+import type { KafkaClient } from "../../src/kafka/client.ts";
+import type { KafkaFeed } from "../../src/kafka/feed.ts";
+import { KafkaGroup } from "../../src/kafka/group.ts";
+
+type Committed = { topic: string; partition: number; offset: string }[];
+
+/** What the library says offsets in. */
+class Long {
+  private readonly value: bigint;
+  constructor(text: string) {
+    this.value = BigInt(text);
+  }
+  toString(): string {
+    return String(this.value);
+  }
+}
+
+/** The library's consumer, as far as a group uses it. */
+class FakeConsumer extends EventEmitter {
+  readonly events = {
+    HEARTBEAT: "heartbeat",
+    FETCH: "fetch",
+    CRASH: "crash",
+    GROUP_JOIN: "join",
+    COMMIT_OFFSETS: "commit",
+  };
+  memberId = "";
+  /** What becomes of a commit: who is told to have made it, or null when the library gives up without a word. */
+  commitsAs: () => string | null = () => this.memberId;
+
+  async connect(): Promise<void> {}
+  async disconnect(): Promise<void> {}
+  async subscribe(): Promise<void> {}
+  async run(): Promise<void> {}
+  seek(): void {}
+  pause(): void {}
+  resume(): void {}
+
+  join(memberId: string, partitions: readonly number[]): void {
+    this.memberId = memberId;
+    this.emit("join", { payload: { memberId, memberAssignment: { t: [...partitions] } } });
+  }
+
+  async commitOffsets(offsets: Committed): Promise<void> {
+    const memberId = this.commitsAs();
+    if (memberId === null) return;
+    const topics = offsets.map(({ topic, partition, offset }) => ({
+      topic,
+      partitions: [{ partition, offset: new Long(offset) }],
+    }));
+    this.emit("commit", { payload: { memberId, topics } });
+  }
+}
+
+async function joined(beginsAnew: boolean) {
+  const consumer = new FakeConsumer();
+  const gained: KafkaFeed[] = [];
+  const lost: KafkaFeed[] = [];
+  const options = {
+    group: "g",
+    topics: ["t"],
+    sessionTimeoutMs: 60_000,
+    rebalanceTimeoutMs: 60_000,
+    fetchBytes: 1,
+    feedBytesMax: 1,
+  };
+  const group = new KafkaGroup(
+    { ...options, beginsAnew },
+    {
+      // Of the client and its consumer only what a group calls.
+      client: { consumer: () => consumer } as unknown as KafkaClient,
+      log: silentLogger,
+      onGained: (feeds) => gained.push(...feeds),
+      onLost: (feeds) => lost.push(...feeds),
+    },
+  );
+  group.start();
+  await new Promise((resolve) => setImmediate(resolve));
+  consumer.join("m1", [0, 1]);
+  return { consumer, group, gained, lost };
+}
+
+const AT = { topic: "t", partition: 0 };
+
+describe("a commit that somebody goes by", () => {
+  test("is done when the brokers have it", async () => {
+    const { group } = await joined(true);
+    await group.commitSurely(AT, 5, "{}");
+    await group.stop();
+  });
+
+  test("is not done when the library gave it up while it stopped", async () => {
+    const { group, consumer } = await joined(true);
+    consumer.commitsAs = () => null;
+    await expect(group.commitSurely(AT, 5, "{}")).rejects.toMatchObject({ code: "kafka_unavailable", retriable: true });
+    await group.stop();
+  });
+
+  test("is not done when it was made after the group had given up on the member", async () => {
+    const { group, consumer } = await joined(true);
+    consumer.commitsAs = () => "m2";
+    await expect(group.commitSurely(AT, 5, "{}")).rejects.toMatchObject({ code: "kafka_unavailable" });
+    await group.stop();
+  });
+
+  test("is not another one, for another partition or offset", async () => {
+    const { group, consumer } = await joined(true);
+    consumer.commitsAs = () => null;
+    const commit = group.commitSurely(AT, 5, "{}");
+    const others = [
+      {
+        topic: "t",
+        partitions: [
+          { partition: 1, offset: "5" },
+          { partition: 0, offset: "4" },
+        ],
+      },
+      { topic: "u", partitions: [{ partition: 0, offset: "5" }] },
+    ];
+    consumer.emit("commit", { payload: { memberId: "m1", topics: others } });
+    await expect(commit).rejects.toMatchObject({ code: "kafka_unavailable" });
+    await group.stop();
+  });
+});
+
+describe("a member that the group has given up on", () => {
+  test("has nothing of what it had, and gets it as new", async () => {
+    const { group, consumer, gained, lost } = await joined(true);
+    const [first] = gained;
+    consumer.join("m1", [0]);
+    expect(lost).toHaveLength(1);
+    expect(first.isLost).toBe(false);
+    consumer.join("m2", [0]);
+    expect(first.isLost).toBe(true);
+    expect(lost).toHaveLength(2);
+    expect(gained).toHaveLength(3);
+    expect(group.assigned).toEqual([gained[2]]);
+    expect(gained[2].isLost).toBe(false);
+    await group.stop();
+  });
+
+  test("keeps its feeds where nobody goes by the group's offsets", async () => {
+    const { group, consumer, gained, lost } = await joined(false);
+    consumer.join("m2", [0, 1]);
+    expect(lost).toHaveLength(0);
+    expect(gained).toHaveLength(2);
+    await group.stop();
+  });
+});
