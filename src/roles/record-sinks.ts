@@ -2,7 +2,7 @@ import path from "node:path";
 import type { ParserSpec } from "../core/component.ts";
 import type { Logger } from "../core/log.ts";
 import { Metrics } from "../core/metrics.ts";
-import type { RecordSinkSpec } from "../core/sink.ts";
+import type { RecordSink, RecordSinkSpec } from "../core/sink.ts";
 import type { Consumers, IntakeLog } from "../intake/intake.ts";
 import { compilePipelines, type PipelineConfig, type Pipelines } from "../pipeline/compile.ts";
 import type { Limits } from "../pipeline/options.ts";
@@ -11,10 +11,10 @@ import { DigestCollector } from "./digest.ts";
 import { SharedSink } from "./shared-sink.ts";
 import { type Collector, SinkCollector } from "./sink-collector.ts";
 import type { DeadLetters } from "./sink-delivery.ts";
-import { sinkMetrics } from "./sink-metrics.ts";
+import { type SinkMetrics, sinkMetrics } from "./sink-metrics.ts";
 import { type DeliveryOptions, deliveryOptions } from "./sink-options.ts";
 import { SinkPositions } from "./sink-position.ts";
-import { SinkRunner } from "./sink-runner.ts";
+import { SinkRunner, type SinkRunnerDeps } from "./sink-runner.ts";
 
 /** A sink of the pipeline file that sends records on. */
 export interface RecordSinkConfig {
@@ -66,16 +66,20 @@ function sinksFolder(dataDir: string): string {
   return path.join(dataDir, "sinks");
 }
 
-export interface StartSinks {
+/** What sinks need, wherever the intake log is. */
+export interface OpenSink {
   readonly dataDir: string;
-  readonly intake: IntakeLog;
   readonly pipelines: readonly PipelineConfig[];
   readonly parsers: Readonly<Record<string, ParserSpec>>;
   readonly limits: Limits;
-  readonly positions: ReadonlyMap<string, SinkPositions>;
   readonly deadLetters: DeadLetters;
   readonly metrics: Metrics;
   readonly log: Logger;
+}
+
+export interface StartSinks extends OpenSink {
+  readonly intake: IntakeLog;
+  readonly positions: ReadonlyMap<string, SinkPositions>;
 }
 
 /**
@@ -85,20 +89,56 @@ export interface StartSinks {
 export function openSinks(sinks: readonly RecordSinkConfig[], deps: StartSinks): SinkRunner[] {
   const metricsOf = sinkMetrics(deps.metrics);
   return sinks.flatMap((config) => {
-    const { name, spec } = config;
-    const { own, delivery } = splitOptions(config.options);
+    const { name } = config;
     const positions = deps.positions.get(name);
     if (positions === undefined) throw new Error(`sink ${name}: its position was not opened`);
-    const { intake, deadLetters, metrics, log } = deps;
-    const folder = path.join(sinksFolder(deps.dataDir), name);
-    const shared = new SharedSink(spec.open(own, { name, folder, connectForward, metrics, log, now: Date.now }));
-    const sinkMetrics = metricsOf(name);
-    const common = { name, intake, positions, deadLetters, metrics: sinkMetrics, log, now: Date.now };
-    return Array.from({ length: intake.partitions }, (_, partition) => {
-      const { collector, pipelines } = collect(config, own, delivery, partition, deps);
-      return new SinkRunner(delivery, { ...common, partition, pipelines, collector, sink: shared.user() });
-    });
+    const { intake } = deps;
+    const sink = new OpenedSink(config, metricsOf(name), deps);
+    return Array.from({ length: intake.partitions }, (_, partition) => sink.runner({ partition, intake, positions }));
   });
+}
+
+/** A sink's destination, and what makes runners for it. */
+export class OpenedSink {
+  private readonly config: RecordSinkConfig;
+  private readonly deps: OpenSink;
+  private readonly metrics: SinkMetrics;
+  private readonly shared: SharedSink;
+  private readonly own: Readonly<Record<string, unknown>>;
+  private readonly delivery: DeliveryOptions;
+
+  /** Throws `bad_sink`. */
+  constructor(config: RecordSinkConfig, sinkMetrics: SinkMetrics, deps: OpenSink) {
+    const { own, delivery } = splitOptions(config.options);
+    const { name, spec } = config;
+    const { metrics, log, dataDir } = deps;
+    const folder = path.join(sinksFolder(dataDir), name);
+    this.config = config;
+    this.deps = deps;
+    this.metrics = sinkMetrics;
+    this.own = own;
+    this.delivery = delivery;
+    this.shared = new SharedSink(spec.open(own, { name, folder, connectForward, metrics, log, now: Date.now }));
+  }
+
+  /** A runner for a partition, not started yet. Throws `bad_pipeline`. */
+  runner(at: Pick<SinkRunnerDeps, "partition" | "intake" | "positions">): SinkRunner {
+    const { config, own, delivery, deps, metrics } = this;
+    const { deadLetters, log } = deps;
+    const { collector, pipelines } = collect(config, own, delivery, at.partition, deps);
+    const common = { name: config.name, deadLetters, metrics, log, now: Date.now };
+    return new SinkRunner(delivery, { ...common, ...at, pipelines, collector, sink: this.shared.user() });
+  }
+
+  /** Throws `bad_pipeline` where runners would. */
+  check(): void {
+    collect(this.config, this.own, this.delivery, 0, this.deps);
+  }
+
+  /** Keeps the destination open while it has no runner, until it is closed. */
+  hold(): RecordSink {
+    return this.shared.user();
+  }
 }
 
 /** The pipelines that lead to a sink, and their end. */
@@ -107,7 +147,7 @@ function collect(
   own: Readonly<Record<string, unknown>>,
   delivery: DeliveryOptions,
   partition: number,
-  { pipelines, parsers, log, limits }: StartSinks,
+  { pipelines, parsers, log, limits }: OpenSink,
 ): { collector: Collector; pipelines: Pipelines } {
   const collector = openCollector(name, spec, own, delivery, partition);
   const compiled = compilePipelines(pipelinesTo(name, delivery, pipelines), {

@@ -43,6 +43,11 @@ export class SinkDelivery {
     this.deps = deps;
   }
 
+  /** The last request was not taken. */
+  get isInTrouble(): boolean {
+    return this.hasTrouble;
+  }
+
   /**
    * Writes a batch until each of its records is taken, refused for good, or left out. `keep` says after each try which of the
    * rest are not to be left out yet. Rejects when the signal is aborted, and for what is a mistake of ours.

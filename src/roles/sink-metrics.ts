@@ -15,15 +15,24 @@ export interface SinkMetrics {
   readonly stopped: { set(value: number): void };
   readonly lagMax: { set(bytes: number): void };
   readonly writeSeconds: { observe(seconds: number): void };
-  /** Says where the present lag of another partition is read: bytes of the intake log, and milliseconds. */
-  lag(read: () => { bytes: number; ms: number }): void;
+  /** Says where the present lag of another partition is read; gives what ends that. */
+  lag(read: () => SinkLag): () => void;
+}
+
+/** How far a sink is behind in a partition. */
+export interface SinkLag {
+  /** Of the intake log; null where that can't be known. */
+  readonly bytes: number | null;
+  readonly entries: number;
+  /** Age of what is to be sent next. */
+  readonly ms: number;
 }
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 /** Declares the metrics of all sinks; gives those of one. */
 export function sinkMetrics(metrics: Metrics): (sink: string) => SinkMetrics {
-  const lags = new Map<string, (() => { bytes: number; ms: number })[]>();
+  const lags = new Map<string, Set<() => SinkLag>>();
   const records = metrics.counter(
     "weir_sink_records_total",
     "Records by what became of them: sent, refused (in the dead letters), or dropped (the sink was too far behind).",
@@ -43,18 +52,20 @@ export function sinkMetrics(metrics: Metrics): (sink: string) => SinkMetrics {
   );
   const writeSeconds = metrics.histogram("weir_sink_write_seconds", "Time of one request.", SECONDS, ["sink"]);
   metrics.gauge("weir_sink_lag_bytes", "Bytes of the intake log that a sink has still to take.", ["sink"], (gauge) => {
-    for (const [sink, reads] of lags)
-      gauge.set(
-        { sink },
-        reads.reduce((sum, read) => sum + read().bytes, 0),
-      );
+    for (const [sink, reads] of lags) {
+      const known = [...reads].flatMap((read) => read().bytes ?? []);
+      if (known.length > 0) gauge.set({ sink }, sum(known));
+    }
+  });
+  metrics.gauge("weir_sink_lag_entries", "Intake entries that a sink has still to take.", ["sink"], (gauge) => {
+    for (const [sink, reads] of lags) gauge.set({ sink }, sum([...reads].map((read) => read().entries)));
   });
   metrics.gauge(
     "weir_sink_lag_seconds",
     "Age of the oldest record that a sink has still to take; 0 when it has caught up.",
     ["sink"],
     (gauge) => {
-      for (const [sink, reads] of lags) gauge.set({ sink }, Math.max(...reads.map((read) => read().ms)) / 1000);
+      for (const [sink, reads] of lags) gauge.set({ sink }, Math.max(0, ...[...reads].map((read) => read().ms)) / 1000);
     },
   );
   const lagMax = metrics.gauge("weir_sink_lag_bytes_max", "Bytes that a sink may be behind in each partition.", [
@@ -70,6 +81,14 @@ export function sinkMetrics(metrics: Metrics): (sink: string) => SinkMetrics {
     stopped: stopped.labels({ sink }),
     lagMax: lagMax.labels({ sink }),
     writeSeconds: writeSeconds.labels({ sink }),
-    lag: (read) => lags.set(sink, [...(lags.get(sink) ?? []), read]),
+    lag: (read) => {
+      const reads = lags.get(sink) ?? new Set();
+      lags.set(sink, reads.add(read));
+      return () => reads.delete(read);
+    },
   });
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((all, value) => all + value, 0);
 }

@@ -1,7 +1,7 @@
 import { setImmediate as nextTick } from "node:timers/promises";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { sleepFor } from "../core/wait.ts";
+import { endsWithin, sleepFor } from "../core/wait.ts";
 import type { EntryReader, IntakeLog } from "../intake/intake.ts";
 import type { Pipelines } from "../pipeline/compile.ts";
 import type { Collected, Collector, EntryAt } from "./sink-collector.ts";
@@ -23,15 +23,21 @@ const INTERVAL_LAG_PART = 0.5;
 
 const NOBODY = (): void => {};
 
+/** The part of the intake log that a sink needs. */
+export interface SinkIntake extends Pick<IntakeLog, "read" | "commit" | "nextOffset"> {
+  /** As IntakeLog's; null where nobody knows: then `lag_bytes_max` bounds nothing. */
+  bytesFrom(partition: number, next: number): number | null;
+}
+
 export interface SinkRunnerDeps extends DeliveryDeps {
   /** The sink's name in the pipeline file, and its name as a consumer of the intake log. */
   readonly name: string;
   readonly partition: number;
-  readonly intake: IntakeLog;
+  readonly intake: SinkIntake;
   /** The sink's own, compiled with `collector` in its place. */
   readonly pipelines: Pipelines;
   readonly collector: Collector;
-  readonly positions: SinkPositions;
+  readonly positions: Pick<SinkPositions, "get" | "set">;
   readonly metrics: SinkMetrics;
   readonly log: Logger;
   /** Milliseconds since 1970. */
@@ -52,6 +58,9 @@ export class SinkRunner {
   private readonly options: DeliveryOptions;
   private readonly delivery: SinkDelivery;
   private readonly abort = new AbortController();
+  private readonly endLag: () => void;
+  /** Nothing more is begun. */
+  private isLeaving = false;
   private position: SinkPosition;
   /** The end of the interval that was being sent when the process died. */
   private until: number | null;
@@ -87,9 +96,10 @@ export class SinkRunner {
     this.position = { offset: at?.offset ?? 0, place: at?.place ?? 0 };
     this.until = this.isByInterval ? (at?.until ?? null) : null;
     this.collected = this.position.offset;
-    deps.metrics.lagMax.set(options.lag_bytes_max);
-    deps.metrics.lag(() => ({
+    if (deps.intake.bytesFrom(deps.partition, 0) !== null) deps.metrics.lagMax.set(options.lag_bytes_max);
+    this.endLag = deps.metrics.lag(() => ({
       bytes: deps.intake.bytesFrom(deps.partition, this.position.offset),
+      entries: Math.max(0, deps.intake.nextOffset(deps.partition) - this.position.offset),
       ms: this.oldestMs === null ? 0 : Math.max(0, deps.now() - this.oldestMs),
     }));
   }
@@ -117,6 +127,7 @@ export class SinkRunner {
   /** Ends the requests under way, and resolves when the sink is closed. What it has not taken it gets after the next start. */
   async stop(): Promise<void> {
     this.abort.abort();
+    this.endLag();
     this.wake();
     await this.running.catch(() => {}); // Said in `start`.
     await this.writing.catch(() => {}); // The position does not move over what was not taken.
@@ -124,6 +135,31 @@ export class SinkRunner {
     await sink
       .close()
       .catch((error: unknown) => log.warn({ sink: name, err: error }, `sink ${name}: ${messageOf(error)}`));
+  }
+
+  /**
+   * Begins nothing more, and stops once what is under way has ended, so that whoever goes on need not send it again: for at most
+   * `ms`, and as long as the destination takes records.
+   */
+  async leave(ms: number): Promise<void> {
+    this.isLeaving = true;
+    this.wake();
+    if (!this.delivery.isInTrouble) await endsWithin(this.settle(), ms);
+    await this.stop();
+  }
+
+  private async settle(): Promise<void> {
+    await this.running;
+    await this.writing;
+    const { held } = this;
+    const { flush } = this.deps.sink;
+    if (held === null || flush === undefined || !(await this.delivery.flush(flush.run))) return;
+    this.held = null;
+    await this.moveTo(held.position);
+  }
+
+  private get isEnding(): boolean {
+    return this.isLeaving || this.abort.signal.aborted;
   }
 
   /** When the oldest entry was received that the destination does not have yet. */
@@ -150,7 +186,7 @@ export class SinkRunner {
     const { intake, partition, name } = this.deps;
     let reader = intake.read(partition, this.position.offset, name);
     try {
-      while (!this.abort.signal.aborted) {
+      while (!this.isEnding) {
         if (this.jump() !== null) reader = await this.leaveOut(reader);
         const entry = await reader.poll();
         if (entry === null) await this.idle(reader);
@@ -177,13 +213,13 @@ export class SinkRunner {
     this.isPassing = false;
     collector.begin(entry, isFirst ? this.position.place : 0);
     const run = pipelines.begin(entry);
-    for (let more = true; more && !this.abort.signal.aborted; ) {
+    for (let more = true; more && !this.isEnding; ) {
       more = run.step(RECORDS_A_TURN);
       if (collector.count > 0 && !isWhole) this.sinceMs ??= performance.now();
       if (!isWhole && this.isFull()) await this.handOver();
       if (more) await nextTick();
     }
-    if (this.abort.signal.aborted) return;
+    if (this.isEnding) return;
     this.collected = entry.offset + 1;
     if (isWhole && this.until === null && (collector.endsBy(this.deps.now()) || this.waitsForMuch()))
       await this.endInterval();
@@ -204,10 +240,9 @@ export class SinkRunner {
 
   private waitsForMuch(): boolean {
     const { intake, partition } = this.deps;
-    return (
-      intake.bytesFrom(partition, this.position.offset) - intake.bytesFrom(partition, this.collected) >
-      this.options.lag_bytes_max * INTERVAL_LAG_PART
-    );
+    const behind = intake.bytesFrom(partition, this.position.offset);
+    const rest = intake.bytesFrom(partition, this.collected);
+    return behind !== null && rest !== null && behind - rest > this.options.lag_bytes_max * INTERVAL_LAG_PART;
   }
 
   /** Waits for an entry, or for the moment at which what is collected has to go. */
@@ -215,11 +250,11 @@ export class SinkRunner {
     this.listen(reader);
     const wake = new AbortController();
     this.wake = () => wake.abort();
-    if (this.waiting === null || this.abort.signal.aborted) wake.abort();
+    if (this.waiting === null || this.isEnding) wake.abort();
     await sleepFor(IDLE_MS, wake.signal);
     this.wake = NOBODY;
     if (this.failed !== null) throw this.failed.error;
-    if (this.abort.signal.aborted || !this.isByInterval) return;
+    if (this.isEnding || !this.isByInterval) return;
     const { collector, now, intake, partition } = this.deps;
     const isSaidBefore = this.until !== null && this.until <= intake.nextOffset(partition);
     if (isSaidBefore ? this.collected >= (this.until ?? 0) : collector.endsBy(now())) await this.endInterval();
@@ -260,7 +295,7 @@ export class SinkRunner {
     this.sinceMs = null;
     for (const batch of this.batches(this.deps.collector.take(this.collected))) {
       await this.writing;
-      if (this.abort.signal.aborted) return;
+      if (this.isEnding) return;
       this.writingMs = batch[0].receivedMs;
       this.writing = this.deliver(batch).finally(() => {
         this.writingMs = null;
@@ -328,8 +363,7 @@ export class SinkRunner {
   /** Moves the position over entries of which nothing went out. */
   private async follow(): Promise<void> {
     const { collector } = this.deps;
-    if (this.abort.signal.aborted || collector.oldestMs !== null || this.writingMs !== null || this.held !== null)
-      return;
+    if (this.isEnding || collector.oldestMs !== null || this.writingMs !== null || this.held !== null) return;
     await this.writing; // Where it failed, nothing may be passed over: this ends the loop.
     this.movedMs = performance.now();
     await this.moveTo({ offset: this.collected, place: 0 });
@@ -357,12 +391,13 @@ export class SinkRunner {
   private jump(): number | null {
     const { intake, partition } = this.deps;
     const { on_lag, lag_bytes_max } = this.options;
-    if (on_lag !== "drop_oldest" || intake.bytesFrom(partition, this.position.offset) <= lag_bytes_max) return null;
+    const bytesFrom = (offset: number) => intake.bytesFrom(partition, offset) ?? 0;
+    if (on_lag !== "drop_oldest" || bytesFrom(this.position.offset) <= lag_bytes_max) return null;
     let low = this.position.offset;
     let high = intake.nextOffset(partition);
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
-      if (intake.bytesFrom(partition, middle) > lag_bytes_max * LAG_KEPT_PART) low = middle + 1;
+      if (bytesFrom(middle) > lag_bytes_max * LAG_KEPT_PART) low = middle + 1;
       else high = middle;
     }
     return low > this.position.offset ? low : null;

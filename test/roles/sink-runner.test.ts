@@ -311,6 +311,89 @@ describe("a sink that is told to make durable what it took", () => {
   });
 });
 
+describe("a sink whose partition goes to another process", () => {
+  const positionOf = async () => (await SinkPositions.open(folder, SINK)).get(0);
+
+  test("lets the request under way end, keeps how far it came, and begins no other", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    let answer: () => void = () => {};
+    const asked = new Promise<void>((resolve) => {
+      out.answer = () => {
+        resolve();
+        return new Promise((done) => {
+          answer = () => done(ALL_TAKEN);
+        });
+      };
+    });
+    const { runner } = await startRunner(intake, out, folder, { options: { batch_records_max: 10 } });
+    for (let i = 0; i < 5; i++) await intake.append(0, chunk(lines(i * 10, 10)));
+    await asked;
+    const left = runner.leave(15_000);
+    answer();
+    await left;
+    expect(out.texts).toEqual(lines(0, 10));
+    expect(await positionOf()).toEqual({ offset: 0, place: 10 });
+    expect(out.closed).toBe(true);
+    // Whoever goes on there sends the rest, once.
+    const next = new FakeDestination();
+    const { runner: other } = await startRunner(intake, next, folder);
+    await eventually(() => expect(next.texts).toEqual(lines(10, 40)));
+    await other.stop();
+  });
+
+  test("does not wait for a destination that is away", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    out.answer = away;
+    const { runner, metrics } = await startRunner(intake, out, folder);
+    await intake.append(0, chunk(lines(0, 10)));
+    await eventually(async () =>
+      expect(await metrics.render()).toMatch(/weir_sink_failures_total\{sink="out"\} [1-9]/),
+    );
+    // Longer than the test may take.
+    await runner.leave(600_000);
+    expect(await positionOf()).toBeNull();
+    expect(out.closed).toBe(true);
+  });
+
+  test("does not wait for ever for one that says nothing, and is no longer counted", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    const asked = new Promise<void>((resolve) => {
+      out.write = (_batch, signal) => {
+        resolve();
+        return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      };
+    });
+    const { runner, metrics } = await startRunner(intake, out, folder);
+    await intake.append(0, chunk(lines(0, 10)));
+    await asked;
+    expect(await metrics.render()).toMatch(/weir_sink_lag_entries\{sink="out"\} 1/);
+    await runner.leave(5);
+    expect(await positionOf()).toBeNull();
+    expect(await metrics.render()).toMatch(/weir_sink_lag_entries\{sink="out"\} 0/);
+  });
+
+  test("has what it took made durable first, where that has to be asked for", async () => {
+    const intake = newIntake();
+    const out = new FakeDestination();
+    let flushed = 0;
+    const flush = {
+      everyMs: 600_000,
+      run: async () => {
+        flushed = out.taken.length;
+      },
+    };
+    const { runner } = await startRunner(intake, Object.assign(out, { flush }), folder);
+    await intake.append(0, chunk(lines(0, 10)));
+    await eventually(() => expect(out.taken).toHaveLength(10));
+    await runner.leave(15_000);
+    expect(flushed).toBe(10);
+    expect(await positionOf()).toEqual({ offset: 0, place: 10 });
+  });
+});
+
 describe("a sink that falls behind", () => {
   const big = (i: number) => chunk([`${i} ${"x".repeat(100_000)}`], i);
   const many = 40;
