@@ -19,7 +19,7 @@ export const kafkaIntakeOptions = z.strictObject({
     .max(200)
     .default("weir")
     .describe(
-      "Consumer group of the workers. Their offsets are kept in it for tools that show lag; nobody goes by them.",
+      "Consumer group of the workers. Their offsets are kept in it for tools that show lag; nobody goes by them. A sink beside the store has a group of its own, `GROUP-sink-NAME`, whose offsets are its position.",
     ),
   partition_by: z
     .enum(["source", "tag", "chunk"])

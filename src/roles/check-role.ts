@@ -1,10 +1,9 @@
 import { WeirError } from "../core/errors.ts";
 import type { ProcessConfig } from "./process-config.ts";
-import { doesPart, type Role } from "./role.ts";
-import { recordSinksOf } from "./sink-specs.ts";
+import type { Role } from "./role.ts";
 
 /** Throws `bad_role` when a process with this role and configuration can't work. */
-export function checkRole(role: Role, { sections, sinks }: Pick<ProcessConfig, "sections" | "sinks">): void {
+export function checkRole(role: Role, { sections }: Pick<ProcessConfig, "sections">): void {
   const bad = (what: string) => new WeirError("bad_role", what, { context: { role } });
   const isKafka = sections.intake.type === "kafka";
   if (role !== "all" && role !== "compactor" && !isKafka) {
@@ -16,10 +15,4 @@ export function checkRole(role: Role, { sections, sinks }: Pick<ProcessConfig, "
     throw bad(
       "--role compactor: compactor.enabled is false, so there is nothing to do; set it to true for this process",
     );
-  const [recordSink] = recordSinksOf(sinks);
-  if (isKafka && doesPart(role, "worker") && recordSink !== undefined) {
-    throw bad(
-      `sinks.${recordSink.name}: a sink that sends records on can't be used with the intake log in Kafka; take it from the pipelines, or let another consumer read the topic`,
-    );
-  }
 }

@@ -12,6 +12,7 @@ import { allOrNothing } from "./all-or-nothing.ts";
 import { Freshness } from "./freshness.ts";
 import { openHttpSide } from "./http-side.ts";
 import { KafkaSide } from "./kafka-side.ts";
+import { KafkaSinks } from "./kafka-sinks.ts";
 import { kafkaSnapshots } from "./kafka-snapshots.ts";
 import { KafkaTails } from "./kafka-tail.ts";
 import { KafkaWorkers } from "./kafka-workers.ts";
@@ -36,6 +37,8 @@ interface Parts {
   readonly appender: KafkaAppender | null;
   readonly receivers: Receivers | null;
   readonly workers: KafkaWorkers | null;
+  /** Beside the store; workers have them. */
+  readonly sinks: KafkaSinks | null;
   readonly queries: Queries | null;
 }
 
@@ -76,8 +79,9 @@ export class KafkaProcess {
   }
 
   private async begin(config: ProcessConfig, { metrics, log, version }: ProcessDeps): Promise<void> {
-    const { role, store, receivers, workers, queries } = this.parts;
+    const { role, store, receivers, workers, sinks, queries } = this.parts;
     await workers?.start();
+    sinks?.start();
     store?.start();
     const freshness = queries?.freshness.watch(this.stopping.signal);
     freshness?.catch((error: unknown) => log.fatal({ err: error }, "querier: no longer looks how far it is behind"));
@@ -96,12 +100,13 @@ export class KafkaProcess {
 
   /** Whether the process does its part now, and if not, why. */
   ready(): PartState {
-    const { appender, workers, receivers } = this.parts;
+    const { appender, workers, receivers, sinks } = this.parts;
     for (const part of [appender?.status(), workers?.state()]) {
       if (part !== undefined && !part.ready) return { ready: false, reason: part.reason };
     }
-    // Topics of others that can't be read now keep nobody else from being received.
-    return { ready: true, reason: receivers?.trouble ?? "" };
+    // Topics of others that can't be read now keep nobody else from being received, and sinks nobody from storing.
+    const troubles = [receivers?.trouble ?? "", sinks?.failure ?? ""];
+    return { ready: true, reason: troubles.filter((one) => one !== "").join("; ") };
   }
 
   private services(): Readonly<Record<string, string>> {
@@ -129,13 +134,15 @@ export class KafkaProcess {
 
   /** Stops reading, has Kafka take what has come, commits what was read from it, and closes everything. */
   async stop(drainMs: number = DRAIN_MS): Promise<void> {
-    const { kafka, store, appender, receivers, workers, queries } = this.parts;
+    const { kafka, store, appender, receivers, workers, sinks, queries } = this.parts;
     this.stopping.abort();
+    const sinksStopped = sinks?.stop();
     await Promise.all([receivers?.stop(), this.http?.stopPushes()]);
     await appender?.close();
     if (workers !== null && !(await workers.drain(drainMs))) {
       this.log.warn("stop: the store did not take everything in time; the next worker reads the rest again");
     }
+    await sinksStopped;
     await this.http?.close();
     await this.queriers?.close();
     await queries?.tails.close();
@@ -162,17 +169,14 @@ function openParts(role: Role, config: ProcessConfig, places: ProcessPlaces, dep
     if (appender !== null) onFailure(() => appender.close());
     const receivers = appender === null ? null : new Receivers(config, { ...deps, intake: appender });
     const shared = kafka === null || store === null ? null : { kafka, store };
-    const workers =
-      shared !== null && doesPart(role, "worker")
-        ? new KafkaWorkers(config, {
-            ...deps,
-            kafka: shared.kafka,
-            objects: shared.store.objects,
-            catalog: shared.store.catalog,
-          })
-        : null;
+    const works = shared !== null && doesPart(role, "worker");
+    const working = works
+      ? { ...deps, kafka: shared.kafka, objects: shared.store.objects, catalog: shared.store.catalog }
+      : null;
+    const workers = working === null ? null : new KafkaWorkers(config, working);
+    const sinks = working === null ? null : new KafkaSinks(config, places.dataDir, working);
     const queries = shared !== null && doesPart(role, "querier") ? openQueries(config, shared, deps) : null;
-    return { role, kafka, store, appender, receivers, workers, queries };
+    return { role, kafka, store, appender, receivers, workers, sinks, queries };
   });
 }
 

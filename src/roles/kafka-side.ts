@@ -25,6 +25,13 @@ export class KafkaSide {
     return this.admin.offsets(this.options.topic);
   }
 
+  /** Of one partition. Errors as KafkaAdmin.offsets. */
+  async offsetsOf(partition: number): Promise<PartitionOffsets> {
+    const found = (await this.offsets()).find((one) => one.partition === partition);
+    if (found === undefined) throw new Error(`the intake topic has no partition ${partition} any more`);
+    return found;
+  }
+
   /** By partition, the offset that the next entry gets. */
   async ends(): Promise<Readonly<Record<string, number>>> {
     return Object.fromEntries((await this.offsets()).map(({ partition, high }) => [partition, high]));

@@ -59,7 +59,7 @@ export const deliveryOptions = z.strictObject({
     .min(MIB)
     .default(1024 * MIB)
     .describe(
-      "How far the sink may fall behind, in bytes of the intake log. The default is a quarter of that log's default size, so that one sink that is away does not fill it.",
+      "How far the sink may fall behind, in bytes of the intake log. The default is a quarter of that log's default size, so that one sink that is away does not fill it. Of a log in Kafka bytes are not known: there the age alone is the bound.",
     ),
   lag_age_max_ms: z
     .int()
@@ -70,7 +70,7 @@ export const deliveryOptions = z.strictObject({
     .enum(["block", "drop_oldest"])
     .default("drop_oldest")
     .describe(
-      "What happens beyond these bounds. `drop_oldest` leaves out the oldest records, which is logged and counted; the store has them. `block` keeps everything: then the intake log fills up and agents have to wait.",
+      "What happens beyond these bounds. `drop_oldest` leaves out the oldest records, which is logged and counted; the store has them. `block` keeps everything: then the intake log fills up and agents have to wait; in Kafka the topic's retention is the bound.",
     ),
 });
 

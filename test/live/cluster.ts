@@ -15,6 +15,8 @@ export interface ClusterPlaces {
   readonly store: string;
   /** More lines of the pipeline file. */
   readonly more?: string;
+  /** Sinks that records go to. */
+  readonly to?: readonly string[];
   /** Options of the intake section. */
   readonly intake?: string;
   readonly flushAgeMs?: number;
@@ -39,14 +41,24 @@ export class Member {
 
   /** Starts it, and waits until it listens; and until it is ready, unless `whenReady` is false. */
   static async start(places: ClusterPlaces, role: Role, name: string, whenReady = true): Promise<Member> {
-    const { folder, brokers, topic, store, more = "", intake = INTAKE, flushAgeMs = 500, args = [] } = places;
+    const {
+      folder,
+      brokers,
+      topic,
+      store,
+      more = "",
+      to = ["store"],
+      intake = INTAKE,
+      flushAgeMs = 500,
+      args = [],
+    } = places;
     const file = path.join(folder, "weir.yaml");
     writeFileSync(
       file,
       `receivers:
   forward: { type: forward, listen: ["tcp://127.0.0.1:0"] }
 pipelines:
-  all: { steps: [trace, level, { labels: { tag: $tag } }] }
+  all: { steps: [trace, level, { labels: { tag: $tag } }], to: [${to.join(", ")}] }
 intake: { type: kafka, brokers: [${brokers.map((one) => JSON.stringify(one)).join(", ")}], topic: ${topic}, ${intake} }
 store: { flush_age_ms: ${flushAgeMs} }
 query: { threads: 1 }

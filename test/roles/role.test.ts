@@ -25,6 +25,9 @@ describe("a role", () => {
       more: `${KAFKA}\n${withSink}`,
     },
     { name: "a worker over Kafka", role: "worker", more: KAFKA },
+    { name: "a worker over Kafka, with a sink", role: "worker", more: `${KAFKA}\n${withSink}` },
+    { name: "a querier over Kafka, with a sink that is the worker's", role: "querier", more: `${KAFKA}\n${withSink}` },
+    { name: "all over Kafka, with a sink", role: "all", more: `${KAFKA}\n${withSink}` },
     { name: "a querier over Kafka", role: "querier", more: KAFKA },
     { name: "all over Kafka", role: "all", more: KAFKA },
   ])("is taken: $name", ({ role, more }) => {
@@ -45,12 +48,6 @@ describe("a role", () => {
       role: "compactor",
       more: "compactor: { enabled: false }",
       says: /compactor\.enabled is false/,
-    },
-    {
-      name: "a worker with a sink that sends on",
-      role: "worker",
-      more: `${KAFKA}\nsinks: { store: { type: store }, out: { type: http, url: "http://h:1" } }`,
-      says: /sinks\.out: a sink that sends records on/,
     },
   ])("is refused: $name", ({ role, more, says }) => {
     expect(() => checkRole(role, load(more))).toThrow(
