@@ -221,8 +221,9 @@ export class SinkRunner {
     }
     if (this.isEnding) return;
     this.collected = entry.offset + 1;
-    if (isWhole && this.until === null && (collector.endsBy(this.deps.now()) || this.waitsForMuch()))
-      await this.endInterval();
+    // Of one that is behind, the next entry may be of the same interval, though that is long over.
+    const now = Math.min(this.deps.now(), entry.receivedMs);
+    if (isWhole && this.until === null && (collector.endsBy(now) || this.waitsForMuch())) await this.endInterval();
   }
 
   private get isByInterval(): boolean {

@@ -311,6 +311,19 @@ describe("a sink that is told to make durable what it took", () => {
   });
 });
 
+test("a sink of digests that is behind makes one of each interval, not one of each entry", async () => {
+  const intake = newIntake();
+  for (let i = 0; i < 20; i++) await intake.append(0, chunk(["same line"], 1000 + i * 100));
+  const out = new FakeDestination();
+  const { runner } = await startRunner(intake, out, folder, {
+    options: { digest: { interval_ms: 1000 } },
+    now: () => 1_000_000,
+  });
+  const counts = () => out.texts.map((text) => (JSON.parse(text) as { count: number }).count);
+  await eventually(() => expect(counts()).toEqual([10, 10]));
+  await runner.stop();
+});
+
 describe("a sink whose partition goes to another process", () => {
   const positionOf = async () => (await SinkPositions.open(folder, SINK)).get(0);
 
