@@ -2,6 +2,7 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { z } from "zod";
 import { messageOf } from "../src/core/errors.ts";
+import { RESOURCE_ATTRIBUTES } from "../src/core/resource-attributes.ts";
 import { defineRecordSink, type Refused, type SinkRecord } from "../src/core/sink.ts";
 import { sendInHalves, type Verdict } from "./shared/bisect.ts";
 import { byTenant, scopeHeader, tenantTemplate } from "./shared/by-tenant.ts";
@@ -13,28 +14,10 @@ import { compileTemplate } from "./shared/template.ts";
 
 const compress = promisify(gzip);
 
-/** Resource attributes as OpenTelemetry names them, which labels hold with `_` for `.`. Loki's list. */
-const ATTRIBUTES = [
-  "service.name",
-  "service.namespace",
-  "service.instance.id",
-  "deployment.environment",
-  "deployment.environment.name",
-  "cloud.region",
-  "cloud.availability_zone",
-  "k8s.cluster.name",
-  "k8s.namespace.name",
-  "k8s.pod.name",
-  "k8s.container.name",
-  "container.name",
-  "k8s.replicaset.name",
-  "k8s.deployment.name",
-  "k8s.statefulset.name",
-  "k8s.daemonset.name",
-  "k8s.cronjob.name",
-  "k8s.job.name",
-];
-const NAMES: ReadonlyMap<string, string> = new Map(ATTRIBUTES.map((name) => [name.replaceAll(".", "_"), name]));
+/** As OpenTelemetry names what labels hold with `_` for `.`. */
+const NAMES: ReadonlyMap<string, string> = new Map(
+  RESOURCE_ATTRIBUTES.map((name) => [name.replaceAll(".", "_"), name]),
+);
 
 /** What may be sent again. Source: OTLP/HTTP, "Retryable Response Codes". */
 const LATER: ReadonlySet<number> = new Set([429, 502, 503, 504]);

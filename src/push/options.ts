@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { RESOURCE_ATTRIBUTES } from "../core/resource-attributes.ts";
 import { tenantName } from "../core/tenant.ts";
 import { parseDurationMs } from "../core/time.ts";
 
@@ -180,28 +181,6 @@ const path = (standard: string) =>
 export const pushOptions = z.strictObject({ enabled, path: path("/loki/api/v1/push"), tenant });
 export type PushOptions = z.output<typeof pushOptions>;
 
-/** Loki's list, in its order. */
-const RESOURCE_LABELS = [
-  "service.name",
-  "service.namespace",
-  "service.instance.id",
-  "deployment.environment",
-  "deployment.environment.name",
-  "cloud.region",
-  "cloud.availability_zone",
-  "k8s.cluster.name",
-  "k8s.namespace.name",
-  "k8s.pod.name",
-  "k8s.container.name",
-  "container.name",
-  "k8s.replicaset.name",
-  "k8s.deployment.name",
-  "k8s.statefulset.name",
-  "k8s.daemonset.name",
-  "k8s.cronjob.name",
-  "k8s.job.name",
-];
-
 /** A receiver of type `otlp`: OpenTelemetry's logs over HTTP. */
 export const otlpOptions = z.strictObject({
   enabled,
@@ -209,7 +188,7 @@ export const otlpOptions = z.strictObject({
   tenant,
   resource_labels: z
     .array(z.string().min(1))
-    .default(RESOURCE_LABELS)
+    .default(RESOURCE_ATTRIBUTES)
     .describe(
       "Resource attributes that become labels of the stream, dots as underscores; all others become structured metadata of each line. Loki's list.",
     ),
