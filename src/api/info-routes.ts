@@ -20,8 +20,8 @@ export interface ProcessInfo {
   /** The configuration that runs, and what it would be without a file, both without secrets. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly defaults: Readonly<Record<string, unknown>>;
-  /** What a tenant may push. */
-  ingestLimits(tenant: string): Readonly<Record<string, unknown>>;
+  /** What a tenant may push, and how long it is kept (`retention_period`). */
+  storeLimits(tenant: string): Readonly<Record<string, unknown>>;
   /** Commits what has arrived. */
   flush(): Promise<void>;
 }
@@ -126,7 +126,7 @@ function allLimits({ engine, info }: InfoRoutesDeps, tenant: string): Record<str
   const { max_query_series, max_query_range, max_streams_matchers_per_query, max_concurrent_tail_requests } =
     engine.limitsOf(tenant);
   return {
-    ...info?.ingestLimits(tenant),
+    ...info?.storeLimits(tenant),
     max_entries_limit_per_query,
     max_query_length,
     query_timeout,
@@ -157,7 +157,7 @@ function drilldownLimits(deps: InfoRoutesDeps, request: FastifyRequest): unknown
       otlp_config: {},
       pattern_persistence_enabled: false,
       query_timeout: limits.query_timeout,
-      retention_period: "0s",
+      retention_period: limits.retention_period ?? "0s",
       volume_enabled: true,
       volume_max_series: 1000,
     },

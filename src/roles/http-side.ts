@@ -23,7 +23,7 @@ export interface HttpParts extends PartDeps {
 /** Starts the HTTP server of a process. Errors as startHttp. */
 export function openHttpSide(config: ProcessConfig, parts: HttpParts): Promise<HttpServer> {
   const { engine, deletes, pushes, ready, services, flush, metrics, log, version } = parts;
-  const { http, ingest } = config.sections;
+  const { http, ingest, retention } = config.sections;
   return startHttp(http, {
     ...{ engine, ready, metrics, log, version },
     ...(deletes === undefined ? {} : { deletes }),
@@ -32,7 +32,10 @@ export function openHttpSide(config: ProcessConfig, parts: HttpParts): Promise<H
       services,
       config: describeConfig(config),
       defaults: withoutSecrets(config.defaults),
-      ingestLimits: (tenant) => tenantIngestLimits(ingest, tenant),
+      storeLimits: (tenant) => ({
+        ...tenantIngestLimits(ingest, tenant),
+        retention_period: retention.tenants[tenant]?.period ?? retention.period,
+      }),
       flush,
     },
   });
