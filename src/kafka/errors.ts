@@ -35,11 +35,6 @@ export function kafkaError(what: string, error: unknown): WeirError {
   );
 }
 
-/** The protocol's name of an error that kafkaError has made, or "". */
-export function kafkaErrorType(error: unknown): string {
-  return error instanceof WeirError && typeof error.context.type === "string" ? error.context.type : "";
-}
-
 /** Deepest nesting of causes that is looked into. */
 const CAUSES_MAX = 8;
 

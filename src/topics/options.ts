@@ -10,7 +10,6 @@ const MIB = 1 << 20;
 
 /** What stands in a message. */
 export const MESSAGE_FORMATS = ["json", "msgpack", "line", "otlp_proto", "otlp_json"] as const;
-export type MessageFormat = (typeof MESSAGE_FORMATS)[number];
 
 /** What of a message beside its value becomes metadata of its records. */
 export const MESSAGE_FACTS = ["topic", "partition", "offset", "key", "headers", "timestamp"] as const;
