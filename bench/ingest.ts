@@ -10,6 +10,12 @@ import { BenchServer, folderBytes } from "./server.ts";
 
 const SENDER = fileURLToPath(new URL("./sender.js", import.meta.url));
 
+/** Has the agent of sender.ts send `lineBytes` of lines to HOST:PORT. Resolves when all are acknowledged. */
+export async function sendLines(forward: string, lineBytes: number, seed: number): Promise<SentReport> {
+  const { stdout } = await promisify(execFile)(process.execPath, [SENDER, forward, String(lineBytes), String(seed)]);
+  return JSON.parse(stdout) as SentReport;
+}
+
 export interface IngestCost {
   readonly sent: SentReport;
   /** Until all lines are in blocks. */
@@ -30,13 +36,7 @@ export async function ingestOnce(
   const server = await BenchServer.start(data, extra);
   const before = server.cpuSeconds();
   const started = performance.now();
-  const { stdout } = await promisify(execFile)(process.execPath, [
-    SENDER,
-    server.forward,
-    String(lineBytes),
-    String(seed),
-  ]);
-  const sent = JSON.parse(stdout) as SentReport;
+  const sent = await sendLines(server.forward, lineBytes, seed);
   await server.whenTaken();
   const wallSeconds = (performance.now() - started) / 1000;
   const peakRssBytes = server.peakRssBytes();

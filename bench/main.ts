@@ -11,6 +11,7 @@ import { benchCatalog } from "./catalog.ts";
 import { benchCompact } from "./compact.ts";
 import { benchFreshness } from "./freshness.ts";
 import { benchIngest } from "./ingest.ts";
+import { benchKafka, withKafka } from "./kafka.ts";
 import { benchQueriers } from "./queriers.ts";
 import { benchQuery } from "./query.ts";
 import { benchScaling } from "./scaling.ts";
@@ -35,8 +36,11 @@ try {
   await benchFreshness();
   await benchCatalog(data, Math.max(1000, Math.min(100_000, Math.round(Number(values.size) / 10_000))));
   await benchCompact(Number(values.size), Number(values.seed));
-  // As much as a second or so of each.
-  await benchSinks(Math.min(50_000_000, Number(values.size)), Number(values.seed));
+  await withKafka(async (kafka) => {
+    await benchKafka(kafka, Math.min(200_000_000, Number(values.size)), Number(values.seed));
+    // As much as a second or so of each.
+    await benchSinks(Math.min(50_000_000, Number(values.size)), Number(values.seed), kafka);
+  });
 } finally {
   if (values.data === undefined) rmSync(data, { recursive: true, force: true });
 }

@@ -13,6 +13,7 @@ const TICKS = 100;
 /** A Weir process under measurement, on free ports and a folder of its own. Linux: reads /proc. */
 export class BenchServer {
   readonly http: string;
+  /** "" for a role that receives nothing. */
   readonly forward: string;
   /** Where other queriers may ask; "" for nowhere. */
   readonly queriers: string;
@@ -20,11 +21,11 @@ export class BenchServer {
   private cpu = 0;
   private peak = 0;
 
-  private constructor(child: ChildProcess, http: string, forward: string, queriers: string) {
-    this.queriers = queriers;
+  private constructor(child: ChildProcess, banner: string) {
     this.child = child;
-    this.http = http;
-    this.forward = forward;
+    this.http = /http:\/\/([\d.]+:\d+)/.exec(banner)?.[1] ?? "";
+    this.forward = /tcp:\/\/([\d.]+:\d+)/.exec(banner)?.[1] ?? "";
+    this.queriers = /queriers +([\d.]+:\d+)/.exec(banner)?.[1] ?? "";
   }
 
   static async start(data: string, extra: readonly string[] = []): Promise<BenchServer> {
@@ -52,11 +53,7 @@ export class BenchServer {
       text += chunk.toString();
     });
     for (;;) {
-      const http = /http:\/\/([\d.]+:\d+)/.exec(text)?.[1];
-      const forward = /tcp:\/\/([\d.]+:\d+)/.exec(text)?.[1];
-      if (http !== undefined && forward !== undefined) {
-        return new BenchServer(child, http, forward, /queriers +([\d.]+:\d+)/.exec(text)?.[1] ?? "");
-      }
+      if (text.endsWith("\n\n")) return new BenchServer(child, text);
       if (child.exitCode !== null) throw new Error(`weir ended with code ${child.exitCode}: ${text}`);
       await sleep(20);
     }
@@ -65,9 +62,7 @@ export class BenchServer {
   /** CPU seconds (user and system) that the process has used so far. */
   cpuSeconds(): number {
     try {
-      const stat = readFileSync(`/proc/${this.child.pid}/stat`, "utf8");
-      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      this.cpu = (Number(fields[11]) + Number(fields[12])) / TICKS;
+      this.cpu = cpuSecondsOf(this.child.pid);
       this.peak =
         Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${this.child.pid}/status`, "utf8"))?.[1] ?? this.peak / 1024) *
         1024;
@@ -109,6 +104,13 @@ export class BenchServer {
     if (this.child.exitCode !== 0) throw new Error(`weir ended with ${this.child.exitCode ?? this.child.signalCode}`);
     return this.cpu;
   }
+}
+
+/** CPU seconds (user and system) that a process has used so far. Throws when there is none with that number. */
+export function cpuSecondsOf(pid: number | undefined): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
 }
 
 /** Bytes of all files below a folder. */

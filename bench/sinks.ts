@@ -4,7 +4,7 @@
  *   node dist/bench/sinks.js [LINE_BYTES]
  *
  * Each sink against a local server that speaks its protocol and keeps nothing, in a process of its own; Kafka against a real
- * broker, HOST:PORT in WEIR_BENCH_KAFKA, which makes topics by itself, and not at all without one. CPU is that of this process alone. Kubernetes-shaped records of lines.ts. Beside them the chunk store, with the same lines. What comes before, reading the intake log and the pipeline, every sink has
+ * broker, where there is one (kafka.ts). CPU is that of this process alone. Kubernetes-shaped records of lines.ts. Beside them the chunk store, with the same lines. What comes before, reading the intake log and the pipeline, every sink has
  * as the store has it.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -25,6 +25,8 @@ import { deliveryOptions } from "../src/roles/sink-options.ts";
 import { openCatalog } from "../src/store/catalog.ts";
 import { storeOptions } from "../src/store/options.ts";
 import { openStreamWriter } from "../src/store/writer.ts";
+import { KAFKA_SKIPPED, type KafkaServer } from "../test/live/kafka-server.ts";
+import { withKafka } from "./kafka.ts";
 import { makeLine, makeSources, Random } from "./lines.ts";
 import { row, section } from "./print.ts";
 
@@ -58,7 +60,7 @@ interface Case {
 }
 
 /** Sends about `lineBytes` of lines through each sink, and prints what that cost. */
-export async function benchSinks(lineBytes: number, seed: number): Promise<void> {
+export async function benchSinks(lineBytes: number, seed: number, kafka: KafkaServer | null): Promise<void> {
   section(`sinks: ${(lineBytes / 1e6).toFixed(0)} MB of lines each, to servers that keep nothing`);
   const records = makeRecords(seed);
   const folder = mkdtempSync(path.join(os.tmpdir(), "weir-bench-sinks-"));
@@ -89,10 +91,10 @@ export async function benchSinks(lineBytes: number, seed: number): Promise<void>
       { name: "remote_write, the same", type: "remote_write", options: { url, metrics: METRICS } },
     ];
     await benchStore(records, lineBytes, path.join(folder, "store"));
-    const broker = process.env.WEIR_BENCH_KAFKA ?? "";
-    const topic = { brokers: [broker], topic: "weir-bench", key: "{app}" };
-    if (broker === "") row("kafka", "not measured: no broker in WEIR_BENCH_KAFKA");
+    if (kafka === null) row("kafka", KAFKA_SKIPPED);
     else {
+      await kafka.createTopic("sinks", 4);
+      const topic = { brokers: kafka.addresses, topic: "sinks", key: "{app}" };
       cases.push(
         { name: "kafka, gzip, to a real broker", type: "kafka", options: topic },
         { name: "kafka, snappy, to a real broker", type: "kafka", options: { ...topic, compression: "snappy" } },
@@ -273,5 +275,5 @@ class NullServers {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await benchSinks(Number(process.argv[2] ?? 10_000_000), 1);
+  await withKafka((kafka) => benchSinks(Number(process.argv[2] ?? 10_000_000), 1, kafka));
 }

@@ -221,6 +221,10 @@ export class KafkaBroker {
     this.child = child;
   }
 
+  get pid(): number | undefined {
+    return this.child?.pid;
+  }
+
   get hasEnded(): boolean {
     return this.child === null || this.child.exitCode !== null || this.child.signalCode !== null;
   }
