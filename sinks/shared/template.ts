@@ -47,18 +47,21 @@ export function compileTemplate(text: string, written: (value: string) => string
     const whole = plain.join("");
     return () => whole;
   }
-  return remembered((record) => plain.map((part) => (typeof part === "string" ? part : part(record))).join(""));
+  const hasLabels = [...text.matchAll(PLACE)].some(([, inside]) => !inside.startsWith("+"));
+  return remembered(hasLabels, (record) =>
+    plain.map((part) => (typeof part === "string" ? part : part(record))).join(""),
+  );
 }
 
-/** Records come in runs of one stream: the same labels and minute give the same text. */
-function remembered(make: Part): Part {
+/** Records come in runs of one stream: the same minute, and labels where they count, give the same text. */
+function remembered(hasLabels: boolean, make: Part): Part {
   let tenant = "";
   let canonical = "";
   let minute = Number.NaN;
   let text = "";
   return (record) => {
     const now = Math.floor(record.sec / 60);
-    if (now !== minute || record.canonical !== canonical || record.tenant !== tenant) {
+    if (now !== minute || (hasLabels && (record.canonical !== canonical || record.tenant !== tenant))) {
       ({ tenant, canonical } = record);
       minute = now;
       text = make(record);
