@@ -82,6 +82,8 @@ const KUBERNETES_LABELS: Readonly<Record<string, string>> = {
 /** Fields in which agents send the line. */
 const LINE_FIELDS: ReadonlySet<string> = new Set(["log", "message", "msg", "MESSAGE", "line", "body"]);
 
+const LABELS = ["labels"];
+
 /** Records come in runs of few streams and containers: what was made of labels and of Kubernetes fields is kept, of so many. */
 const KEPT_MAX = 500;
 const KEPT_CHARS_MAX = 4096;
@@ -91,7 +93,6 @@ interface LabelsMade {
   readonly members: string;
   /** Names that are in it. */
   readonly fields: readonly FieldName[];
-  readonly places: ReadonlyMap<string, string>;
 }
 
 /** What a data stream's name says by Elastic's naming scheme. */
@@ -162,8 +163,7 @@ export class DocumentWriter {
     const message = JSON.stringify(line.toString());
     let out = `,"message":${message}`;
     if (tenant !== DEFAULT_TENANT) out += `,"organization":{"id":${JSON.stringify(tenant)}}`;
-    const places = new Map<string, string>();
-    out += this.labels(record, places);
+    out += this.labels(record);
     let kubernetes: string | null = null;
     const take: TakeMember = (name, value) => {
       if (name === "kubernetes" && value.startsWith("{")) {
@@ -173,7 +173,7 @@ export class DocumentWriter {
       return LINE_FIELDS.has(name) && isLine(value, message) ? "" : null;
     };
     const own = json === "" ? "" : this.fields.members(json, this.ofRecord, ["fields"], take);
-    kubernetes ??= this.kubernetes(`{${[...places].map(([name, value]) => `"${name}":${value}`).join(",")}}`);
+    kubernetes ??= this.kubernetes(placesOf(record));
     if (kubernetes !== "") out += `,"kubernetes":{${kubernetes}}`;
     return own === "" ? out : `${out},"fields":{${own}}`;
   }
@@ -186,13 +186,12 @@ export class DocumentWriter {
     this.kubernetesMade.clear();
   }
 
-  /** Labels and metadata; of those that Kubernetes has a name for the values go into `places`, too. */
-  private labels({ labels, canonical, metadata }: SinkRecord, places: Map<string, string>): string {
+  /** Labels and metadata. */
+  private labels({ labels, canonical, metadata }: SinkRecord): string {
     const object = this.fields.newObject();
     const made = this.labelsMade.get(canonical) ?? this.makeLabels(labels, canonical, object);
     // No name of theirs may come again.
     for (const field of made.fields) field.object = object;
-    for (const [place, value] of made.places) places.set(place, value);
     let schema = "";
     let below = made.members;
     for (let i = 0; i < metadata.length; i++) {
@@ -202,8 +201,7 @@ export class DocumentWriter {
         schema += `,${SCHEMA_FIELDS[name](value)}`;
         continue;
       }
-      notePlace(places, name, value);
-      const member = this.fields.member(this.ofLabels, object, inJson(name), value, ["labels"]);
+      const member = this.fields.member(this.ofLabels, object, inJson(name), value, LABELS);
       if (member !== "") below += below === "" ? member : `,${member}`;
     }
     return below === "" ? schema : `${schema},"labels":{${below}}`;
@@ -211,16 +209,13 @@ export class DocumentWriter {
 
   private makeLabels(labels: SinkRecord["labels"], canonical: string, object: number): LabelsMade {
     const leftOut = this.fields.leftOut.length;
-    const places = new Map<string, string>();
     const members: string[] = [];
     for (const [name, text] of Object.entries(labels)) {
-      const value = JSON.stringify(text);
-      notePlace(places, name, value);
-      const member = this.fields.member(this.ofLabels, object, inJson(name), value, ["labels"]);
+      const member = this.fields.member(this.ofLabels, object, inJson(name), JSON.stringify(text), LABELS);
       if (member !== "") members.push(member);
     }
     const fields = [...this.ofLabels.children.values()].filter((field) => field.object === object);
-    const made = { members: members.join(","), fields, places };
+    const made = { members: members.join(","), fields };
     // What was left out has to be said in each document.
     if (this.fields.leftOut.length === leftOut) keep(this.labelsMade, canonical, made);
     return made;
@@ -282,15 +277,21 @@ function hasBefore(metadata: SinkRecord["metadata"], name: string, end: number):
   return false;
 }
 
-function notePlace(places: Map<string, string>, name: string, value: string): void {
-  const place = Object.hasOwn(KUBERNETES_LABELS, name) ? KUBERNETES_LABELS[name] : undefined;
-  if (place !== undefined && !places.has(place)) places.set(place, value);
+/** What labels and metadata say of Kubernetes, as a JSON object of its fields. */
+function placesOf({ labels, metadata }: SinkRecord): string {
+  const places = new Map<string, string>();
+  for (const [name, text] of [...Object.entries(labels), ...metadata]) {
+    const place = Object.hasOwn(KUBERNETES_LABELS, name) ? KUBERNETES_LABELS[name] : undefined;
+    if (place !== undefined && !places.has(place)) places.set(place, JSON.stringify(text));
+  }
+  return `{${[...places].map(([name, value]) => `"${name}":${value}`).join(",")}}`;
 }
 
 const behind = (members: string) => (members === "" ? "" : `,${members}`);
 
 /** Text as it stands between quotes in JSON. */
-const inJson = (text: string) => JSON.stringify(text).slice(1, -1);
+const inJson = (text: string) => (PLAIN.test(text) ? text : JSON.stringify(text).slice(1, -1));
+const PLAIN = /^\w*$/;
 
 /** Whether a field's value is the line, which goes without the newline that it may have had. */
 function isLine(value: string, message: string): boolean {

@@ -12,6 +12,8 @@ import { installTemplate } from "./elastic-template.ts";
 import { FieldNames } from "./field-names.ts";
 
 const compress = promisify(gzip);
+/** Of a batch's rows, to begin with. */
+const ROW_BUFFER_BYTES = 256 << 10;
 
 export interface ElasticOptions extends ElasticTarget {
   readonly index: string;
@@ -32,8 +34,8 @@ export interface ElasticOptions extends ElasticTarget {
 /** A record as it goes out. */
 interface Row {
   readonly position: number;
-  /** Both lines of it, with their newlines. */
-  readonly text: string;
+  /** Both lines of it, with their newlines: a part of a buffer that has the rows one after the other. */
+  readonly bytes: Buffer;
 }
 
 /** Writes records to Elasticsearch or OpenSearch. */
@@ -99,7 +101,7 @@ export class ElasticSink implements RecordSink {
   }
 
   private rowsOf(batch: readonly SinkRecord[]): { rows: Row[]; failed: Refused[] } {
-    const rows: Row[] = [];
+    const out = new RowBuffer();
     const failed: Refused[] = [];
     this.names.tick();
     for (const [position, record] of batch.entries()) {
@@ -110,10 +112,10 @@ export class ElasticSink implements RecordSink {
         failed.push({ position, reason, retriable: false });
       } else {
         const id = `${this.options.id_prefix}${documentId(record)}`;
-        rows.push({ position, text: `{"create":{"_index":"${index}","_id":"${id}"}}\n${document}\n` });
+        out.add(position, `{"create":{"_index":"${index}","_id":"${id}"}}\n${document}\n`);
       }
     }
-    return { rows, failed };
+    return { rows: out.rows(), failed };
   }
 
   /** Counts what was packed, and sees to it that the names are known after a restart, too. */
@@ -141,7 +143,7 @@ export class ElasticSink implements RecordSink {
   }
 
   private async send(client: ElasticClient, rows: readonly Row[], signal: AbortSignal): Promise<Verdict> {
-    const plain = Buffer.from(rows.map(({ text }) => text).join(""));
+    const plain = bytesOf(rows);
     const body = this.options.gzip ? await compress(plain, { level: 1 }) : plain;
     const headers = {
       "content-type": "application/x-ndjson",
@@ -168,8 +170,43 @@ export class ElasticSink implements RecordSink {
   }
 }
 
+/** Texts become bytes at once: kept as texts, the thousands of a batch outlive one collection after the other, and each copies them. */
+class RowBuffer {
+  private readonly positions: number[] = [];
+  private readonly ends: number[] = [];
+  private bytes = Buffer.allocUnsafe(ROW_BUFFER_BYTES);
+  private end = 0;
+
+  add(position: number, text: string): void {
+    // A character of a string, which is 16 bits, is at most three bytes.
+    const most = this.end + text.length * 3;
+    if (most > this.bytes.length) {
+      const larger = Buffer.allocUnsafe(Math.max(most, this.bytes.length * 2));
+      this.bytes.copy(larger, 0, 0, this.end);
+      this.bytes = larger;
+    }
+    this.end += this.bytes.write(text, this.end);
+    this.positions.push(position);
+    this.ends.push(this.end);
+  }
+
+  rows(): Row[] {
+    const { positions, ends, bytes } = this;
+    return positions.map((position, i) => ({ position, bytes: bytes.subarray(i === 0 ? 0 : ends[i - 1], ends[i]) }));
+  }
+}
+
+/** The bytes of rows that stand beside each other. */
+function bytesOf(rows: readonly Row[]): Buffer {
+  const first = rows[0].bytes;
+  const last = rows[rows.length - 1].bytes;
+  return Buffer.from(first.buffer, first.byteOffset, last.byteOffset + last.length - first.byteOffset);
+}
+
 let tenant = "";
 let tenantCrc = 0;
+let idSec = Number.NaN;
+let idSecText = "";
 
 /**
  * `<place in the intake log>-<time>-<CRC-32 of tenant and line>`. The place makes it the same on every try, and keeps it near its
@@ -182,7 +219,11 @@ function documentId(record: SinkRecord): string {
     tenantCrc = crc32(Buffer.from(tenant));
   }
   const { id, sec, nsec, line } = record;
-  return `${id}-${sec.toString(36)}.${nsec.toString(36)}-${crc32(line, tenantCrc).toString(36)}`;
+  if (sec !== idSec) {
+    idSec = sec;
+    idSecText = sec.toString(36);
+  }
+  return `${id}-${idSecText}.${nsec.toString(36)}-${crc32(line, tenantCrc).toString(36)}`;
 }
 
 function elasticMetrics({ metrics, name: sink }: RecordSinkDeps) {

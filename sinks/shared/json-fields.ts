@@ -73,9 +73,26 @@ export class JsonFields {
 
   /** One member of an object below `place`, or "" where it is left out. `value` is JSON. */
   member(place: FieldName, object: number, name: string, value: string, path: readonly string[]): string {
+    if (value.charCodeAt(0) === QUOTE) return this.textMember(place, object, name, value, path);
     return this.apart(value, path, () => {
       this.oneMember(place, object, name, path.length, "");
     });
+  }
+
+  /** As `member`; most values are text, in which there is nothing to look at. */
+  private textMember(place: FieldName, object: number, name: string, value: string, path: readonly string[]): string {
+    const above = this.path;
+    this.path = [...path, name];
+    try {
+      const field = this.fieldOf(place, object, name);
+      if (field !== null && this.isAlways(field, false)) {
+        return `"${this.dots === "_" ? field.name : name}":${value}`;
+      }
+      this.leftOut.push([this.path.join("."), value]);
+      return "";
+    } finally {
+      this.path = above;
+    }
   }
 
   /** A number for an object that the caller puts together from several calls: no name gets into it twice. */
