@@ -17,6 +17,9 @@ export const logLevel = z
     "What the process says about itself, on stderr; `info` is a few lines at start and stop and whatever goes wrong.",
   );
 
+/** Type and, where nobody gives it another, name of the sink that is there without being written down. */
+const STORE = "store";
+
 export interface LoadOptions {
   /** Values of `${env:NAME}`. */
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -59,16 +62,23 @@ function check<R extends Registries>(
 
   const receiversPart = required(checker, part, "receivers", "at least one receiver");
   const sinksPart = child(part, "sinks");
+  // A store under another name is the one that is meant.
+  const hasOwnStore = keysOf(sinksPart).includes(STORE) || typesOf(sinksPart).has(STORE);
   const written = receiversPart === undefined ? [] : checkComponents(checker, receiversPart, registries.receivers);
   const receivers = [...written, ...defaultReceivers(registries, keysOf(receiversPart), typesOf(receiversPart))];
-  const sinks = checkComponents(checker, sinksPart ?? defaultSinks(part), registries.sinks);
+  const writtenSinks = sinksPart === undefined ? [] : checkComponents(checker, sinksPart, registries.sinks);
   // Names that are there count even when their options have faults, so that one fault is one complaint.
   const names = {
     receivers: [...new Set([...keysOf(receiversPart), ...receivers.map(({ name }) => name)])],
-    sinks: sinksPart === undefined ? ["store"] : keysOf(sinksPart),
+    sinks: [...new Set([...keysOf(sinksPart), ...(hasOwnStore ? [] : [STORE])])],
   };
   const pipelinesPart = required(checker, part, "pipelines", "at least one pipeline");
   const pipelines = pipelinesPart === undefined ? [] : checkPipelines(checker, pipelinesPart, names, registries);
+  const wantsStore = !hasOwnStore && pipelines.some(({ to }) => to.includes(STORE));
+  const sinks = [
+    ...writtenSinks,
+    ...(wantsStore ? checkComponents(checker, defaultSinks(part), registries.sinks) : []),
+  ];
 
   const sections = checkSections<R>(checker, part, registries);
   const level = checker.check(optional(part, "log_level"), logLevel);
@@ -113,8 +123,8 @@ function optional(parent: Part, key: string): Part {
 
 function defaultSinks(parent: Part): Part {
   const at = parent.keyAt;
-  const store = map(at, new Map([["type", { keyAt: at, value: scalar(at, "store") }]]));
-  return { tree: map(at, new Map([["store", { keyAt: at, value: store }]])), keyAt: at, path: ["sinks"] };
+  const store = map(at, new Map([["type", { keyAt: at, value: scalar(at, STORE) }]]));
+  return { tree: map(at, new Map([[STORE, { keyAt: at, value: store }]])), keyAt: at, path: ["sinks"] };
 }
 
 /** Receivers that a file has without naming them. A name that the file uses for another is not taken from it. */

@@ -47,7 +47,7 @@ pipelines:
 | --- | --- |
 | \`receivers\` | where logs come in: a name of your choice, and behind it \`type\` and the options of that type; at least one |
 | \`pipelines\` | what happens to them: a name, and behind it the options below; at least one |
-| \`sinks\` | where lines go: a name, \`type\` and options; without it there is \`store: { type: store }\` |
+| \`sinks\` | where lines go: a name, \`type\` and options; \`store: { type: store }\` need not be written down |
 `;
 
 const RULES = `

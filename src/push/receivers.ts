@@ -115,8 +115,11 @@ async function lokiBody(request: PushRequest, isJson: boolean, bytesMax: number)
   if (encoding === "gzip" || encoding === "deflate") inflated = await inflateHeld(request, encoding, bytesMax);
   else if (encoding !== "" && encoding !== "snappy")
     throw new PushError(400, `Content-Encoding "${encoding}" not supported`);
-  if (isJson) return inflated;
-  const block = inflated;
+  return isJson ? inflated : unsnap(request, inflated, bytesMax);
+}
+
+/** Of a block without frames. */
+function unsnap(request: PushRequest, block: Buffer, bytesMax: number): Promise<Buffer> {
   return INFLATING.run(async () => heldBody(request, await runSliced(inflateSnappy(block, bytesMax))));
 }
 
@@ -133,6 +136,9 @@ async function otlpBody(request: PushRequest, bytesMax: number): Promise<Buffer>
   const encoding = (request.contentEncoding ?? "").trim();
   if (encoding === "") return request.body;
   if (encoding === "gzip" || encoding === "zstd" || encoding === "lz4") return inflateHeld(request, encoding, bytesMax);
+  // Loki takes none of these. The collector sends each where it is told to; `zlib` is its other name of RFC 9110's deflate.
+  if (encoding === "deflate" || encoding === "zlib") return inflateHeld(request, "deflate", bytesMax);
+  if (encoding === "snappy") return unsnap(request, request.body, bytesMax);
   throw new PushError(400, `Content-Encoding "${encoding}" not supported`);
 }
 

@@ -1,5 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: references to the environment look like that.
 import { describe, expect, test } from "vitest";
+import { z } from "zod";
 import { type LoadOptions, loadConfig } from "../../src/config/load.ts";
 import { ConfigErrors } from "../../src/config/problem.ts";
 import { registries } from "./registries.ts";
@@ -315,6 +316,18 @@ describe("a fault is told at its place", () => {
       /^p\/x\.yaml:2:14 {2}pipelines\.a\.to: missing, want/,
     );
     expect(complaints(`${RECEIVERS}pipelines: { a: { to: mine } }\nsinks: { mine: { type: store } }`)).toEqual([]);
+  });
+
+  test("the store is there beside sinks that are written down, where a pipeline goes to it", () => {
+    const other = { name: "other", summary: "Another.", options: z.strictObject({}) };
+    const two = { ...registries, sinks: { ...registries.sinks, other } };
+    const named = (pipelines: string) =>
+      loadConfig(`${RECEIVERS}pipelines: ${pipelines}\nsinks: { b: { type: other } }`, "p/x.yaml", two).sinks.map(
+        ({ name, type }) => `${name}: ${type}`,
+      );
+    expect(named("{ a: { to: [store, b] } }")).toEqual(["b: other", "store: store"]);
+    expect(named("{ a: {}, c: { to: b } }")).toEqual(["b: other", "store: store"]);
+    expect(named("{ a: { to: b } }")).toEqual(["b: other"]);
   });
 
   test("all faults are told at once, in the order of the file", () => {

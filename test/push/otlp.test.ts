@@ -1,6 +1,7 @@
-import { gzipSync } from "node:zlib";
+import { deflateSync, gzipSync } from "node:zlib";
 import lz4 from "lz4js";
 import { PbfReader, PbfWriter } from "pbf";
+import snappy from "snappyjs";
 import { describe, expect, test } from "vitest";
 import { type Got, NOW_NS, Receive } from "./receive.ts";
 
@@ -272,6 +273,9 @@ describe.each(["json", "protobuf"] as const)("as %s", (type) => {
   test.each([
     { contentEncoding: "gzip", compress: (plain: Buffer) => gzipSync(plain) },
     { contentEncoding: "lz4", compress: (plain: Buffer) => Buffer.from(lz4.compress(plain)) },
+    { contentEncoding: "deflate", compress: (plain: Buffer) => deflateSync(plain) },
+    { contentEncoding: "zlib", compress: (plain: Buffer) => deflateSync(plain) },
+    { contentEncoding: "snappy", compress: (plain: Buffer) => Buffer.from(snappy.compress(plain)) },
   ])("$contentEncoding is taken, and bombs and damage are not", async ({ contentEncoding, compress }) => {
     const receive = new Receive({ inflated_bytes_max: 100_000 });
     const plain = bytes(request({ records: [{ body: text("x ".repeat(100)) }] }));
