@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the forward clients in other languages that test/live/forward-clients.test.ts runs against the receiver:
+# Builds the clients in other languages that test/live/forward-clients.test.ts and collector.test.ts run against the receivers:
 #   prepare.sh FOLDER
 # Everything goes into FOLDER; FOLDER/env.sh sets the variables by which the test finds them. A language whose tools are
 # missing is left out, with a word about it, and its tests are skipped; one that is there but fails to build is an error.
@@ -40,6 +40,11 @@ go_client() {
     found WEIR_TEST_GO_CLIENT "$folder/go/forward-go"
 }
 
+go_collector() {
+  mkdir -p "$folder/go" && (cd "$here/collector" && go build -ldflags='-s -w' -o "$folder/go/collector" .) &&
+    found WEIR_TEST_COLLECTOR "$folder/go/collector"
+}
+
 java_client() {
   # Maven writes beside its pom.xml, so it gets a copy.
   rm -rf "$folder/java" && cp -r "$here/java" "$folder/java" &&
@@ -49,5 +54,6 @@ java_client() {
 
 have python3 && { python_client || trouble python; }
 have go && { go_client || trouble go; }
+have go && { go_collector || trouble collector; }
 have java mvn && { java_client || trouble java; }
 exit $failed
