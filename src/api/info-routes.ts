@@ -154,7 +154,7 @@ function drilldownLimits(deps: InfoRoutesDeps, request: FastifyRequest): unknown
       max_query_range: limits.max_query_range,
       max_query_series: limits.max_query_series,
       metric_aggregation_enabled: false,
-      otlp_config: {},
+      otlp_config: limits.otlp_config ?? {},
       pattern_persistence_enabled: false,
       query_timeout: limits.query_timeout,
       retention_period: limits.retention_period ?? "0s",

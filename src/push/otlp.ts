@@ -1,8 +1,11 @@
 import { NumberText } from "../core/component.ts";
+import type { Labels } from "../core/labels.ts";
 import { splitNs } from "../core/time.ts";
+import { withServiceName } from "./checks.ts";
 import { metadataName } from "./metadata.ts";
-import type { OtlpOptions } from "./options.ts";
-import { LINES_A_SLICE, type PushedLine, type PushedStream, type Sliced } from "./stream.ts";
+import type { TenantLimits } from "./options.ts";
+import { type OtlpRules, otlpRules } from "./otlp-rules.ts";
+import { LINES_A_SLICE, PushError, type PushedLine, type PushedStream, type Sliced } from "./stream.ts";
 
 /*
  * OpenTelemetry's logs, decoded, and what becomes of them. Source: "Loki's HTTP contract", 4, and OTLP's logs.proto.
@@ -81,59 +84,114 @@ export function validId(hex: string, bytes: number): string {
   return hex.length === bytes * 2 && /^[0-9a-f]+$/.test(hex) && !ZEROS.test(hex) ? hex : "";
 }
 
-/** The streams that the records of `resources` belong to. `nowNs` is the time of records that have none. */
+type Pairs = readonly (readonly [name: string, value: string])[];
+
+/** Attributes of resources and scopes, counted once for each record that gets them: few bytes can say much. */
+const SHARED_ATTRIBUTES_MAX = 4_000_000;
+
+/**
+ * The streams that the records of `resources` belong to, by a tenant's limits. `nowNs` is the time of records that have none.
+ * Throws PushError 413 where few bytes would become very many attributes.
+ */
 export function* otlpStreams(
   resources: readonly OtlpResource[],
-  options: Pick<OtlpOptions, "resource_labels" | "drop_attributes">,
+  limits: Pick<TenantLimits, "otlp_config" | "discover_service_name">,
   nowNs: bigint,
 ): Sliced<PushedStream[]> {
-  const isLabel = new Set(options.resource_labels);
-  const isDropped = new Set(options.drop_attributes);
+  checkShared(resources);
+  const rules = otlpRules(limits.otlp_config);
   const streams: PushedStream[] = [];
   let count = 0;
-  for (const resource of resources) {
-    const labels: Record<string, string> = {};
-    const shared: [string, string][] = [];
-    for (const attribute of resource.attributes) {
-      if (isDropped.has(attribute[0])) continue;
-      if (!isLabel.has(attribute[0])) addAttribute(shared, attribute);
-      else {
-        const found: [string, string][] = [];
-        addAttribute(found, attribute);
-        for (const [name, value] of found) labels[name] = value;
-      }
-    }
-    const lines: PushedLine[] = [];
-    for (const scope of resource.scopes) {
-      const ofScope = [...shared, ...scopeMetadata(scope, isDropped)];
+  for (const { attributes, scopes } of resources) {
+    const ofResource = sort(attributes, rules.ofResource);
+    const found = new StreamsOf(Object.fromEntries(ofResource.labels), limits.discover_service_name);
+    for (const scope of scopes) {
+      const ofScope = sort(scope.attributes, rules.ofScope);
+      const shared = [...ofResource.metadata, ...ofScope.metadata, ...scopeFacts(scope)];
       for (const record of scope.records) {
-        lines.push(lineOf(record, ofScope, isDropped, nowNs));
+        const own = sort(record.attributes, rules.ofRecord);
+        if (rules.isSeverityLabel) own.labels.push(["severity_text", record.severityText]);
+        const labels = [...ofScope.labels, ...own.labels].filter(([, value]) => value !== "");
+        found.stream(labels).lines.push(lineOf(record, [...shared, ...own.metadata, ...recordFacts(record)], nowNs));
         if (++count % LINES_A_SLICE === 0) yield;
       }
     }
-    if (lines.length > 0) streams.push({ labels, lines });
+    streams.push(...found.streams());
   }
   return streams;
 }
 
-function scopeMetadata(scope: OtlpScope, isDropped: ReadonlySet<string>): [string, string][] {
-  const pairs: [string, string][] = [];
-  for (const attribute of scope.attributes) if (!isDropped.has(attribute[0])) addAttribute(pairs, attribute);
-  pairs.push(["scope_name", scope.name], ["scope_version", scope.version]);
+function checkShared(resources: readonly OtlpResource[]): void {
+  let count = 0;
+  for (const { attributes, scopes } of resources)
+    for (const scope of scopes) count += (attributes.length + scope.attributes.length) * scope.records.length;
+  if (count <= SHARED_ATTRIBUTES_MAX) return;
+  throw new PushError(
+    413,
+    `request body too large: its records share ${count} attributes of resources and scopes, limit ${SHARED_ATTRIBUTES_MAX}`,
+  );
+}
+
+/** The streams of one resource: one, unless scopes or records have labels of their own. */
+class StreamsOf {
+  private readonly labels: Labels;
+  private readonly discover: readonly string[];
+  private readonly byLabels = new Map<string, PushedStream>();
+
+  constructor(labels: Labels, discover: readonly string[]) {
+    this.labels = Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ""));
+    this.discover = discover;
+  }
+
+  /** The stream of the resource's labels and these; of a name that stands twice the last one counts. */
+  stream(own: Pairs): PushedStream {
+    const key = own.length === 0 ? "" : JSON.stringify(own);
+    let stream = this.byLabels.get(key);
+    if (stream === undefined) {
+      stream = { labels: own.length === 0 ? this.labels : this.withOwn(own), lines: [] };
+      this.byLabels.set(key, stream);
+    }
+    return stream;
+  }
+
+  streams(): Iterable<PushedStream> {
+    return this.byLabels.values();
+  }
+
+  /** `service_name` is the resource's matter, whatever labels its records have. As in Loki. */
+  private withOwn(own: Pairs): Labels {
+    return { ...(withServiceName(this.labels, this.discover) ?? this.labels), ...Object.fromEntries(own) };
+  }
+}
+
+/** Attributes by what becomes of them, under valid names. */
+function sort(
+  attributes: readonly Attribute[],
+  rules: OtlpRules["ofRecord"],
+): { readonly labels: [string, string][]; readonly metadata: [string, string][] } {
+  const labels: [string, string][] = [];
+  const metadata: [string, string][] = [];
+  for (const attribute of attributes) {
+    const action = rules(attribute[0]);
+    if (action === "drop") continue;
+    addAttribute(action === "index_label" ? labels : metadata, attribute);
+  }
+  return { labels, metadata };
+}
+
+function scopeFacts(scope: OtlpScope): [string, string][] {
+  const pairs: [string, string][] = [
+    ["scope_name", scope.name],
+    ["scope_version", scope.version],
+  ];
   if (scope.droppedAttributes > 0) pairs.push(["scope_dropped_attributes_count", String(scope.droppedAttributes)]);
   return pairs;
 }
 
-function lineOf(
-  record: OtlpRecord,
-  shared: readonly [string, string][],
-  isDropped: ReadonlySet<string>,
-  nowNs: bigint,
-): PushedLine {
-  const metadata = [...shared];
-  for (const attribute of record.attributes) if (!isDropped.has(attribute[0])) addAttribute(metadata, attribute);
+function recordFacts(record: OtlpRecord): [string, string][] {
+  const facts: [string, string][] = [];
   const add = (name: string, value: string | number) => {
-    if (value !== "" && value !== 0) metadata.push([name, String(value)]);
+    if (value !== "" && value !== 0) facts.push([name, String(value)]);
   };
   add("severity_number", record.severityNumber);
   add("severity_text", record.severityText);
@@ -143,8 +201,12 @@ function lineOf(
   if (record.timeNs !== 0n && record.observedNs !== 0n) add("observed_timestamp", String(record.observedNs));
   add("trace_id", record.traceId);
   add("span_id", record.spanId);
-  const ns = record.timeNs !== 0n ? record.timeNs : record.observedNs !== 0n ? record.observedNs : nowNs;
-  return { ...splitNs(ns), line: bodyBytes(record.body), metadata };
+  return facts;
+}
+
+function lineOf({ timeNs, observedNs, body }: OtlpRecord, metadata: Pairs, nowNs: bigint): PushedLine {
+  const ns = timeNs !== 0n ? timeNs : observedNs !== 0n ? observedNs : nowNs;
+  return { ...splitNs(ns), line: bodyBytes(body), metadata };
 }
 
 /** Adds an attribute under its valid name; a map's members each under the names on the way to them. */

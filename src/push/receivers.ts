@@ -7,7 +7,7 @@ import type { Ingest, PushAnswer } from "./ingest.ts";
 import { ItemBudget } from "./item-budget.ts";
 import { readLokiJson } from "./loki-json.ts";
 import { readLokiProto } from "./loki-proto.ts";
-import type { OtlpOptions, PushOptions } from "./options.ts";
+import { limitsOf, type OtlpOptions, type PushOptions } from "./options.ts";
 import { otlpStreams } from "./otlp.ts";
 import { readOtlpJson } from "./otlp-json.ts";
 import { readOtlpProto } from "./otlp-proto.ts";
@@ -94,8 +94,10 @@ export function otlpReceiver(name: string, options: OtlpOptions, ingest: Ingest,
         const body = await otlpBody(request, ingest.options.inflated_bytes_max);
         const decode = contentType === "application/json" ? readOtlpJson : readOtlpProto;
         const resources = await runSliced(decode(body, new ItemBudget(request.hold)));
-        const streams = await runSliced(otlpStreams(resources, options, BigInt(now()) * 1_000_000n));
-        return ingest.store(name, tenantOf(options.tenant, request), streams);
+        const tenant = tenantOf(options.tenant, request);
+        const limits = limitsOf(ingest.options, tenant);
+        const streams = await runSliced(otlpStreams(resources, limits, BigInt(now()) * 1_000_000n));
+        return ingest.store(name, tenant, streams);
       }),
   };
 }

@@ -370,12 +370,13 @@ describe("otlp, from one Weir to another", () => {
   const yaml = (sink: string) => `
 receivers:
   forward: { type: forward, listen: ["tcp://127.0.0.1:0"], udp_heartbeat: false }
-  otlp: { type: otlp, resource_labels: [app, env, service.name] }
 pipelines:
   default: { steps: [trace, level], to: [store${sink === "" ? "" : ", out, again"}] }
 sinks:
   store: { type: store }
 ${sink}
+ingest:
+  otlp_config: { resource_attributes: { attributes_config: [{ action: index_label, attributes: [app, env] }] } }
 http: { listen: "127.0.0.1:0" }
 query: { threads: 0 }
 `;
