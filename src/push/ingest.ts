@@ -4,6 +4,7 @@ import { ENTRY_PUSH, type EntryDraft } from "../core/intake-entry.ts";
 import { canonicalLabels, formatLabels, type Labels } from "../core/labels.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { type Fault, LineCheck, labelFault, withServiceName } from "./checks.ts";
+import { DistinctTimes, type LineTime } from "./distinct-times.ts";
 import { ID_BYTES, streamId, writeLineId } from "./line-id.ts";
 import { cleanMetadata, encodeMetadata, metadataBytes } from "./metadata.ts";
 import { PushMetrics } from "./metrics.ts";
@@ -52,13 +53,13 @@ interface TakenStream {
   readonly canonical: string;
   readonly lines: TakenLine[];
   bytes: number;
-  /** Faults that are not named any more. */
+  /** Faults so far; only the first ones are named. */
   faults: number;
+  /** Null where lines keep the times that they came with. */
+  readonly times: DistinctTimes | null;
 }
 
-interface TakenLine {
-  readonly sec: number;
-  readonly nsec: number;
+interface TakenLine extends LineTime {
   readonly line: Buffer;
   readonly metadata: Metadata;
 }
@@ -125,7 +126,8 @@ export class Ingest {
         if (fault === null) {
           const most = limits.max_line_size > 0 ? limits.max_line_size : line.length;
           const kept = line.length > most ? line.subarray(0, most) : line;
-          stream.lines.push({ sec, nsec, line: kept, metadata: clean });
+          const time = stream.times?.of({ sec, nsec }, kept) ?? { sec, nsec };
+          stream.lines.push({ ...time, line: kept, metadata: clean });
           stream.bytes += kept.length + metadataBytes(clean);
         } else this.refuse(source, stream, fault, faults);
         work += metadata.length * METADATA_WORK;
@@ -156,7 +158,8 @@ export class Ingest {
     const canonical = canonicalLabels(labels);
     let stream = taken.get(canonical);
     if (stream === undefined) {
-      stream = { labels, canonical, lines: [], bytes: 0, faults: 0 };
+      const times = limits.increment_duplicate_timestamp ? new DistinctTimes() : null;
+      stream = { labels, canonical, lines: [], bytes: 0, faults: 0, times };
       taken.set(canonical, stream);
     }
     return stream;

@@ -39,6 +39,12 @@ const limits = {
   creation_grace_period: durationText
     .default("10m")
     .describe("How far in the future a line's time may be, for clocks that are ahead. Loki's."),
+  increment_duplicate_timestamp: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether a line with the time of the one before it in its stream and push, but another text, gets the next nanosecond, so that tools which sort by time keep the order. Off, as in Loki: Weir keeps it anyway.",
+    ),
   allow_structured_metadata: z
     .boolean()
     .default(true)
