@@ -3,7 +3,8 @@ import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import { ENTRY_PUSH, type EntryDraft } from "../core/intake-entry.ts";
 import { canonicalLabels, formatLabels, type Labels } from "../core/labels.ts";
 import type { Metrics } from "../core/metrics.ts";
-import { type Fault, LineCheck, labelFault, withServiceName } from "./checks.ts";
+import { formatRfc3339 } from "../core/time.ts";
+import { blockedUntil, type Fault, LineCheck, labelFault, withServiceName } from "./checks.ts";
 import { DistinctTimes, type LineTime } from "./distinct-times.ts";
 import { ID_BYTES, streamId, writeLineId } from "./line-id.ts";
 import { cleanMetadata, encodeMetadata, metadataBytes } from "./metadata.ts";
@@ -91,6 +92,8 @@ export class Ingest {
     const nowMs = this.deps.now();
     const faults: string[] = [];
     const taken = await runSliced(this.check(source, streams, limits, nowMs, faults));
+    const blocked = this.blockedAnswer(source, tenant, taken, limits, nowMs);
+    if (blocked !== null) return blocked;
     this.takeRate(source, tenant, taken, limits, nowMs);
     const allowed = this.takeStreams(source, tenant, taken, limits, nowMs);
     if (allowed.streams.length > 0) await this.appendAll(source, tenant, allowed.streams, nowMs);
@@ -170,6 +173,23 @@ export class Ingest {
     if (stream.faults++ < FAULTS_A_STREAM) noteFault(faults, text);
   }
 
+  /** The answer to good lines of a tenant that is not to push; null when it may. */
+  private blockedAnswer(
+    source: string,
+    tenant: string,
+    streams: readonly TakenStream[],
+    limits: TenantLimits,
+    nowMs: number,
+  ): PushAnswer | null {
+    const until = streams.length === 0 ? null : blockedUntil(limits, nowMs);
+    if (until === null) return null;
+    this.metrics.refused(source, "blocked", lineCount(streams));
+    const status = limits.block_ingestion_status_code;
+    if (status === 200) return { status: 204, text: "" };
+    const text = `ingestion blocked for user ${tenant} until '${formatRfc3339(until)}' with status code '${status}'`;
+    return { status, text };
+  }
+
   private takeRate(
     source: string,
     tenant: string,
@@ -179,7 +199,7 @@ export class Ingest {
   ): void {
     const bytes = streams.reduce((sum, stream) => sum + stream.bytes, 0);
     if (this.rates.takeBytes(tenant, bytes, limits, nowMs)) return;
-    const lines = streams.reduce((sum, stream) => sum + stream.lines.length, 0);
+    const lines = lineCount(streams);
     this.metrics.refused(source, "rate", lines);
     throw new PushError(
       429,
@@ -280,6 +300,9 @@ export class Ingest {
     return { done };
   }
 }
+
+const lineCount = (streams: readonly TakenStream[]): number =>
+  streams.reduce((sum, { lines }) => sum + lines.length, 0);
 
 function noteFault(faults: string[], text: string): void {
   if (faults.length < FAULTS_MAX) faults.push(text);

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { tenantName } from "../core/tenant.ts";
-import { parseDurationMs } from "../core/time.ts";
+import { parseDurationMs, parseRfc3339 } from "../core/time.ts";
 import { type OtlpConfig, otlpConfig, otlpConfigShape } from "./otlp-options.ts";
 
 const MIB = 1 << 20;
@@ -80,6 +80,19 @@ const limits = {
     .min(0)
     .default(5000)
     .describe("Streams that got a line within the last half hour; a new one beyond it is refused with 429. Loki's."),
+  block_ingestion_until: z
+    .string()
+    .refine((text) => text === "" || parseRfc3339(text) !== null, "not a time such as 2026-12-31T00:00:00Z")
+    .default("")
+    .describe("Until when pushes are refused: a time in RFC 3339. None by default. Loki's."),
+  block_ingestion_status_code: z
+    .int()
+    .min(200)
+    .max(599)
+    .default(260)
+    .describe(
+      "Code of the answer to refused pushes. Loki's 260 is taken for success by most clients, so they don't repeat what is not wanted; 200 says nothing of it at all.",
+    ),
   discover_service_name: z
     .array(z.string().min(1))
     .default([
