@@ -5,14 +5,14 @@ import { withServiceName } from "./checks.ts";
 import { metadataName } from "./metadata.ts";
 import type { TenantLimits } from "./options.ts";
 import { type OtlpRules, otlpRules } from "./otlp-rules.ts";
-import { LINES_A_SLICE, PushError, type PushedLine, type PushedStream, type Sliced } from "./stream.ts";
+import { LINES_A_SLICE, type Pieces, PushError, type PushedLine, type PushedStream } from "./stream.ts";
 
 /*
  * OpenTelemetry's logs, decoded, and what becomes of them. Source: "Loki's HTTP contract", 4, and OTLP's logs.proto.
  */
 
-/** Text is its UTF-8 bytes, so that a body needs no detour over a string. */
-export type AnyValue = null | boolean | Buffer | NumberText | Blob | AnyValue[] | AnyMap;
+/** A record's body that is text is its UTF-8 bytes, which need no detour over a string; other texts are strings, which take less memory. */
+export type AnyValue = null | boolean | string | Buffer | NumberText | Blob | AnyValue[] | AnyMap;
 
 /** Bytes that are no text. */
 export class Blob {
@@ -64,17 +64,59 @@ export const newRecord = (): OtlpRecord => ({
   eventName: "",
 });
 
-export interface OtlpScope {
-  name: string;
-  version: string;
-  attributes: Attribute[];
-  droppedAttributes: number;
-  records: OtlpRecord[];
+/** What a scope is, without its records. */
+export interface OtlpScopeFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly attributes: readonly Attribute[];
+  readonly droppedAttributes: number;
 }
 
+export const NO_SCOPE: OtlpScopeFacts = { name: "", version: "", attributes: [], droppedAttributes: 0 };
+
+export interface OtlpScope extends OtlpScopeFacts {
+  readonly records: readonly OtlpRecord[];
+}
+
+/** A resource with its scopes and records, or with some of them. */
 export interface OtlpResource {
-  attributes: Attribute[];
-  scopes: OtlpScope[];
+  readonly attributes: readonly Attribute[];
+  readonly scopes: readonly OtlpScope[];
+}
+
+/** Takes the records of one resource from a decoder, and gives them on in pieces as soon as it is known what they belong to. */
+export class ResourcePieces {
+  /** Null until they were read. */
+  attributes: readonly Attribute[] | null = null;
+  /** Of the present scope; null until it was read. */
+  scope: OtlpScopeFacts | null = null;
+  /** Of the present scope, those that were not given on. */
+  records: OtlpRecord[] = [];
+  /** Scopes that have ended, whose records were not given on. */
+  private kept: OtlpScope[] = [];
+
+  beginScope(): void {
+    this.scope = null;
+    this.records = [];
+  }
+
+  endScope(): void {
+    if (this.records.length > 0) this.kept.push({ ...(this.scope ?? NO_SCOPE), records: this.records });
+  }
+
+  /** What there is, once resource and scope are known: they may stand behind their records. */
+  next(): OtlpResource | undefined {
+    const { attributes, scope, records, kept } = this;
+    if (attributes === null || scope === null) return undefined;
+    this.records = [];
+    this.kept = [];
+    return { attributes, scopes: [...kept, { ...scope, records }] };
+  }
+
+  /** What was not given on yet, at the resource's end. */
+  rest(): OtlpResource {
+    return { attributes: this.attributes ?? [], scopes: this.kept };
+  }
 }
 
 const ZEROS = /^0*$/;
@@ -94,18 +136,23 @@ const SHARED_ATTRIBUTES_MAX = 4_000_000;
  * Throws PushError 413 where few bytes would become very many attributes.
  */
 export function* otlpStreams(
-  resources: readonly OtlpResource[],
+  resources: Pieces<OtlpResource>,
   limits: Pick<TenantLimits, "otlp_config" | "discover_service_name">,
   nowNs: bigint,
-): Sliced<PushedStream[]> {
-  checkShared(resources);
+): Pieces {
   const rules = otlpRules(limits.otlp_config);
-  const streams: PushedStream[] = [];
+  let sharedCount = 0;
   let count = 0;
-  for (const { attributes, scopes } of resources) {
-    const ofResource = sort(attributes, rules.ofResource);
+  for (const resource of resources) {
+    if (resource === undefined) {
+      yield;
+      continue;
+    }
+    sharedCount += sharedAttributes(resource);
+    if (sharedCount > SHARED_ATTRIBUTES_MAX) throw tooMuchShared();
+    const ofResource = sort(resource.attributes, rules.ofResource);
     const found = new StreamsOf(Object.fromEntries(ofResource.labels), limits.discover_service_name);
-    for (const scope of scopes) {
+    for (const scope of resource.scopes) {
       const ofScope = sort(scope.attributes, rules.ofScope);
       const shared = [...ofResource.metadata, ...ofScope.metadata, ...scopeFacts(scope)];
       for (const record of scope.records) {
@@ -116,19 +163,20 @@ export function* otlpStreams(
         if (++count % LINES_A_SLICE === 0) yield;
       }
     }
-    streams.push(...found.streams());
+    yield* found.streams();
   }
-  return streams;
 }
 
-function checkShared(resources: readonly OtlpResource[]): void {
+function sharedAttributes({ attributes, scopes }: OtlpResource): number {
   let count = 0;
-  for (const { attributes, scopes } of resources)
-    for (const scope of scopes) count += (attributes.length + scope.attributes.length) * scope.records.length;
-  if (count <= SHARED_ATTRIBUTES_MAX) return;
-  throw new PushError(
+  for (const scope of scopes) count += (attributes.length + scope.attributes.length) * scope.records.length;
+  return count;
+}
+
+function tooMuchShared(): PushError {
+  return new PushError(
     413,
-    `request body too large: its records share ${count} attributes of resources and scopes, limit ${SHARED_ATTRIBUTES_MAX}`,
+    `request body too large: its records share more than ${SHARED_ATTRIBUTES_MAX} attributes of resources and scopes`,
   );
 }
 
@@ -179,7 +227,7 @@ function sort(
   return { labels, metadata };
 }
 
-function scopeFacts(scope: OtlpScope): [string, string][] {
+function scopeFacts(scope: OtlpScopeFacts): [string, string][] {
   const pairs: [string, string][] = [
     ["scope_name", scope.name],
     ["scope_version", scope.version],
@@ -221,6 +269,7 @@ function addAttribute(pairs: [string, string][], [key, value]: Attribute, prefix
 
 function textOf(value: AnyValue): string {
   if (value === null) return "";
+  if (typeof value === "string") return value;
   if (Buffer.isBuffer(value)) return value.toString("utf8");
   if (value instanceof Blob) return value.bytes.toString("base64");
   if (value instanceof NumberText || typeof value === "boolean") return String(value);

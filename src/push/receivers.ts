@@ -70,8 +70,8 @@ export function lokiReceiver(name: string, options: PushOptions, ingest: Ingest)
         const isJson = mediaType(request.contentType) === "application/json";
         const body = await lokiBody(request, isJson, ingest.options.inflated_bytes_max);
         const items = new ItemBudget(request.hold);
-        const streams = await runSliced(isJson ? readLokiJson(body, items) : readLokiProto(body, items));
-        return ingest.store(name, tenantOf(options.tenant, request), streams);
+        const pieces = isJson ? readLokiJson(body, items) : readLokiProto(body, items);
+        return ingest.store(name, tenantOf(options.tenant, request), pieces, request.hold);
       }),
   };
 }
@@ -93,11 +93,11 @@ export function otlpReceiver(name: string, options: OtlpOptions, ingest: Ingest,
         }
         const body = await otlpBody(request, ingest.options.inflated_bytes_max);
         const decode = contentType === "application/json" ? readOtlpJson : readOtlpProto;
-        const resources = await runSliced(decode(body, new ItemBudget(request.hold)));
         const tenant = tenantOf(options.tenant, request);
         const limits = limitsOf(ingest.options, tenant);
-        const streams = await runSliced(otlpStreams(resources, limits, BigInt(now()) * 1_000_000n));
-        return ingest.store(name, tenant, streams);
+        const resources = decode(body, new ItemBudget(request.hold));
+        const pieces = otlpStreams(resources, limits, BigInt(now()) * 1_000_000n);
+        return ingest.store(name, tenant, pieces, request.hold);
       }),
   };
 }

@@ -9,7 +9,7 @@ import type { TenantLimits } from "../push/options.ts";
 import { otlpStreams } from "../push/otlp.ts";
 import { readOtlpJson } from "../push/otlp-json.ts";
 import { readOtlpProto } from "../push/otlp-proto.ts";
-import { type Metadata, PushError, type PushedStream, type Sliced } from "../push/stream.ts";
+import { type Metadata, type Pieces, PushError, type Sliced } from "../push/stream.ts";
 import { type EventTime, isEventTime } from "./event-writer.ts";
 import type { Pair } from "./facts.ts";
 import { unreadable } from "./unreadable.ts";
@@ -66,7 +66,11 @@ export class LineWriter {
   private *write(value: Buffer, time: EventTime, facts: readonly Pair[], options: OtlpOptions): Sliced<number> {
     const before = this.out.length;
     let count = 0;
-    for (const stream of yield* decode(value, time, options)) {
+    for (const stream of decode(value, time, options)) {
+      if (stream === undefined || stream.lines.length === 0) {
+        yield;
+        continue;
+      }
       const { labels, extra } = streamLabels(stream.labels, options.limits);
       this.out.stream(canonicalLabels(labels));
       for (const { sec, nsec, line, metadata } of stream.lines) {
@@ -82,14 +86,14 @@ export class LineWriter {
   }
 }
 
-function* decode(value: Buffer, time: EventTime, { format, limits }: OtlpOptions): Sliced<readonly PushedStream[]> {
+function decode(value: Buffer, time: EventTime, { format, limits }: OtlpOptions): Pieces {
   let held = 0;
   const budget = new ItemBudget((bytes) => {
     held += bytes;
     if (held > DECODED_BYTES_MAX) throw new PushError(413, `it takes more than ${DECODED_BYTES_MAX} bytes of memory`);
   });
-  const resources = yield* format === "otlp_proto" ? readOtlpProto(value, budget) : readOtlpJson(value, budget);
-  return yield* otlpStreams(resources, limits, joinNs(time.sec, time.nsec));
+  const resources = format === "otlp_proto" ? readOtlpProto(value, budget) : readOtlpJson(value, budget);
+  return otlpStreams(resources, limits, joinNs(time.sec, time.nsec));
 }
 
 /** Labels that a stream may have; where its own are none, they are metadata of its lines. */

@@ -368,7 +368,7 @@ describe("OTLP", () => {
     );
     const got = await seen([message(value)], { format });
     expect(got.map(({ metadata }) => metadata.kafka_error)).toEqual([
-      expect.stringMatching(/share 5000000 attributes/),
+      expect.stringMatching(/share more than 4000000 attributes/),
     ]);
   });
 
