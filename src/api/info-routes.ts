@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { LOG_LEVELS, type Logger, type LogLevel } from "../core/log.ts";
 import type { Engine } from "../query/engine.ts";
+import { ownQueryLimits } from "../query/options.ts";
 import { QueryError } from "../query/syntax/errors.ts";
 import { parseQuery } from "../query/syntax/parse.ts";
 import { formatQuery } from "../query/syntax/print.ts";
@@ -121,21 +122,7 @@ async function logLevel(log: Logger, request: FastifyRequest, reply: FastifyRepl
 }
 
 function allLimits({ engine, info }: InfoRoutesDeps, tenant: string): Record<string, unknown> {
-  const { max_entries_limit_per_query, max_query_length, query_timeout, max_query_bytes_read } =
-    engine.limitsOf(tenant);
-  const { max_query_series, max_query_range, max_streams_matchers_per_query, max_concurrent_tail_requests } =
-    engine.limitsOf(tenant);
-  return {
-    ...info?.storeLimits(tenant),
-    max_entries_limit_per_query,
-    max_query_length,
-    query_timeout,
-    max_query_bytes_read,
-    max_query_series,
-    max_query_range,
-    max_streams_matchers_per_query,
-    max_concurrent_tail_requests,
-  };
+  return { ...info?.storeLimits(tenant), ...ownQueryLimits(engine.limitsOf(tenant)) };
 }
 
 /** What Logs Drilldown goes by. Loki answers 401 where tenants are not told apart, which only takes this away from it. */
@@ -154,7 +141,7 @@ function drilldownLimits(deps: InfoRoutesDeps, request: FastifyRequest): unknown
       max_query_range: limits.max_query_range,
       max_query_series: limits.max_query_series,
       metric_aggregation_enabled: false,
-      otlp_config: {},
+      otlp_config: limits.otlp_config ?? {},
       pattern_persistence_enabled: false,
       query_timeout: limits.query_timeout,
       retention_period: limits.retention_period ?? "0s",

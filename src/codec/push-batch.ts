@@ -27,6 +27,31 @@ const TAG = 3;
 /** Kind, and four varints of at most 8 bytes. */
 const HEAD_BYTES_MAX = 33;
 
+/** Bytes that `encodeLineItem` writes at most. */
+export const lineItemBytesMax = (metadataBytes: number, lineBytes: number): number =>
+  metadataBytes + lineBytes + HEAD_BYTES_MAX;
+
+/**
+ * Writes what a batch has of a line behind its kind, which is the same for equal lines of a stream, at `at` of `out`, where there must be room
+ * for it. Gives its end.
+ */
+export function encodeLineItem(
+  out: Uint8Array,
+  start: number,
+  sec: number,
+  nsec: number,
+  metadata: Uint8Array,
+  line: Uint8Array,
+): number {
+  let at = writeVarint(out, start, sec);
+  at = writeVarint(out, at, nsec);
+  at = writeVarint(out, at, metadata.length);
+  out.set(metadata, at);
+  at = writeVarint(out, at + metadata.length, line.length);
+  out.set(line, at);
+  return at + line.length;
+}
+
 /** Writes a batch. Streams and lines in the order of the calls. */
 export class PushBatchWriter {
   private out: Buffer;
@@ -65,25 +90,18 @@ export class PushBatchWriter {
     this.at += this.out.write(text, this.at);
   }
 
-  /** Adds a line; gives the place of its bytes behind the kind, which are the same for equal lines of a stream. */
-  line(sec: number, nsec: number, metadata: Uint8Array, line: Uint8Array): number {
-    this.reserve(metadata.length + line.length + HEAD_BYTES_MAX);
-    const { out } = this;
-    out[this.at++] = LINE;
-    const start = this.at;
-    let at = writeVarint(out, start, sec);
-    at = writeVarint(out, at, nsec);
-    at = writeVarint(out, at, metadata.length);
-    out.set(metadata, at);
-    at = writeVarint(out, at + metadata.length, line.length);
-    out.set(line, at);
-    this.at = at + line.length;
-    return start;
+  line(sec: number, nsec: number, metadata: Uint8Array, line: Uint8Array): void {
+    this.reserve(lineItemBytesMax(metadata.length, line.length));
+    this.out[this.at++] = LINE;
+    this.at = encodeLineItem(this.out, this.at, sec, nsec, metadata, line);
   }
 
-  /** Bytes [start, end) of what was written; valid until the next call. */
-  written(start: number, end: number): Buffer {
-    return this.out.subarray(start, end);
+  /** Adds a line as `encodeLineItem` has written it. */
+  item(item: Uint8Array): void {
+    this.reserve(item.length + 1);
+    this.out[this.at++] = LINE;
+    this.out.set(item, this.at);
+    this.at += item.length;
   }
 
   /** The batch, in memory of its own and of about its size. */

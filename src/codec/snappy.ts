@@ -33,7 +33,7 @@ const CALL_BYTES_MIN = 32;
  * `reason` in its context: `inflated_too_long` for one that says it is longer; `corrupt` for one that is cut, has an element beyond its
  * edges, or does not become what it says.
  */
-export function* snappySteps(body: Buffer, bytesMax: number): Generator<void, Buffer> {
+export function* snappySteps(body: Buffer, bytesMax: number): Generator<undefined, Buffer> {
   const { length, at: start } = readLength(body);
   if (length > bytesMax) throw bad("inflated_too_long", `got ${length} bytes, want at most ${bytesMax}`);
   if (length > body.length * RATIO_MAX) throw corrupt();

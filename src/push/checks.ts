@@ -1,5 +1,5 @@
 import { formatLabels, type Labels } from "../core/labels.ts";
-import { parseDurationMs } from "../core/time.ts";
+import { parseDurationMs, parseRfc3339 } from "../core/time.ts";
 import { metadataBytes } from "./metadata.ts";
 import type { TenantLimits } from "./options.ts";
 import type { Metadata } from "./stream.ts";
@@ -13,7 +13,7 @@ const SEE =
 
 /** Why something was refused: a word for the metric, and Loki's text for the client. */
 export interface Fault {
-  readonly reason: "labels" | "time" | "line_size" | "metadata" | "rate" | "streams";
+  readonly reason: "labels" | "time" | "line_size" | "metadata" | "rate" | "streams" | "blocked";
   readonly text: string;
 }
 
@@ -43,6 +43,12 @@ export function labelFault(labels: Labels, limits: TenantLimits): Fault | null {
     }
   }
   return null;
+}
+
+/** Until when a tenant's pushes are refused, in nanoseconds since 1970; null while they are not. */
+export function blockedUntil({ block_ingestion_until: until }: TenantLimits, nowMs: number): bigint | null {
+  const ns = until === "" ? null : parseRfc3339(until);
+  return ns !== null && BigInt(nowMs) * 1_000_000n < ns ? ns : null;
 }
 
 /** What the lines of one push may be, as of one moment. */

@@ -1,28 +1,25 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { PushBatchWriter } from "../codec/push-batch.ts";
 import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import { ENTRY_PUSH, type EntryDraft } from "../core/intake-entry.ts";
-import { canonicalLabels, formatLabels, type Labels } from "../core/labels.ts";
+import { formatLabels } from "../core/labels.ts";
 import type { Metrics } from "../core/metrics.ts";
-import { type Fault, LineCheck, labelFault, withServiceName } from "./checks.ts";
+import { formatRfc3339 } from "../core/time.ts";
+import { blockedUntil } from "./checks.ts";
 import { ID_BYTES, streamId, writeLineId } from "./line-id.ts";
-import { cleanMetadata, encodeMetadata, metadataBytes } from "./metadata.ts";
 import { PushMetrics } from "./metrics.ts";
 import { type IngestOptions, limitsOf, type TenantLimits } from "./options.ts";
+import type { PackedLines } from "./packed-lines.ts";
 import { Rates } from "./rates.ts";
 import { runSliced } from "./slices.ts";
-import { type Metadata, PushError, type PushedStream, type Sliced, Turns } from "./stream.ts";
+import { type Pieces, PushError, type Sliced, Turns } from "./stream.ts";
+import { type TakenStream, TakenStreams } from "./taken-streams.ts";
 
-/** Refused lines of one stream that are named in an answer. Loki's. */
-const FAULTS_A_STREAM = 10;
 /** Lines and bytes of one intake entry; a push with more becomes several, so that no step holds the event loop for more than some 10 ms. */
 const ENTRY_LINES_MAX = 8192;
-const ENTRY_TEXT_BYTES_MAX = 8 << 20;
-/** What an entry of metadata counts for in slices, in bytes: it is cleaned and sorted. */
-const METADATA_WORK = 512;
-/** Texts in one answer; there may be as many streams as a body has room for. */
-const FAULTS_MAX = 1000;
-/** What a line takes in an entry beside its text, about. */
-const LINE_EXTRA_BYTES = 40;
+const ENTRY_BYTES_MAX = 8 << 20;
+/** What a stream takes in an entry beside its labels, at most. */
+const STREAM_EXTRA_BYTES = 40;
 /** Sizes in limits that are printed. */
 const MB = 1 << 20;
 
@@ -46,23 +43,6 @@ export interface PushAnswer {
   readonly text: string;
 }
 
-/** Lines of one stream that are taken. */
-interface TakenStream {
-  readonly labels: Labels;
-  readonly canonical: string;
-  readonly lines: TakenLine[];
-  bytes: number;
-  /** Faults that are not named any more. */
-  faults: number;
-}
-
-interface TakenLine {
-  readonly sec: number;
-  readonly nsec: number;
-  readonly line: Buffer;
-  readonly metadata: Metadata;
-}
-
 /**
  * Takes decoded streams: what may be stored goes to the intake log as one entry, and the answer comes when that is durable. One for
  * all receivers of a process, since a tenant's limits are over all of them.
@@ -80,91 +60,42 @@ export class Ingest {
   }
 
   /**
-   * Stores what a tenant may store of `streams`. 204 when that is all of them; else the answer names what was refused and
-   * why, and the rest is stored. Rejects with PushError: 422 without any stream, 429 above the tenant's rate, 503 while nothing
-   * can be stored. `source` is the receiver's name.
+   * Stores what a tenant may store of `pieces`, once all of them could be read. 204 when that is all; else the answer names what was refused and
+   * why, and the rest is stored. Rejects with PushError: what reading throws, 422 without any stream, 429 above the tenant's rate, 503
+   * while nothing can be stored. `source` is the receiver's name; `hold` is told of memory that lines take, and throws when there is none.
    */
-  async store(source: string, tenant: string, streams: readonly PushedStream[]): Promise<PushAnswer> {
-    if (streams.length === 0) throw new PushError(422, "error at least one valid stream is required for ingestion");
+  async store(source: string, tenant: string, pieces: Pieces, hold: (bytes: number) => void): Promise<PushAnswer> {
     const limits = limitsOf(this.options, tenant);
     const nowMs = this.deps.now();
-    const faults: string[] = [];
-    const taken = await runSliced(this.check(source, streams, limits, nowMs, faults));
-    this.takeRate(source, tenant, taken, limits, nowMs);
+    const taken = new TakenStreams(limits, nowMs, hold);
+    await runSliced(taken.takeAll(pieces));
+    if (taken.seen === 0) throw new PushError(422, "error at least one valid stream is required for ingestion");
+    for (const [reason, lines] of taken.refused) this.metrics.refused(source, reason, lines);
+    const { streams } = taken;
+    const blocked = this.blockedAnswer(source, tenant, streams, limits, nowMs);
+    if (blocked !== null) return blocked;
+    this.takeRate(source, tenant, streams, limits, nowMs);
     const allowed = this.takeStreams(source, tenant, taken, limits, nowMs);
-    if (allowed.streams.length > 0) await this.appendAll(source, tenant, allowed.streams, nowMs);
-    const texts = [...faults, ...allowed.faults];
-    if (texts.length === 0) return { status: 204, text: "" };
-    return { status: allowed.faults.length > 0 ? 429 : 400, text: texts.join("\n") };
+    if (allowed.length > 0) await this.appendAll(source, tenant, allowed, taken.packed, nowMs);
+    if (taken.faults.length === 0) return { status: 204, text: "" };
+    return { status: allowed.length < streams.length ? 429 : 400, text: taken.faults.join("\n") };
   }
 
-  /** Streams with equal labels become one; what is refused is named in `faults`. */
-  private *check(
+  /** The answer to good lines of a tenant that is not to push; null when it may. */
+  private blockedAnswer(
     source: string,
-    streams: readonly PushedStream[],
+    tenant: string,
+    streams: readonly TakenStream[],
     limits: TenantLimits,
     nowMs: number,
-    faults: string[],
-  ): Sliced<TakenStream[]> {
-    const taken = new Map<string, TakenStream>();
-    const known = new Map<Labels, TakenStream | null>();
-    const check = new LineCheck(limits, nowMs);
-    const turns = new Turns();
-    let work = 0;
-    for (const { labels, lines } of streams) {
-      if (lines.length === 0) continue;
-      let stream = known.get(labels);
-      if (stream === undefined) {
-        stream = this.streamOf(source, labels, lines.length, limits, taken, faults);
-        known.set(labels, stream);
-      } else if (stream === null) this.metrics.refused(source, "labels", lines.length);
-      if (stream === null) continue;
-      for (const { sec, nsec, line, metadata } of lines) {
-        const clean = cleanMetadata(metadata);
-        const fault = check.fault(stream.labels, sec, nsec, line.length, clean);
-        if (fault === null) {
-          const most = limits.max_line_size > 0 ? limits.max_line_size : line.length;
-          const kept = line.length > most ? line.subarray(0, most) : line;
-          stream.lines.push({ sec, nsec, line: kept, metadata: clean });
-          stream.bytes += kept.length + metadataBytes(clean);
-        } else this.refuse(source, stream, fault, faults);
-        work += metadata.length * METADATA_WORK;
-        if (turns.isDue(work)) yield;
-      }
-    }
-    return [...taken.values()].filter(({ lines }) => lines.length > 0);
-  }
-
-  private streamOf(
-    source: string,
-    given: Labels,
-    lines: number,
-    limits: TenantLimits,
-    taken: Map<string, TakenStream>,
-    faults: string[],
-  ): TakenStream | null {
-    const labels = withServiceName(given, limits.discover_service_name);
-    const fault =
-      labels === null
-        ? { reason: "labels" as const, text: "error at least one label pair is required per stream" }
-        : labelFault(labels, limits);
-    if (labels === null || fault !== null) {
-      this.metrics.refused(source, "labels", lines);
-      if (fault !== null) noteFault(faults, fault.text);
-      return null;
-    }
-    const canonical = canonicalLabels(labels);
-    let stream = taken.get(canonical);
-    if (stream === undefined) {
-      stream = { labels, canonical, lines: [], bytes: 0, faults: 0 };
-      taken.set(canonical, stream);
-    }
-    return stream;
-  }
-
-  private refuse(source: string, stream: TakenStream, { reason, text }: Fault, faults: string[]): void {
-    this.metrics.refused(source, reason, 1);
-    if (stream.faults++ < FAULTS_A_STREAM) noteFault(faults, text);
+  ): PushAnswer | null {
+    const until = streams.length === 0 ? null : blockedUntil(limits, nowMs);
+    if (until === null) return null;
+    this.metrics.refused(source, "blocked", countLines(streams));
+    const status = limits.block_ingestion_status_code;
+    if (status === 200) return { status: 204, text: "" };
+    const text = `ingestion blocked for user ${tenant} until '${formatRfc3339(until)}' with status code '${status}'`;
+    return { status, text };
   }
 
   private takeRate(
@@ -176,7 +107,7 @@ export class Ingest {
   ): void {
     const bytes = streams.reduce((sum, stream) => sum + stream.bytes, 0);
     if (this.rates.takeBytes(tenant, bytes, limits, nowMs)) return;
-    const lines = streams.reduce((sum, stream) => sum + stream.lines.length, 0);
+    const lines = countLines(streams);
     this.metrics.refused(source, "rate", lines);
     throw new PushError(
       429,
@@ -184,31 +115,26 @@ export class Ingest {
     );
   }
 
+  /** The streams that may exist and take their lines now. */
   private takeStreams(
     source: string,
     tenant: string,
-    taken: readonly TakenStream[],
+    taken: TakenStreams,
     limits: TenantLimits,
     nowMs: number,
-  ): { streams: TakenStream[]; faults: string[] } {
-    const streams: TakenStream[] = [];
-    const faults: string[] = [];
-    for (const stream of taken) {
+  ): TakenStream[] {
+    return taken.streams.filter((stream) => {
       const verdict = this.rates.takeStream(tenant, stream.canonical, stream.bytes, limits, nowMs);
-      if (verdict === "ok") {
-        streams.push(stream);
-        continue;
-      }
+      if (verdict === "ok") return true;
       const text = formatLabels(stream.labels);
-      this.metrics.refused(source, verdict === "too fast" ? "rate" : "streams", stream.lines.length);
-      noteFault(
-        faults,
+      this.metrics.refused(source, verdict === "too fast" ? "rate" : "streams", stream.lineCount);
+      taken.note(
         verdict === "too fast"
           ? `Per stream rate limit exceeded (limit: ${limits.per_stream_rate_limit_mb}MB/sec) while attempting to ingest for stream '${text}' totaling ${stream.bytes}B, consider splitting a stream via additional labels or contact your Loki administrator to see if the limit can be increased`
           : `maximum active stream limit exceeded when trying to create stream ${text}, reduce the number of active streams (reduce labels or reduce label values), or contact your Loki administrator to see if the limit can be increased, user: '${tenant}'`,
       );
-    }
-    return { streams, faults };
+      return false;
+    });
   }
 
   /** Rejects when one of the entries could not be stored: of a push that is sent again the others are known. */
@@ -216,13 +142,15 @@ export class Ingest {
     source: string,
     tenant: string,
     streams: readonly TakenStream[],
+    packed: PackedLines,
     nowMs: number,
   ): Promise<void> {
     const appended: Promise<void>[] = [];
     // One after the other, so that lines of equal times stay in their order; but without waiting for the disk in between.
-    for (const part of parts(streams)) {
-      const { done } = await this.append(source, tenant, part, nowMs);
+    for (const part of parts(streams, packed)) {
+      const { done } = await this.append(source, tenant, part, packed, nowMs);
       appended.push(done);
+      await nextTurn();
     }
     const failed = (await Promise.allSettled(appended)).find(({ status }) => status === "rejected");
     if (failed?.status === "rejected") throw failed.reason;
@@ -232,17 +160,18 @@ export class Ingest {
   private async append(
     source: string,
     tenant: string,
-    streams: readonly TakenStream[],
+    streams: readonly PartOfStream[],
+    packed: PackedLines,
     nowMs: number,
   ): Promise<{ done: Promise<void> }> {
     const { intake } = this.deps;
-    const whole = await runSliced(encode(tenant, streams, null));
+    const whole = await runSliced(encode(tenant, streams, packed, null));
     const claim = await intake.claimLines(whole.ids);
     const repeats = whole.ids.length / ID_BYTES - claim.newCount;
     if (repeats > 0) this.metrics.repeats(source, repeats);
     let batch = whole;
     try {
-      if (repeats > 0) batch = await runSliced(encode(tenant, streams, claim.isNew));
+      if (repeats > 0) batch = await runSliced(encode(tenant, streams, packed, claim.isNew));
     } catch (error) {
       claim.end();
       throw error;
@@ -278,46 +207,52 @@ export class Ingest {
   }
 }
 
-function noteFault(faults: string[], text: string): void {
-  if (faults.length < FAULTS_MAX) faults.push(text);
-}
+const countLines = (streams: readonly TakenStream[]): number => streams.reduce((sum, one) => sum + one.lineCount, 0);
 
 interface Batch {
   readonly payload: Buffer;
   readonly ids: Buffer;
 }
 
-/** The streams in parts of at most ENTRY_LINES_MAX lines, and about ENTRY_TEXT_BYTES_MAX of text; a line is never cut. */
-function* parts(streams: readonly TakenStream[]): Generator<TakenStream[]> {
-  let part: TakenStream[] = [];
+/** Some lines of a stream, by their places. */
+type PartOfStream = Pick<TakenStream, "canonical" | "lines">;
+
+/** The streams in parts of at most ENTRY_LINES_MAX lines, and about ENTRY_BYTES_MAX; a line is never cut. */
+function* parts(streams: readonly TakenStream[], packed: PackedLines): Generator<PartOfStream[]> {
+  let part: PartOfStream[] = [];
   let room = ENTRY_LINES_MAX;
-  let bytes = ENTRY_TEXT_BYTES_MAX;
-  for (const stream of streams) {
-    for (let from = 0; from < stream.lines.length; ) {
+  let bytes = ENTRY_BYTES_MAX;
+  for (const { canonical, lines: all } of streams) {
+    for (let from = 0; from < all.length; ) {
       let to = from;
-      for (; to < stream.lines.length && to - from < room && bytes > 0; to++) bytes -= stream.lines[to].line.length;
-      const lines = stream.lines.slice(from, to);
-      part.push(lines.length === stream.lines.length ? stream : { ...stream, lines });
+      for (; to < all.length && to - from < room && bytes > 0; to++) bytes -= packed.itemBytes(all[to]);
+      const lines = all.slice(from, to);
+      part.push({ canonical, lines });
       room -= lines.length;
       from = to;
       if (room > 0 && bytes > 0) continue;
       yield part;
       part = [];
       room = ENTRY_LINES_MAX;
-      bytes = ENTRY_TEXT_BYTES_MAX;
+      bytes = ENTRY_BYTES_MAX;
     }
   }
   if (part.length > 0) yield part;
 }
 
 /** The lines as an entry has them, with their ids; of those only that `isNew` names, where it is not null. */
-function* encode(tenant: string, streams: readonly TakenStream[], isNew: Uint8Array | null): Sliced<Batch> {
+function* encode(
+  tenant: string,
+  streams: readonly PartOfStream[],
+  packed: PackedLines,
+  isNew: Uint8Array | null,
+): Sliced<Batch> {
   let count = 0;
   let bytes = 0;
   for (const { canonical, lines } of streams) {
     count += lines.length;
-    bytes += canonical.length;
-    for (const { line } of lines) bytes += line.length + LINE_EXTRA_BYTES;
+    bytes += canonical.length + STREAM_EXTRA_BYTES;
+    for (const line of lines) bytes += packed.itemBytes(line) + 1;
   }
   const ids = Buffer.allocUnsafe(count * ID_BYTES);
   const writer = new PushBatchWriter(bytes);
@@ -327,10 +262,11 @@ function* encode(tenant: string, streams: readonly TakenStream[], isNew: Uint8Ar
   for (const { canonical, lines } of streams) {
     const stream = streamId(tenant, canonical);
     writer.stream(canonical);
-    for (const { sec, nsec, line, metadata } of lines) {
+    for (const line of lines) {
       if (isNew === null || isNew[place] === 1) {
-        const start = writer.line(sec, nsec, encodeMetadata(metadata), line);
-        writeLineId(ids, kept * ID_BYTES, stream, writer.written(start, writer.length));
+        const item = packed.item(line);
+        writer.item(item);
+        writeLineId(ids, kept * ID_BYTES, stream, item);
         kept++;
       }
       place++;

@@ -3,7 +3,7 @@ import { parseRfc3339, splitNs } from "../core/time.ts";
 import type { ItemBudget } from "./item-budget.ts";
 import { ARRAY, JsonCursor, keyOf, OBJECT, STRING } from "./json-cursor.ts";
 import { isLabelName, parseLabels } from "./label-text.ts";
-import { type Metadata, PushError, type PushedLine, type PushedStream, type Sliced, Turns } from "./stream.ts";
+import { type Metadata, type Pieces, PushError, type PushedLine, type PushedStream, Turns } from "./stream.ts";
 
 /*
  * The JSON body of `POST /loki/api/v1/push`, and that of the older `/api/prom/push`, which has labels as text and entries as
@@ -14,7 +14,7 @@ const NO_METADATA: Metadata = [];
 const INT64_DIGITS = 19;
 
 /** Decodes a body. Throws PushError 400 for anything that is not as it should be: nothing of it is stored then. */
-export function* readLokiJson(body: Buffer, items: ItemBudget): Sliced<PushedStream[]> {
+export function* readLokiJson(body: Buffer, items: ItemBudget): Pieces {
   const cursor = new JsonCursor(body);
   const reader = new StreamsReader(cursor, items);
   if (!cursor.takeNull()) {
@@ -25,11 +25,9 @@ export function* readLokiJson(body: Buffer, items: ItemBudget): Sliced<PushedStr
     }
   }
   cursor.end();
-  return reader.streams;
 }
 
 class StreamsReader {
-  readonly streams: PushedStream[] = [];
   private readonly cursor: JsonCursor;
   private readonly items: ItemBudget;
   /** Label sets by their text: clients such as pino-loki send one stream object a line. */
@@ -41,16 +39,17 @@ class StreamsReader {
     this.items = items;
   }
 
-  *read(): Sliced<void> {
+  *read(): Pieces {
     const { cursor } = this;
     if (cursor.takeNull()) return;
     cursor.open(ARRAY);
     for (let isFirst = true; cursor.more(ARRAY, isFirst); isFirst = false) yield* this.stream();
   }
 
-  private *stream(): Sliced<void> {
+  /** Gives lines as they come where the labels stand before them, as all clients have it. */
+  private *stream(): Pieces {
     const { cursor } = this;
-    let labels: Labels = {};
+    let labels: Labels | null = null;
     let lines: PushedLine[] = [];
     this.items.take();
     if (this.turns.isDue(cursor.at)) yield;
@@ -59,16 +58,20 @@ class StreamsReader {
       const key = yield* cursor.whole(keyOf);
       if (key === "stream") labels = yield* cursor.whole(() => this.labels());
       else if (key === "labels" && cursor.peek() === STRING) labels = parseLabels(yield* cursor.whole(textOf));
-      else if (key === "values") lines = yield* this.lines(readValue);
-      else if (key === "entries") lines = yield* this.lines(readEntry);
+      else if (key === "values") lines = yield* this.lines(readValue, labels);
+      else if (key === "entries") lines = yield* this.lines(readEntry, labels);
       else yield* cursor.skipping();
     }
-    this.streams.push({ labels, lines });
+    yield { labels: labels ?? {}, lines };
   }
 
-  private *lines(read: (cursor: JsonCursor, items: ItemBudget) => PushedLine): Sliced<PushedLine[]> {
+  /** Gives the lines in pieces where their labels are known, and returns those that were not given. */
+  private *lines(
+    read: (cursor: JsonCursor, items: ItemBudget) => PushedLine,
+    labels: Labels | null,
+  ): Generator<PushedStream | undefined, PushedLine[]> {
     const { cursor } = this;
-    const lines: PushedLine[] = [];
+    let lines: PushedLine[] = [];
     if (cursor.takeNull()) return lines;
     cursor.open(ARRAY);
     const readOne = () => read(cursor, this.items);
@@ -77,7 +80,12 @@ class StreamsReader {
       let line = cursor.attempt(readOne);
       for (; line === null; line = cursor.attempt(readOne)) yield;
       lines.push(line);
-      if (this.turns.isDue(cursor.at)) yield;
+      if (!this.turns.isDue(cursor.at)) continue;
+      if (labels === null) yield;
+      else {
+        yield { labels, lines };
+        lines = [];
+      }
     }
     return lines;
   }

@@ -2,7 +2,7 @@ import type { Labels } from "../core/labels.ts";
 import type { ItemBudget } from "./item-budget.ts";
 import { parseLabels } from "./label-text.ts";
 import { ProtoReader, type Span } from "./proto-reader.ts";
-import { type Metadata, type PushedLine, type PushedStream, type Sliced, Turns } from "./stream.ts";
+import { type Metadata, type Pieces, type PushedLine, Turns } from "./stream.ts";
 
 /*
  * The protobuf body of `POST /loki/api/v1/push`, package logproto. Fields that are not named here are skipped.
@@ -18,46 +18,54 @@ const NO_LINE = Buffer.alloc(0);
 const NO_METADATA: Metadata = [];
 
 /** Decodes a body. Throws PushError 400. */
-export function* readLokiProto(body: Buffer, items: ItemBudget): Sliced<PushedStream[]> {
+export function* readLokiProto(body: Buffer, items: ItemBudget): Pieces {
   const reader = new ProtoReader(body);
-  const streams: PushedStream[] = [];
   const context = { known: new Map<string, Labels>(), items, turns: new Turns() };
   const end = body.length;
   for (let field = reader.next(end); field !== 0; field = reader.next(end)) {
     if (field !== 1) continue;
     const span = reader.span(end);
     items.take();
-    streams.push(yield* readStream(reader, span, context));
+    yield* readStream(reader, span, context);
     if (context.turns.isDue(span.end)) yield;
     reader.enter({ start: span.end, end });
   }
-  return streams;
 }
 
+/** Gives lines as they come where the labels stand before them, as all clients have it. */
 function* readStream(
   reader: ProtoReader,
   span: Span,
   { known, items, turns }: { known: Map<string, Labels>; items: ItemBudget; turns: Turns },
-): Sliced<PushedStream> {
-  const lines: PushedLine[] = [];
-  let text = "{}";
+): Pieces {
+  let lines: PushedLine[] = [];
+  let labels: Labels | null = null;
   reader.enter(span);
   for (let field = reader.next(span.end); field !== 0; field = reader.next(span.end)) {
-    if (field === 1) text = reader.text(span.end);
+    if (field === 1) labels = labelsOf(reader.text(span.end), known);
     else if (field === 2) {
       const entry = reader.span(span.end);
       items.take();
       lines.push(readEntry(reader, entry, items));
       reader.enter({ start: entry.end, end: span.end });
-      if (turns.isDue(entry.end)) yield;
+      if (!turns.isDue(entry.end)) continue;
+      if (labels === null) yield;
+      else {
+        yield { labels, lines };
+        lines = [];
+      }
     }
   }
+  yield { labels: labels ?? labelsOf("{}", known), lines };
+}
+
+function labelsOf(text: string, known: Map<string, Labels>): Labels {
   let labels = known.get(text);
   if (labels === undefined) {
     labels = parseLabels(text);
     known.set(text, labels);
   }
-  return { labels, lines };
+  return labels;
 }
 
 function readEntry(reader: ProtoReader, span: Span, items: ItemBudget): PushedLine {

@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { RESOURCE_ATTRIBUTES } from "../core/resource-attributes.ts";
 import { tenantName } from "../core/tenant.ts";
-import { parseDurationMs } from "../core/time.ts";
+import { parseDurationMs, parseRfc3339 } from "../core/time.ts";
+import { type OtlpConfig, otlpConfig, otlpConfigShape } from "./otlp-options.ts";
 
 const MIB = 1 << 20;
 
@@ -39,6 +39,12 @@ const limits = {
   creation_grace_period: durationText
     .default("10m")
     .describe("How far in the future a line's time may be, for clocks that are ahead. Loki's."),
+  increment_duplicate_timestamp: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether a line with the time of the one before it in its stream and push, but another text, gets the next nanosecond, so that tools which sort by time keep the order. Off, as in Loki: Weir keeps it anyway.",
+    ),
   allow_structured_metadata: z
     .boolean()
     .default(true)
@@ -74,6 +80,19 @@ const limits = {
     .min(0)
     .default(5000)
     .describe("Streams that got a line within the last half hour; a new one beyond it is refused with 429. Loki's."),
+  block_ingestion_until: z
+    .string()
+    .refine((text) => text === "" || parseRfc3339(text) !== null, "not a time such as 2026-12-31T00:00:00Z")
+    .default("")
+    .describe("Until when pushes are refused: a time in RFC 3339. None by default. Loki's."),
+  block_ingestion_status_code: z
+    .int()
+    .min(200)
+    .max(599)
+    .default(260)
+    .describe(
+      "Code of the answer to refused pushes. Loki's 260 is taken for success by most clients, so they don't repeat what is not wanted; 200 says nothing of it at all.",
+    ),
   discover_service_name: z
     .array(z.string().min(1))
     .default([
@@ -94,7 +113,15 @@ const limits = {
     .describe(
       "A stream without the label `service_name` gets it from the first of these labels that it has, or `unknown_service`. Loki's list, which Grafana's Logs Drilldown relies on; `[]` adds no label.",
     ),
+  otlp_config: otlpConfig
+    .default(otlpConfig.parse({}))
+    .describe(
+      "Which attributes of OpenTelemetry's resources, scopes and records become labels, and which are not kept. Loki's, by which resources have their list of labels and all else is metadata. For OTLP over HTTP and in topics of Kafka.",
+    ),
 };
+
+/** A tenant's own part of it; what it leaves out is as for all. */
+const ownOtlpConfig = z.strictObject(optional(otlpConfigShape));
 
 const tenantLimits = z.strictObject(limits);
 export type TenantLimits = z.output<typeof tenantLimits>;
@@ -122,7 +149,7 @@ export const ingestOptions = z.strictObject({
     ),
   ...limits,
   overrides: z
-    .record(tenantName, z.strictObject(optional(limits)))
+    .record(tenantName, z.strictObject({ ...optional(limits), otlp_config: ownOtlpConfig.optional() }))
     .default({})
     .describe(
       "Other limits for single tenants: a tenant's name, and behind it the limits that differ. None by default.",
@@ -141,10 +168,23 @@ function optional<S extends Record<string, z.ZodDefault>>(shape: S): { [K in key
   return out as { [K in keyof S]: z.ZodOptional<z.ZodType> };
 }
 
-/** The limits of a tenant: its own where they are set, else those of all. */
-export function limitsOf({ overrides, ...options }: IngestOptions, tenant: string): TenantLimits {
-  const own = Object.hasOwn(overrides, tenant) ? overrides[tenant] : undefined;
-  return own === undefined ? options : ({ ...options, ...definedOnly(own) } as TenantLimits);
+/** What is asked for with each push is made once. At most one for each override. */
+const ownLimits = new WeakMap<IngestOptions, Map<string, TenantLimits>>();
+
+/** The limits of a tenant: its own where they are set, else those of all. The same object each time. */
+export function limitsOf(options: IngestOptions, tenant: string): TenantLimits {
+  const own = Object.hasOwn(options.overrides, tenant) ? options.overrides[tenant] : undefined;
+  if (own === undefined) return options;
+  const made = ownLimits.get(options) ?? new Map<string, TenantLimits>();
+  ownLimits.set(options, made);
+  let found = made.get(tenant);
+  if (found === undefined) {
+    // The schema gave each value the type of the limit it stands for, or left it out.
+    const otlp = { ...options.otlp_config, ...definedOnly(own.otlp_config ?? {}) } as OtlpConfig;
+    found = { ...options, ...definedOnly(own), otlp_config: otlp } as TenantLimits;
+    made.set(tenant, found);
+  }
+  return found;
 }
 
 /** The limits of a tenant alone, by their names: without what is set for all together. */
@@ -182,19 +222,5 @@ export const pushOptions = z.strictObject({ enabled, path: path("/loki/api/v1/pu
 export type PushOptions = z.output<typeof pushOptions>;
 
 /** A receiver of type `otlp`: OpenTelemetry's logs over HTTP. */
-export const otlpOptions = z.strictObject({
-  enabled,
-  path: path("/otlp/v1/logs"),
-  tenant,
-  resource_labels: z
-    .array(z.string().min(1))
-    .default(RESOURCE_ATTRIBUTES)
-    .describe(
-      "Resource attributes that become labels of the stream, dots as underscores; all others become structured metadata of each line. Loki's list.",
-    ),
-  drop_attributes: z
-    .array(z.string().min(1))
-    .default([])
-    .describe("Attributes of resources, scopes and records that are not kept. None by default."),
-});
+export const otlpOptions = z.strictObject({ enabled, path: path("/otlp/v1/logs"), tenant });
 export type OtlpOptions = z.output<typeof otlpOptions>;

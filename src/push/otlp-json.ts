@@ -6,31 +6,31 @@ import {
   type AnyValue,
   type Attribute,
   Blob,
+  NO_SCOPE,
   newRecord,
   type OtlpRecord,
   type OtlpResource,
-  type OtlpScope,
+  type OtlpScopeFacts,
+  ResourcePieces,
   VALUE_DEPTH_MAX,
   validId,
 } from "./otlp.ts";
-import { type Sliced, Turns } from "./stream.ts";
+import { type Pieces, Turns } from "./stream.ts";
 
 /*
  * ExportLogsServiceRequest as JSON: names in camelCase, ids as hex, 64-bit numbers as text or as numbers, bytes as base64.
  * Names with underscores, as the schema has them, are read too. Source: OTLP specification, "JSON Protobuf Encoding".
  */
 
-/** Decodes a body. Throws PushError 400. */
-export function* readOtlpJson(body: Buffer, items: ItemBudget): Sliced<OtlpResource[]> {
+/** Decodes a body: resources with some of their scopes and records each. Throws PushError 400. */
+export function* readOtlpJson(body: Buffer, items: ItemBudget): Pieces<OtlpResource> {
   const cursor = new JsonCursor(body, items);
-  const resources: OtlpResource[] = [];
   const turns = new Turns();
   for (const key of members(cursor)) {
     if (key !== "resourceLogs") yield* cursor.skipping();
-    else for (const _ of itemsOf(cursor)) resources.push(yield* readResource(cursor, turns));
+    else for (const _ of itemsOf(cursor)) yield* readResource(cursor, turns);
   }
   cursor.end();
-  return resources;
 }
 
 /** The names of an object's members; whoever iterates reads each value. Nothing for `null`. */
@@ -53,39 +53,41 @@ function camelCase(name: string): string {
   return name.includes("_") ? name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) : name;
 }
 
-function* readResource(cursor: JsonCursor, turns: Turns): Sliced<OtlpResource> {
-  const resource: OtlpResource = { attributes: [], scopes: [] };
+function* readResource(cursor: JsonCursor, turns: Turns): Pieces<OtlpResource> {
+  const pieces = new ResourcePieces();
   for (const key of members(cursor)) {
     if (key === "resource") {
+      let attributes: Attribute[] = [];
       for (const inner of members(cursor)) {
-        if (inner === "attributes") resource.attributes = yield* cursor.whole(readAllAttributes);
+        if (inner === "attributes") attributes = yield* cursor.whole(readAllAttributes);
         else yield* cursor.skipping();
       }
+      pieces.attributes = attributes;
     } else if (key === "scopeLogs") {
-      for (const _ of itemsOf(cursor)) resource.scopes.push(yield* readScopeLogs(cursor, turns));
+      for (const _ of itemsOf(cursor)) yield* readScopeLogs(cursor, turns, pieces);
     } else yield* cursor.skipping();
   }
-  return resource;
+  yield pieces.rest();
 }
 
-function* readScopeLogs(cursor: JsonCursor, turns: Turns): Sliced<OtlpScope> {
-  const scope: OtlpScope = { name: "", version: "", attributes: [], droppedAttributes: 0, records: [] };
+function* readScopeLogs(cursor: JsonCursor, turns: Turns, pieces: ResourcePieces): Pieces<OtlpResource> {
+  pieces.beginScope();
   for (const key of members(cursor)) {
-    if (key === "scope") Object.assign(scope, yield* cursor.whole(readScope));
+    if (key === "scope") pieces.scope = { ...NO_SCOPE, ...(yield* cursor.whole(readScope)) };
     else if (key === "logRecords") {
       for (const _ of itemsOf(cursor)) {
         let record = cursor.attempt(readRecord);
         for (; record === null; record = cursor.attempt(readRecord)) yield;
-        scope.records.push(record);
-        if (turns.isDue(cursor.at)) yield;
+        pieces.records.push(record);
+        if (turns.isDue(cursor.at)) yield pieces.next();
       }
     } else yield* cursor.skipping();
   }
-  return scope;
+  pieces.endScope();
 }
 
-function readScope(cursor: JsonCursor): Partial<OtlpScope> {
-  const scope: Partial<OtlpScope> = {};
+function readScope(cursor: JsonCursor): Partial<OtlpScopeFacts> {
+  const scope: { -readonly [K in keyof OtlpScopeFacts]?: OtlpScopeFacts[K] } = {};
   for (const key of members(cursor)) {
     if (key === "name") scope.name = textOf(cursor);
     else if (key === "version") scope.version = textOf(cursor);
@@ -117,7 +119,7 @@ function readMember(cursor: JsonCursor, key: string, record: OtlpRecord): void {
       record.severityText = textOf(cursor);
       break;
     case "body":
-      record.body = readValue(cursor, 0);
+      record.body = readValue(cursor, 0, true);
       break;
     case "attributes":
       record.attributes = readAttributes(cursor, 0);
@@ -173,13 +175,14 @@ function readAttributes(cursor: JsonCursor, depth: number): Attribute[] {
   return attributes;
 }
 
-function readValue(cursor: JsonCursor, depth: number): AnyValue {
+/** `asBytes`: a text as its bytes. */
+function readValue(cursor: JsonCursor, depth: number, asBytes = false): AnyValue {
   if (depth > VALUE_DEPTH_MAX) throw cursor.bad(`want values nested no deeper than ${VALUE_DEPTH_MAX}`);
   let value: AnyValue = null;
   for (const key of members(cursor)) {
     switch (key) {
       case "stringValue":
-        value = cursor.takeNull() ? null : cursor.textBytes();
+        value = cursor.takeNull() ? null : asBytes ? cursor.textBytes() : cursor.text();
         break;
       case "boolValue":
         value = cursor.plain() === "true";

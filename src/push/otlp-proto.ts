@@ -8,12 +8,13 @@ import {
   numberText,
   type OtlpRecord,
   type OtlpResource,
-  type OtlpScope,
+  type OtlpScopeFacts,
+  ResourcePieces,
   VALUE_DEPTH_MAX,
   validId,
 } from "./otlp.ts";
 import { ProtoReader, type Span } from "./proto-reader.ts";
-import { type Sliced, Turns } from "./stream.ts";
+import { type Pieces, Turns } from "./stream.ts";
 
 /*
  * ExportLogsServiceRequest as protobuf. Fields that are not named here are skipped.
@@ -27,31 +28,30 @@ import { type Sliced, Turns } from "./stream.ts";
  * Source: OTLP, opentelemetry/proto/logs/v1/logs.proto and common/v1/common.proto.
  */
 
-/** Decodes a body. Throws PushError 400. */
-export function* readOtlpProto(body: Buffer, items: ItemBudget): Sliced<OtlpResource[]> {
+/** Decodes a body: resources with some of their scopes and records each. Throws PushError 400. */
+export function* readOtlpProto(body: Buffer, items: ItemBudget): Pieces<OtlpResource> {
   const reader = new ProtoReader(body, items);
-  const resources: OtlpResource[] = [];
   const turns = new Turns();
   for (const logs of messages(reader, { start: 0, end: body.length }, 1)) {
-    const resource: OtlpResource = { attributes: [], scopes: [] };
-    resources.push(resource);
+    const pieces = new ResourcePieces();
     for (const [field, part] of parts(reader, logs)) {
-      if (field === 1) {
-        for (const pair of messages(reader, part, 1)) resource.attributes.push(readPair(reader, pair, 0));
-      } else if (field === 2) {
-        const scope: OtlpScope = { name: "", version: "", attributes: [], droppedAttributes: 0, records: [] };
-        resource.scopes.push(scope);
-        for (const [inner, message] of parts(reader, part)) {
-          if (inner === 1) readScope(reader, message, scope);
-          else if (inner === 2) {
-            scope.records.push(readRecord(reader, message));
-            if (turns.isDue(message.end)) yield;
-          }
-        }
-      }
+      if (field === 1) pieces.attributes = [...messages(reader, part, 1)].map((pair) => readPair(reader, pair, 0));
+      else if (field === 2) yield* readScopeLogs(reader, part, turns, pieces);
+    }
+    yield pieces.rest();
+  }
+}
+
+function* readScopeLogs(reader: ProtoReader, span: Span, turns: Turns, pieces: ResourcePieces): Pieces<OtlpResource> {
+  pieces.beginScope();
+  for (const [field, message] of parts(reader, span)) {
+    if (field === 1) pieces.scope = readScope(reader, message);
+    else if (field === 2) {
+      pieces.records.push(readRecord(reader, message));
+      if (turns.isDue(message.end)) yield pieces.next();
     }
   }
-  return resources;
+  pieces.endScope();
 }
 
 /** The length-delimited fields of a message with their numbers; others are skipped. The reader may be moved in between. */
@@ -72,7 +72,8 @@ function* messages(reader: ProtoReader, span: Span, wanted: number): Generator<S
   for (const [field, part] of parts(reader, span)) if (field === wanted) yield part;
 }
 
-function readScope(reader: ProtoReader, span: Span, scope: OtlpScope): void {
+function readScope(reader: ProtoReader, span: Span): OtlpScopeFacts {
+  const scope = { name: "", version: "", attributes: [] as Attribute[], droppedAttributes: 0 };
   reader.enter(span);
   const { end } = span;
   for (let field = reader.next(end); field !== 0; field = reader.next(end)) {
@@ -81,6 +82,7 @@ function readScope(reader: ProtoReader, span: Span, scope: OtlpScope): void {
     else if (field === 3) scope.attributes.push(readInner(reader, end, (pair) => readPair(reader, pair, 0)));
     else if (field === 4) scope.droppedAttributes = reader.integer(end);
   }
+  return scope;
 }
 
 function readRecord(reader: ProtoReader, span: Span): OtlpRecord {
@@ -103,7 +105,7 @@ function readField(reader: ProtoReader, end: number, field: number, record: Otlp
       record.severityText = reader.text(end);
       break;
     case 5:
-      record.body = readInner(reader, end, (value) => readValue(reader, value, 0));
+      record.body = readInner(reader, end, (value) => readValue(reader, value, 0, true));
       break;
     case 6:
       record.attributes.push(readInner(reader, end, (pair) => readPair(reader, pair, 0)));
@@ -149,13 +151,14 @@ function readPair(reader: ProtoReader, span: Span, depth: number): Attribute {
   return [key, value];
 }
 
-function readValue(reader: ProtoReader, span: Span, depth: number): AnyValue {
+/** `asBytes`: a text as its bytes. */
+function readValue(reader: ProtoReader, span: Span, depth: number, asBytes = false): AnyValue {
   if (depth > VALUE_DEPTH_MAX) throw reader.bad(`a value is nested deeper than ${VALUE_DEPTH_MAX}`);
   const { end } = span;
   let value: AnyValue = null;
   reader.enter(span);
   for (let field = reader.next(end); field !== 0; field = reader.next(end)) {
-    if (field === 1) value = reader.view(end);
+    if (field === 1) value = asBytes ? reader.view(end) : reader.text(end);
     else if (field === 2) value = reader.integer(end) !== 0;
     else if (field === 3) value = numberText(reader.bigInteger(end));
     else if (field === 4) value = numberText(reader.double(end));

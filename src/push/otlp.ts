@@ -1,15 +1,18 @@
 import { NumberText } from "../core/component.ts";
+import type { Labels } from "../core/labels.ts";
 import { splitNs } from "../core/time.ts";
+import { withServiceName } from "./checks.ts";
 import { metadataName } from "./metadata.ts";
-import type { OtlpOptions } from "./options.ts";
-import { LINES_A_SLICE, type PushedLine, type PushedStream, type Sliced } from "./stream.ts";
+import type { TenantLimits } from "./options.ts";
+import { type OtlpRules, otlpRules } from "./otlp-rules.ts";
+import { LINES_A_SLICE, type Pieces, PushError, type PushedLine, type PushedStream } from "./stream.ts";
 
 /*
  * OpenTelemetry's logs, decoded, and what becomes of them. Source: "Loki's HTTP contract", 4, and OTLP's logs.proto.
  */
 
-/** Text is its UTF-8 bytes, so that a body needs no detour over a string. */
-export type AnyValue = null | boolean | Buffer | NumberText | Blob | AnyValue[] | AnyMap;
+/** A record's body that is text is its UTF-8 bytes, which need no detour over a string; other texts are strings, which take less memory. */
+export type AnyValue = null | boolean | string | Buffer | NumberText | Blob | AnyValue[] | AnyMap;
 
 /** Bytes that are no text. */
 export class Blob {
@@ -61,17 +64,59 @@ export const newRecord = (): OtlpRecord => ({
   eventName: "",
 });
 
-export interface OtlpScope {
-  name: string;
-  version: string;
-  attributes: Attribute[];
-  droppedAttributes: number;
-  records: OtlpRecord[];
+/** What a scope is, without its records. */
+export interface OtlpScopeFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly attributes: readonly Attribute[];
+  readonly droppedAttributes: number;
 }
 
+export const NO_SCOPE: OtlpScopeFacts = { name: "", version: "", attributes: [], droppedAttributes: 0 };
+
+export interface OtlpScope extends OtlpScopeFacts {
+  readonly records: readonly OtlpRecord[];
+}
+
+/** A resource with its scopes and records, or with some of them. */
 export interface OtlpResource {
-  attributes: Attribute[];
-  scopes: OtlpScope[];
+  readonly attributes: readonly Attribute[];
+  readonly scopes: readonly OtlpScope[];
+}
+
+/** Takes the records of one resource from a decoder, and gives them on in pieces as soon as it is known what they belong to. */
+export class ResourcePieces {
+  /** Null until they were read. */
+  attributes: readonly Attribute[] | null = null;
+  /** Of the present scope; null until it was read. */
+  scope: OtlpScopeFacts | null = null;
+  /** Of the present scope, those that were not given on. */
+  records: OtlpRecord[] = [];
+  /** Scopes that have ended, whose records were not given on. */
+  private kept: OtlpScope[] = [];
+
+  beginScope(): void {
+    this.scope = null;
+    this.records = [];
+  }
+
+  endScope(): void {
+    if (this.records.length > 0) this.kept.push({ ...(this.scope ?? NO_SCOPE), records: this.records });
+  }
+
+  /** What there is, once resource and scope are known: they may stand behind their records. */
+  next(): OtlpResource | undefined {
+    const { attributes, scope, records, kept } = this;
+    if (attributes === null || scope === null) return undefined;
+    this.records = [];
+    this.kept = [];
+    return { attributes, scopes: [...kept, { ...scope, records }] };
+  }
+
+  /** What was not given on yet, at the resource's end. */
+  rest(): OtlpResource {
+    return { attributes: this.attributes ?? [], scopes: this.kept };
+  }
 }
 
 const ZEROS = /^0*$/;
@@ -81,59 +126,120 @@ export function validId(hex: string, bytes: number): string {
   return hex.length === bytes * 2 && /^[0-9a-f]+$/.test(hex) && !ZEROS.test(hex) ? hex : "";
 }
 
-/** The streams that the records of `resources` belong to. `nowNs` is the time of records that have none. */
+type Pairs = readonly (readonly [name: string, value: string])[];
+
+/** Attributes of resources and scopes, counted once for each record that gets them: few bytes can say much. */
+const SHARED_ATTRIBUTES_MAX = 4_000_000;
+
+/**
+ * The streams that the records of `resources` belong to, by a tenant's limits. `nowNs` is the time of records that have none.
+ * Throws PushError 413 where few bytes would become very many attributes.
+ */
 export function* otlpStreams(
-  resources: readonly OtlpResource[],
-  options: Pick<OtlpOptions, "resource_labels" | "drop_attributes">,
+  resources: Pieces<OtlpResource>,
+  limits: Pick<TenantLimits, "otlp_config" | "discover_service_name">,
   nowNs: bigint,
-): Sliced<PushedStream[]> {
-  const isLabel = new Set(options.resource_labels);
-  const isDropped = new Set(options.drop_attributes);
-  const streams: PushedStream[] = [];
+): Pieces {
+  const rules = otlpRules(limits.otlp_config);
+  let sharedCount = 0;
   let count = 0;
   for (const resource of resources) {
-    const labels: Record<string, string> = {};
-    const shared: [string, string][] = [];
-    for (const attribute of resource.attributes) {
-      if (isDropped.has(attribute[0])) continue;
-      if (!isLabel.has(attribute[0])) addAttribute(shared, attribute);
-      else {
-        const found: [string, string][] = [];
-        addAttribute(found, attribute);
-        for (const [name, value] of found) labels[name] = value;
-      }
+    if (resource === undefined) {
+      yield;
+      continue;
     }
-    const lines: PushedLine[] = [];
+    sharedCount += sharedAttributes(resource);
+    if (sharedCount > SHARED_ATTRIBUTES_MAX) throw tooMuchShared();
+    const ofResource = sort(resource.attributes, rules.ofResource);
+    const found = new StreamsOf(Object.fromEntries(ofResource.labels), limits.discover_service_name);
     for (const scope of resource.scopes) {
-      const ofScope = [...shared, ...scopeMetadata(scope, isDropped)];
+      const ofScope = sort(scope.attributes, rules.ofScope);
+      const shared = [...ofResource.metadata, ...ofScope.metadata, ...scopeFacts(scope)];
       for (const record of scope.records) {
-        lines.push(lineOf(record, ofScope, isDropped, nowNs));
+        const own = sort(record.attributes, rules.ofRecord);
+        if (rules.isSeverityLabel) own.labels.push(["severity_text", record.severityText]);
+        const labels = [...ofScope.labels, ...own.labels].filter(([, value]) => value !== "");
+        found.stream(labels).lines.push(lineOf(record, [...shared, ...own.metadata, ...recordFacts(record)], nowNs));
         if (++count % LINES_A_SLICE === 0) yield;
       }
     }
-    if (lines.length > 0) streams.push({ labels, lines });
+    yield* found.streams();
   }
-  return streams;
 }
 
-function scopeMetadata(scope: OtlpScope, isDropped: ReadonlySet<string>): [string, string][] {
-  const pairs: [string, string][] = [];
-  for (const attribute of scope.attributes) if (!isDropped.has(attribute[0])) addAttribute(pairs, attribute);
-  pairs.push(["scope_name", scope.name], ["scope_version", scope.version]);
+function sharedAttributes({ attributes, scopes }: OtlpResource): number {
+  let count = 0;
+  for (const scope of scopes) count += (attributes.length + scope.attributes.length) * scope.records.length;
+  return count;
+}
+
+function tooMuchShared(): PushError {
+  return new PushError(
+    413,
+    `request body too large: its records share more than ${SHARED_ATTRIBUTES_MAX} attributes of resources and scopes`,
+  );
+}
+
+/** The streams of one resource: one, unless scopes or records have labels of their own. */
+class StreamsOf {
+  private readonly labels: Labels;
+  private readonly discover: readonly string[];
+  private readonly byLabels = new Map<string, PushedStream>();
+
+  constructor(labels: Labels, discover: readonly string[]) {
+    this.labels = Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ""));
+    this.discover = discover;
+  }
+
+  /** The stream of the resource's labels and these; of a name that stands twice the last one counts. */
+  stream(own: Pairs): PushedStream {
+    const key = own.length === 0 ? "" : JSON.stringify(own);
+    let stream = this.byLabels.get(key);
+    if (stream === undefined) {
+      stream = { labels: own.length === 0 ? this.labels : this.withOwn(own), lines: [] };
+      this.byLabels.set(key, stream);
+    }
+    return stream;
+  }
+
+  streams(): Iterable<PushedStream> {
+    return this.byLabels.values();
+  }
+
+  /** `service_name` is the resource's matter, whatever labels its records have. As in Loki. */
+  private withOwn(own: Pairs): Labels {
+    return { ...(withServiceName(this.labels, this.discover) ?? this.labels), ...Object.fromEntries(own) };
+  }
+}
+
+/** Attributes by what becomes of them, under valid names. */
+function sort(
+  attributes: readonly Attribute[],
+  rules: OtlpRules["ofRecord"],
+): { readonly labels: [string, string][]; readonly metadata: [string, string][] } {
+  const labels: [string, string][] = [];
+  const metadata: [string, string][] = [];
+  for (const attribute of attributes) {
+    const action = rules(attribute[0]);
+    if (action === "drop") continue;
+    addAttribute(action === "index_label" ? labels : metadata, attribute);
+  }
+  return { labels, metadata };
+}
+
+function scopeFacts(scope: OtlpScopeFacts): [string, string][] {
+  const pairs: [string, string][] = [
+    ["scope_name", scope.name],
+    ["scope_version", scope.version],
+  ];
   if (scope.droppedAttributes > 0) pairs.push(["scope_dropped_attributes_count", String(scope.droppedAttributes)]);
   return pairs;
 }
 
-function lineOf(
-  record: OtlpRecord,
-  shared: readonly [string, string][],
-  isDropped: ReadonlySet<string>,
-  nowNs: bigint,
-): PushedLine {
-  const metadata = [...shared];
-  for (const attribute of record.attributes) if (!isDropped.has(attribute[0])) addAttribute(metadata, attribute);
+function recordFacts(record: OtlpRecord): [string, string][] {
+  const facts: [string, string][] = [];
   const add = (name: string, value: string | number) => {
-    if (value !== "" && value !== 0) metadata.push([name, String(value)]);
+    if (value !== "" && value !== 0) facts.push([name, String(value)]);
   };
   add("severity_number", record.severityNumber);
   add("severity_text", record.severityText);
@@ -143,8 +249,12 @@ function lineOf(
   if (record.timeNs !== 0n && record.observedNs !== 0n) add("observed_timestamp", String(record.observedNs));
   add("trace_id", record.traceId);
   add("span_id", record.spanId);
-  const ns = record.timeNs !== 0n ? record.timeNs : record.observedNs !== 0n ? record.observedNs : nowNs;
-  return { ...splitNs(ns), line: bodyBytes(record.body), metadata };
+  return facts;
+}
+
+function lineOf({ timeNs, observedNs, body }: OtlpRecord, metadata: Pairs, nowNs: bigint): PushedLine {
+  const ns = timeNs !== 0n ? timeNs : observedNs !== 0n ? observedNs : nowNs;
+  return { ...splitNs(ns), line: bodyBytes(body), metadata };
 }
 
 /** Adds an attribute under its valid name; a map's members each under the names on the way to them. */
@@ -159,6 +269,7 @@ function addAttribute(pairs: [string, string][], [key, value]: Attribute, prefix
 
 function textOf(value: AnyValue): string {
   if (value === null) return "";
+  if (typeof value === "string") return value;
   if (Buffer.isBuffer(value)) return value.toString("utf8");
   if (value instanceof Blob) return value.bytes.toString("base64");
   if (value instanceof NumberText || typeof value === "boolean") return String(value);

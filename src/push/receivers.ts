@@ -7,7 +7,7 @@ import type { Ingest, PushAnswer } from "./ingest.ts";
 import { ItemBudget } from "./item-budget.ts";
 import { readLokiJson } from "./loki-json.ts";
 import { readLokiProto } from "./loki-proto.ts";
-import type { OtlpOptions, PushOptions } from "./options.ts";
+import { limitsOf, type OtlpOptions, type PushOptions } from "./options.ts";
 import { otlpStreams } from "./otlp.ts";
 import { readOtlpJson } from "./otlp-json.ts";
 import { readOtlpProto } from "./otlp-proto.ts";
@@ -70,8 +70,8 @@ export function lokiReceiver(name: string, options: PushOptions, ingest: Ingest)
         const isJson = mediaType(request.contentType) === "application/json";
         const body = await lokiBody(request, isJson, ingest.options.inflated_bytes_max);
         const items = new ItemBudget(request.hold);
-        const streams = await runSliced(isJson ? readLokiJson(body, items) : readLokiProto(body, items));
-        return ingest.store(name, tenantOf(options.tenant, request), streams);
+        const pieces = isJson ? readLokiJson(body, items) : readLokiProto(body, items);
+        return ingest.store(name, tenantOf(options.tenant, request), pieces, request.hold);
       }),
   };
 }
@@ -93,9 +93,11 @@ export function otlpReceiver(name: string, options: OtlpOptions, ingest: Ingest,
         }
         const body = await otlpBody(request, ingest.options.inflated_bytes_max);
         const decode = contentType === "application/json" ? readOtlpJson : readOtlpProto;
-        const resources = await runSliced(decode(body, new ItemBudget(request.hold)));
-        const streams = await runSliced(otlpStreams(resources, options, BigInt(now()) * 1_000_000n));
-        return ingest.store(name, tenantOf(options.tenant, request), streams);
+        const tenant = tenantOf(options.tenant, request);
+        const limits = limitsOf(ingest.options, tenant);
+        const resources = decode(body, new ItemBudget(request.hold));
+        const pieces = otlpStreams(resources, limits, BigInt(now()) * 1_000_000n);
+        return ingest.store(name, tenant, pieces, request.hold);
       }),
   };
 }

@@ -12,7 +12,7 @@ export interface PushedLine {
   readonly metadata: Metadata;
 }
 
-/** A stream of a decoded body; a body may have several with equal labels. */
+/** Some lines of a stream of a decoded body. There may be none, and the stream may come again. */
 export interface PushedStream {
   /** As sent: names are valid, values not empty. */
   readonly labels: Labels;
@@ -30,11 +30,16 @@ export class PushError extends Error {
 }
 
 /** Decoders are generators that give their caller a chance to let others have a turn, every so many lines. */
-export type Sliced<T> = Generator<void, T>;
-/** Lines between two chances: about half a millisecond. */
-export const LINES_A_SLICE = 256;
-/** Bytes between two chances, where lines are long: about a millisecond. */
-const BYTES_A_SLICE = 256 << 10;
+export type Sliced<T> = Generator<undefined, T>;
+/**
+ * The same, giving a body piece by piece: nobody has to keep all of its lines as objects, whose number is what garbage collection takes its
+ * time by. A body may turn out to be broken at its very end; until then nothing of it may be stored.
+ */
+export type Pieces<T = PushedStream> = Generator<T | undefined, void>;
+/** Lines between two chances: a tenth of a millisecond, and with much metadata one. */
+export const LINES_A_SLICE = 64;
+/** Bytes between two chances, where lines are long: some tenths of a millisecond. */
+const BYTES_A_SLICE = 64 << 10;
 
 /** Says when a decoder should give others a chance. */
 export class Turns {

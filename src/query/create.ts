@@ -10,6 +10,7 @@ import { sleepFor } from "../core/wait.ts";
 import type { SegmentReader } from "../store/reader.ts";
 import type { LabelValues, SegmentInfo, SegmentPart, StoreSnapshot } from "../store/view.ts";
 import { Admission } from "./admission.ts";
+import { BlockedError, checkBlocked } from "./blocked.ts";
 import { compileLog, compileLogText, compileSelector } from "./compile.ts";
 import { Cut } from "./cut.ts";
 import { Deadline } from "./deadline.ts";
@@ -180,6 +181,7 @@ class LocalEngine implements Engine {
     const { max_query_series: maxSeries, max_query_range: maxRange } = this.limitsOf(tenant);
     const { max_query_partial_bytes: maxPartialBytes } = this.options;
     const query = new MetricQuery(request, maxRange, { maxSeries, cutSeries, maxPartialBytes });
+    this.checkBlocked("metric", tenant, request.query);
     const { isScalar } = query;
     if (query.isConstant) {
       // No lines, no work: Grafana's health check is answered however busy the store is.
@@ -209,7 +211,8 @@ class LocalEngine implements Engine {
     return { job, deps: this.passDeps(run, this.plan(run, tenant, job, matches, undefined, query.labels)) };
   }
 
-  queryRange(request: LogRequest): Promise<LogResult> {
+  async queryRange(request: LogRequest): Promise<LogResult> {
+    this.checkBlocked("log", request.tenant ?? DEFAULT_TENANT, request.query);
     return this.run(
       "log",
       request.signal,
@@ -341,6 +344,7 @@ class LocalEngine implements Engine {
       signal,
       tenant = DEFAULT_TENANT,
     } = request;
+    this.checkBlocked("tail", tenant, query);
     const queueBytes = this.options.tail_queue_bytes;
     const history: LogRequest = { tenant, query, startNs, endNs: TIME_MAX, limit, backward: true, categorize };
     const deadline = new Deadline(parseDurationMs(this.options.tail_max_duration), signal);
@@ -430,6 +434,15 @@ class LocalEngine implements Engine {
       deadline.end();
       this.queries.inc({ kind, outcome });
       this.seconds.observe({ kind }, (performance.now() - started) / 1000);
+    }
+  }
+
+  private checkBlocked(kind: string, tenant: string, query: string): void {
+    try {
+      checkBlocked(this.limitsOf(tenant).blocked_queries, query);
+    } catch (error) {
+      if (error instanceof BlockedError) this.queries.inc({ kind, outcome: "blocked" });
+      throw error;
     }
   }
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { tenantName } from "../core/tenant.ts";
 import { isDuration } from "../core/time.ts";
+import { blockedQuery } from "./blocked.ts";
 import { QUERIER_ADDRESS } from "./peers/address.ts";
 
 /** A duration in Prometheus form (`1m`, `30d1h`), kept as text because Loki's clients are shown it as written. */
@@ -47,6 +48,13 @@ const general = z.strictObject({
     .min(0)
     .default(1000)
     .describe('Most matchers in one stream selector (`{a="b", …}`), 0 for no limit. Loki\'s.'),
+  blocked_queries: z
+    .array(blockedQuery)
+    .max(1000)
+    .default([])
+    .describe(
+      "Queries for lines or numbers, live tails too, that are answered with 400 `query blocked by policy`. Loki's.",
+    ),
   max_query_partial_bytes: z
     .int()
     .positive()
@@ -132,6 +140,7 @@ const ownLimits = z.strictObject({
   max_query_range: shape.max_query_range.unwrap().optional(),
   max_streams_matchers_per_query: shape.max_streams_matchers_per_query.unwrap().optional(),
   max_concurrent_tail_requests: shape.max_concurrent_tail_requests.unwrap().optional(),
+  blocked_queries: shape.blocked_queries.unwrap().optional(),
 });
 
 export type QueryLimits = Readonly<Pick<z.output<typeof general>, keyof z.output<typeof ownLimits>>>;
@@ -163,4 +172,9 @@ export function queryLimits(options: QueryOptions, tenant: string): QueryLimits 
   if (own === undefined) return options;
   // The schema gave each value the type of the limit it stands for, or left it out.
   return { ...options, ...Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined)) };
+}
+
+/** The limits of a tenant alone, by their names: without what is set for all together. */
+export function ownQueryLimits(limits: QueryLimits): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(limits).filter(([name]) => name in ownLimits.shape));
 }

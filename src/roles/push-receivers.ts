@@ -41,6 +41,6 @@ function openReceiver({ name, type, options }: ComponentConfig, { pipelines, ing
     log.info({ receiver: name, path: wanted.path }, "no pipeline takes what is pushed here, so the path is not there");
     return null;
   }
-  if ("resource_labels" in wanted) return otlpReceiver(name, wanted, ingest, Date.now);
+  if (type === "otlp") return otlpReceiver(name, wanted, ingest, Date.now);
   return lokiReceiver(name, wanted, ingest);
 }

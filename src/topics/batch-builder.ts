@@ -127,7 +127,7 @@ class BatchBuilder {
     if (format === "json") addJsonRecords(value, time, facts, options, this.events);
     else if (format === "msgpack") addMsgpackRecords(value, time, facts, options, this.events);
     else if (format === "line") this.addText(value, time, facts);
-    else yield* this.lines.add(value, time, facts, { format, otlp: options.otlp, limits });
+    else yield* this.lines.add(value, time, facts, { format, limits });
   }
 
   private addText(value: Buffer, time: EventTime, facts: readonly Pair[]): void {

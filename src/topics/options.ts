@@ -3,7 +3,6 @@ import { DEFAULT_TENANT } from "../core/labels.ts";
 import { TIME_FORMATS } from "../core/read-time.ts";
 import { tenantName } from "../core/tenant.ts";
 import { kafkaConnectionShape } from "../kafka/options.ts";
-import { otlpOptions } from "../push/options.ts";
 import { tagProblem } from "./tag.ts";
 
 const MIB = 1 << 20;
@@ -80,13 +79,6 @@ export const topicOptions = z.strictObject({
     .describe(
       "Field that holds the text of a message where the format is `line`, and that of a message which is not of the format. Pipelines take `log` for the line by default.",
     ),
-  otlp: z
-    .strictObject({
-      resource_labels: otlpOptions.shape.resource_labels,
-      drop_attributes: otlpOptions.shape.drop_attributes,
-    })
-    .prefault({})
-    .describe("For the OTLP formats, as for the receiver `otlp`."),
   message_bytes_max: z
     .int()
     .min(1024)

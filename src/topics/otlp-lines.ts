@@ -6,25 +6,22 @@ import { labelFault, withServiceName } from "../push/checks.ts";
 import { ItemBudget } from "../push/item-budget.ts";
 import { cleanMetadata, encodeMetadata } from "../push/metadata.ts";
 import type { TenantLimits } from "../push/options.ts";
-import { type OtlpResource, otlpStreams } from "../push/otlp.ts";
+import { otlpStreams } from "../push/otlp.ts";
 import { readOtlpJson } from "../push/otlp-json.ts";
 import { readOtlpProto } from "../push/otlp-proto.ts";
-import { type Metadata, PushError, type PushedStream, type Sliced } from "../push/stream.ts";
+import { type Metadata, type Pieces, PushError, type Sliced } from "../push/stream.ts";
 import { type EventTime, isEventTime } from "./event-writer.ts";
 import type { Pair } from "./facts.ts";
-import type { TopicOptions } from "./options.ts";
 import { unreadable } from "./unreadable.ts";
 
 /** What one message may take in memory while it is taken apart: far more than an exporter's batch does. */
 const DECODED_BYTES_MAX = 256 << 20;
 /** What the lines of one message may become: each has its resource's and scope's attributes, so few bytes can say much. */
 const WRITTEN_BYTES_MAX = 64 << 20;
-/** Attributes of resources and scopes, counted once for each record that gets them. */
-const SHARED_ATTRIBUTES_MAX = 4_000_000;
 
-export interface OtlpOptions extends Pick<TopicOptions, "otlp"> {
+export interface OtlpOptions {
   readonly format: "otlp_proto" | "otlp_json";
-  /** Of the tenant: what a stream's labels may be, and where `service_name` comes from. */
+  /** Of the tenant: which attributes become labels, what those may be, and where `service_name` comes from. */
   readonly limits: TenantLimits;
 }
 
@@ -69,7 +66,11 @@ export class LineWriter {
   private *write(value: Buffer, time: EventTime, facts: readonly Pair[], options: OtlpOptions): Sliced<number> {
     const before = this.out.length;
     let count = 0;
-    for (const stream of yield* decode(value, time, options)) {
+    for (const stream of decode(value, time, options)) {
+      if (stream === undefined || stream.lines.length === 0) {
+        yield;
+        continue;
+      }
       const { labels, extra } = streamLabels(stream.labels, options.limits);
       this.out.stream(canonicalLabels(labels));
       for (const { sec, nsec, line, metadata } of stream.lines) {
@@ -85,23 +86,14 @@ export class LineWriter {
   }
 }
 
-function* decode(value: Buffer, time: EventTime, { format, otlp }: OtlpOptions): Sliced<readonly PushedStream[]> {
+function decode(value: Buffer, time: EventTime, { format, limits }: OtlpOptions): Pieces {
   let held = 0;
   const budget = new ItemBudget((bytes) => {
     held += bytes;
     if (held > DECODED_BYTES_MAX) throw new PushError(413, `it takes more than ${DECODED_BYTES_MAX} bytes of memory`);
   });
-  const resources = yield* format === "otlp_proto" ? readOtlpProto(value, budget) : readOtlpJson(value, budget);
-  if (sharedAttributes(resources) > SHARED_ATTRIBUTES_MAX)
-    throw unreadable(`its records share more than ${SHARED_ATTRIBUTES_MAX} attributes of resources and scopes`);
-  return yield* otlpStreams(resources, otlp, joinNs(time.sec, time.nsec));
-}
-
-function sharedAttributes(resources: readonly OtlpResource[]): number {
-  let count = 0;
-  for (const { attributes, scopes } of resources)
-    for (const scope of scopes) count += (attributes.length + scope.attributes.length) * scope.records.length;
-  return count;
+  const resources = format === "otlp_proto" ? readOtlpProto(value, budget) : readOtlpJson(value, budget);
+  return otlpStreams(resources, limits, joinNs(time.sec, time.nsec));
 }
 
 /** Labels that a stream may have; where its own are none, they are metadata of its lines. */

@@ -235,17 +235,10 @@ describe.each(["json", "protobuf"] as const)("as %s", (type) => {
     ]);
   });
 
-  test("the list may be another, and attributes may be dropped", async () => {
-    const receive = new Receive({}, { resource_labels: ["app"], drop_attributes: ["secret", "scope.x"] });
-    await send(receive, {
-      resource: { app: text("x"), "service.name": text("s"), secret: text("1") },
-      scope: { attributes: attributes({ "scope.x": text("2") }) },
-      records: [{ attributes: attributes({ secret: text("3"), kept: text("4") }) }],
-    });
-    expect(receive.stored()).toMatchObject([
-      { labels: { app: "x", service_name: "x" }, metadata: { service_name: "s", kept: "4" } },
-    ]);
-    expect(JSON.stringify(receive.stored())).not.toMatch(/secret|scope_x/);
+  test("empty attributes are no labels", async () => {
+    const receive = new Receive();
+    await send(receive, { resource: { "service.name": text(""), "k8s.job.name": text("j") } });
+    expect(receive.stored()).toMatchObject([{ labels: { service_name: "j", k8s_job_name: "j" } }]);
   });
 
   test.each([
@@ -370,3 +363,146 @@ function statusText({ text: body }: Got): string {
     { text: "" },
   ).text;
 }
+
+describe.each(["json", "protobuf"] as const)("otlp_config, as %s", (type) => {
+  const { contentType, bytes } = TYPES[type];
+  const send = (receive: Receive, setup: Setup): Promise<Got> =>
+    receive.send("otlp", { contentType, body: bytes(request(setup)) });
+
+  const all: Setup = {
+    resource: { app: text("x"), "service.name": text("s"), "team.a": text("1"), secret: text("2") },
+    scope: { name: "lib", attributes: attributes({ "scope.x": text("3"), secret: text("4") }) },
+    records: [{ severityText: "WARN", attributes: attributes({ secret: text("5"), "http.route": text("/a") }) }],
+  };
+  const index = (...names: string[]) => ({ action: "index_label", attributes: names });
+  const drop = (regex: string) => ({ action: "drop", regex });
+
+  test.each([
+    {
+      name: "none: Loki's list",
+      config: {},
+      labels: { service_name: "s" },
+      metadata: {
+        ...{ app: "x", team_a: "1", secret: "5", scope_x: "3", http_route: "/a" },
+        ...{ scope_name: "lib", severity_text: "WARN" },
+      },
+    },
+    {
+      name: "rules of resources stand behind Loki's list",
+      config: { resource_attributes: { attributes_config: [drop("service.*|secret"), index("app")] } },
+      labels: { service_name: "s", app: "x" },
+      metadata: {
+        ...{ team_a: "1", secret: "5", scope_x: "3", http_route: "/a" },
+        ...{ scope_name: "lib", severity_text: "WARN" },
+      },
+    },
+    {
+      name: "without that list, and a pattern that matches the whole name",
+      config: {
+        resource_attributes: {
+          ignore_defaults: true,
+          attributes_config: [{ action: "index_label", regex: "team" }, index("app")],
+        },
+      },
+      labels: { app: "x", service_name: "x" },
+      metadata: {
+        ...{ service_name: "s", team_a: "1", secret: "5", scope_x: "3", http_route: "/a" },
+        ...{ scope_name: "lib", severity_text: "WARN" },
+      },
+    },
+    {
+      name: "the first rule that fits counts, of which the default action is metadata",
+      config: {
+        resource_attributes: { attributes_config: [{ attributes: ["app"] }, { action: "drop", regex: ".*" }] },
+      },
+      labels: { service_name: "s" },
+      metadata: {
+        ...{ app: "x", secret: "5", scope_x: "3", http_route: "/a" },
+        ...{ scope_name: "lib", severity_text: "WARN" },
+      },
+    },
+    {
+      name: "attributes of scopes and records as labels, and dropped",
+      config: {
+        scope_attributes: [index("scope.x"), drop("s.*")],
+        log_attributes: [{ action: "index_label", regex: "http\\..+" }, drop("secret")],
+      },
+      labels: { service_name: "s", scope_x: "3", http_route: "/a" },
+      metadata: { app: "x", team_a: "1", secret: "2", scope_name: "lib", severity_text: "WARN" },
+    },
+    {
+      name: "the severity's text as a label, which stays metadata too",
+      config: { severity_text_as_label: true, log_attributes: [drop(".*")], scope_attributes: [drop(".*")] },
+      labels: { service_name: "s", severity_text: "WARN" },
+      metadata: { app: "x", team_a: "1", secret: "2", scope_name: "lib", severity_text: "WARN" },
+    },
+  ])("$name", async ({ config, labels, metadata }) => {
+    const receive = new Receive({ otlp_config: config });
+    expect(await send(receive, all)).toMatchObject({ status: 204 });
+    expect(receive.stored()).toEqual([{ tenant: "fake", labels, metadata, ns: NOW_NS, line: "" }]);
+  });
+
+  test("records with labels of their own are streams of their own, and keep their order", async () => {
+    const receive = new Receive({ otlp_config: { log_attributes: [index("route", "service")] } });
+    const record = (line: string, route: string) => ({
+      body: text(line),
+      attributes: attributes({ route: text(route) }),
+    });
+    await send(receive, {
+      records: [record("1", "/a"), record("2", "/b"), record("3", "/a"), record("4", ""), { body: text("5") }],
+    });
+    const streams = receive.stored().map(({ labels, line }) => `${labels.route ?? "-"}${line}`);
+    expect(streams).toEqual(["/a1", "/a3", "/b2", "-4", "-5"]);
+    // What a record says does not name its service.
+    const other = new Receive({ otlp_config: { log_attributes: [index("service")] } });
+    await send(other, { records: [{ attributes: attributes({ service: text("s") }) }] });
+    expect(other.stored()).toMatchObject([{ labels: { service: "s", service_name: "unknown_service" } }]);
+  });
+
+  test("a tenant's own parts go before those of all", async () => {
+    const receive = new Receive({
+      otlp_config: { log_attributes: [index("all")], scope_attributes: [drop(".*")] },
+      overrides: { own: { otlp_config: { log_attributes: [index("mine")] } }, same: { max_line_size: 10 } },
+    });
+    const setup = {
+      scope: { attributes: attributes({ gone: text("1") }) },
+      records: [{ attributes: attributes({ all: text("a"), mine: text("m") }) }],
+    };
+    for (const tenant of ["own", "other", "same"]) {
+      await receive.send("otlp", { contentType, body: bytes(request(setup)), tenant });
+    }
+    expect(receive.stored().map(({ labels, metadata }) => ({ labels, metadata }))).toEqual([
+      { labels: { mine: "m", service_name: "unknown_service" }, metadata: { all: "a" } },
+      { labels: { all: "a", service_name: "unknown_service" }, metadata: { mine: "m" } },
+      { labels: { all: "a", service_name: "unknown_service" }, metadata: { mine: "m" } },
+    ]);
+  });
+
+  test("labels are subject to the limits on labels", async () => {
+    const receive = new Receive({ otlp_config: { log_attributes: [{ action: "index_label", regex: ".*" }] } });
+    const many = Object.fromEntries(Array.from({ length: 16 }, (_, i) => [`l${i}`, text("v")]));
+    const sent = await send(receive, { records: [{ attributes: attributes(many) }, { body: text("good") }] });
+    expect(sent.status).toBe(400);
+    expect(statusText(sent)).toContain("has 16 label names; limit 15");
+    expect(receive.stored()).toMatchObject([{ line: "good" }]);
+  });
+
+  test.each([
+    { name: "no names and no pattern", rule: { action: "drop" }, message: "want either attributes or a regex" },
+    { name: "both", rule: { attributes: ["a"], regex: "b" }, message: "want either attributes or a regex" },
+    { name: "a broken pattern", rule: { regex: "(" }, message: "missing closing )" },
+    { name: "another action", rule: { action: "keep", attributes: ["a"] }, message: "index_label" },
+  ])("a rule with $name is refused", ({ rule, message }) => {
+    expect(() => new Receive({ otlp_config: { log_attributes: [rule] } })).toThrow(message);
+    expect(() => new Receive({ overrides: { t: { otlp_config: { log_attributes: [rule] } } } })).toThrow(message);
+  });
+
+  test("few bytes that would become very many attributes are 413", async () => {
+    const receive = new Receive();
+    const many = Object.fromEntries(Array.from({ length: 2001 }, (_, i) => [`a${i}`, text("v")]));
+    const sent = await send(receive, { resource: many, records: Array.from({ length: 2000 }, () => ({})) });
+    expect(sent.status).toBe(413);
+    expect(statusText(sent)).toContain("share more than 4000000 attributes of resources and scopes");
+    expect(receive.stored()).toEqual([]);
+  });
+});

@@ -44,7 +44,7 @@ export class Receive {
   private readonly loki;
   private readonly otlp;
 
-  constructor(ingest: Record<string, unknown> = {}, otlp: Record<string, unknown> = {}) {
+  constructor(ingest: Record<string, unknown> = {}) {
     const now = () => this.nowMs;
     const core = new Ingest(ingestOptions.parse(ingest), {
       intake: {
@@ -59,7 +59,7 @@ export class Receive {
       now,
     });
     this.loki = lokiReceiver("push", pushOptions.parse({}), core);
-    this.otlp = otlpReceiver("otlp", otlpOptions.parse(otlp), core, now);
+    this.otlp = otlpReceiver("otlp", otlpOptions.parse({}), core, now);
   }
 
   async send(to: "loki" | "otlp", request: Partial<PushRequest> & { readonly body: Buffer }): Promise<Got> {

@@ -4,7 +4,14 @@ import { PbfWriter } from "../../src/codec/protobuf.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import type { RecordSink, SinkRecord } from "../../src/core/sink.ts";
 import { ItemBudget } from "../../src/push/item-budget.ts";
-import { AnyMap, type AnyValue, Blob, type OtlpRecord, type OtlpResource } from "../../src/push/otlp.ts";
+import {
+  AnyMap,
+  type AnyValue,
+  type Attribute,
+  Blob,
+  type OtlpRecord,
+  type OtlpResource,
+} from "../../src/push/otlp.ts";
 import { readOtlpProto } from "../../src/push/otlp-proto.ts";
 import { record, recordSinkContract, records, type SinkUnderTest } from "../contract/sinks.ts";
 import { seeded, seedOf } from "../intake/support.ts";
@@ -14,11 +21,7 @@ import { type Answer, deps, type Got, HttpDestination } from "./destinations.ts"
 const NEVER = new AbortController().signal;
 
 function decode({ body }: Got): OtlpResource[] {
-  const reading = readOtlpProto(body, new ItemBudget(() => {}));
-  for (;;) {
-    const { done, value } = reading.next();
-    if (done) return value;
-  }
+  return [...readOtlpProto(body, new ItemBudget(() => {}))].filter((piece) => piece !== undefined);
 }
 
 const recordsOf = (got: Got): OtlpRecord[] =>
@@ -33,7 +36,7 @@ function plain(value: AnyValue): unknown {
   if (Array.isArray(value)) return value.map(plain);
   return value !== null && typeof value === "object" ? Number(value.text) : value;
 }
-const attributes = (pairs: OtlpRecord["attributes"]) =>
+const attributes = (pairs: readonly Attribute[]) =>
   Object.fromEntries(pairs.map(([name, value]) => [name, plain(value)]));
 
 const PROTOBUF = { "content-type": "application/x-protobuf" };
@@ -370,12 +373,13 @@ describe("otlp, from one Weir to another", () => {
   const yaml = (sink: string) => `
 receivers:
   forward: { type: forward, listen: ["tcp://127.0.0.1:0"], udp_heartbeat: false }
-  otlp: { type: otlp, resource_labels: [app, env, service.name] }
 pipelines:
   default: { steps: [trace, level], to: [store${sink === "" ? "" : ", out, again"}] }
 sinks:
   store: { type: store }
 ${sink}
+ingest:
+  otlp_config: { resource_attributes: { attributes_config: [{ action: index_label, attributes: [app, env] }] } }
 http: { listen: "127.0.0.1:0" }
 query: { threads: 0 }
 `;

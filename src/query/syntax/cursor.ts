@@ -15,8 +15,8 @@ export const DEPTH_MAX = 500;
 const TOKENS_MAX = 4000;
 /** Most characters of all texts of a query that are compiled: regular expressions, templates, patterns, paths. */
 const COMPILED_MAX = 16_384;
-/** What a text counts for besides its characters: to compile a short regular expression takes 0.1 ms. */
-const COMPILED_BASE = 50;
+/** What a text counts for besides its characters: to compile a short regular expression takes up to 0.3 ms. */
+const COMPILED_BASE = 100;
 
 /** One token of look-ahead over a query, and the error texts that Loki's grammar gives. */
 export class Cursor {
@@ -25,6 +25,9 @@ export class Cursor {
   private depth = 0;
   private tokens = 0;
   private compiled = 0;
+  /** What is to be made sure of once it is known that the query is not too large: in the order of the text. */
+  private readonly checks: (() => void)[] = [];
+  private isTooMuch = false;
 
   constructor(text: string) {
     this.lexer = new Lexer(text);
@@ -34,6 +37,7 @@ export class Cursor {
     if (this.ahead === null) {
       this.ahead = this.lexer.next();
       if (++this.tokens > TOKENS_MAX) {
+        this.isTooMuch = true;
         throw this.lexer.errorAt(
           this.ahead,
           `query has too many parts (more than ${TOKENS_MAX} words, texts and signs)`,
@@ -71,8 +75,26 @@ export class Cursor {
   chargeCompiled(token: Token, characters: number): void {
     this.compiled += COMPILED_BASE + characters;
     if (this.compiled <= COMPILED_MAX) return;
+    this.isTooMuch = true;
     const what = "characters of regular expressions, templates and patterns";
     throw this.lexer.errorAt(token, `query has too much to compile (more than ${COMPILED_MAX} ${what})`);
+  }
+
+  /** Leaves what takes time, such as compiling, until `checked` does it. */
+  later(check: () => void): void {
+    this.checks.push(check);
+  }
+
+  /**
+   * Runs `parse`, and what it has left for later. That comes before what `parse` fails with, since it stands before it in the text;
+   * but a query that is too large is refused without.
+   */
+  checked<T>(parse: () => T): T {
+    try {
+      return parse();
+    } finally {
+      if (!this.isTooMuch) for (const check of this.checks) check();
+    }
   }
 
   /** Steps over a token of this type, if it is the next. */
@@ -114,6 +136,7 @@ export class Cursor {
   /** Throws when `more` levels on top of the present ones are too many. */
   checkDepth(more: number): void {
     if (this.depth + more <= DEPTH_MAX) return;
+    this.isTooMuch = true;
     throw this.lexer.errorAt(this.peek(), `query nests too deeply (more than ${DEPTH_MAX} levels)`);
   }
 }

@@ -50,6 +50,7 @@ const NUMBER =
 const DURATION_TAIL = /[\p{N}nuµmshdwy.]+/uy;
 const SIGNED_DURATION = /-[\p{N}nuµmshdwy.]+/uy;
 const BYTES_TAIL = /[\p{N}BikKMGTP.]+/uy;
+const ESCAPE = /\\(?:[abfnrtv\\]|[0-7]{3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})/y;
 const CALL = /\s*(?:\(|(?:by|without)\s*\()/iy;
 
 export class Lexer {
@@ -134,12 +135,13 @@ export class Lexer {
       if (c === "\n") return -1;
       if (c === "\0") throw this.error("invalid character NUL", offset);
       if (c !== "\\") continue;
-      const match = /^\\(?:[abfnrtv\\]|[0-7]{3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})/.exec(
-        this.text.slice(i, i + 10),
-      );
-      if (this.text[i + 1] === quote) i++;
-      else if (match === null) throw this.error("invalid char escape", offset);
-      else i += match[0].length - 1;
+      if (this.text[i + 1] === quote) {
+        i++;
+        continue;
+      }
+      ESCAPE.lastIndex = i;
+      if (!ESCAPE.test(this.text)) throw this.error("invalid char escape", offset);
+      i = ESCAPE.lastIndex - 1;
     }
     return -1;
   }

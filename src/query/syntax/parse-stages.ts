@@ -34,22 +34,20 @@ export function parseSelectorTokens(cursor: Cursor): Matcher[] {
 function parseMatcher(cursor: Cursor): Matcher {
   const name = cursor.identifier();
   const op = cursor.expect("=", "=~", "!~", "!=").type as MatchOp;
-  return matcher(name, op, matcherText(cursor, op));
+  return matcher(cursor, name, op);
 }
 
-/** A regular expression is compiled, and counts as such. */
-function matcherText(cursor: Cursor, op: MatchOp): string {
-  return op === "=~" || op === "!~" ? cursor.anchoredRegex() : cursor.expect("STRING").text;
-}
-
-function matcher(name: string, op: MatchOp, value: string): Matcher {
-  if (op === "=~" || op === "!~") {
+/** A matcher, whose text comes next. A regular expression is compiled, and counts as such. */
+function matcher(cursor: Cursor, name: string, op: MatchOp): Matcher {
+  if (op === "=" || op === "!=") return { name, op, value: cursor.expect("STRING").text };
+  const value = cursor.anchoredRegex();
+  cursor.later(() => {
     try {
       compileRegex(value, { anchored: true, dotAll: true });
     } catch (error) {
       throw parseError(messageOf(error), 0, 0, error);
     }
-  }
+  });
   return { name, op, value };
 }
 
@@ -191,7 +189,7 @@ function parseItems(cursor: Cursor): (string | Matcher)[] {
     const { type } = cursor.peek();
     if (type === "=" || type === "!=" || type === "=~" || type === "!~") {
       cursor.next();
-      items.push(matcher(name, type, matcherText(cursor, type)));
+      items.push(matcher(cursor, name, type));
     } else items.push(name);
   } while (cursor.take(","));
   return items;
@@ -237,7 +235,7 @@ function parseOneFilter(cursor: Cursor): LabelFilter {
   const op = cursor.peek().type;
   if (op === "=~" || op === "!~") {
     cursor.next();
-    return { type: "string", matcher: matcher(name, op, matcherText(cursor, op)) };
+    return { type: "string", matcher: matcher(cursor, name, op) };
   }
   if (op !== "=" && op !== "!=" && !COMPARE.has(op)) throw cursor.unexpected();
   cursor.next();

@@ -11,8 +11,9 @@ export const INPUT_MAX = 131_072;
 /** Parses and validates a LogQL query. Throws QueryError with Loki's text. */
 export function parseQuery(text: string): Expr {
   checkSize(text);
-  const parser = new ExprParser(new Cursor(text));
-  const expr = parser.query();
+  const cursor = new Cursor(text);
+  const parser = new ExprParser(cursor);
+  const expr = cursor.checked(() => parser.query());
   validate(expr, parser.problems);
   return expr;
 }
@@ -38,7 +39,7 @@ export function parseSelector(text: string): readonly Matcher[] {
 export function parseAnySelector(text: string): readonly Matcher[] {
   checkSize(text);
   const cursor = new Cursor(text);
-  const matchers = parseSelectorTokens(cursor);
+  const matchers = cursor.checked(() => parseSelectorTokens(cursor));
   if (!cursor.is("$end")) throw new QueryError("only label matchers are supported");
   return matchers;
 }

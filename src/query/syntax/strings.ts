@@ -18,10 +18,14 @@ export function unquote(literal: string): string | null {
   for (let i = 0; i < body.length; ) {
     if (body[i] !== "\\") {
       flush();
-      out += body[i++]!;
+      const next = body.indexOf("\\", i);
+      const end = next === -1 ? body.length : next;
+      out += body.slice(i, end);
+      i = end;
       continue;
     }
-    const m = ESCAPE.exec(body.slice(i, i + 10));
+    ESCAPE.lastIndex = i;
+    const m = ESCAPE.exec(body);
     if (m === null) return null;
     i += m[0].length;
     const [, simple, octal, hex, unicode] = m;
@@ -43,10 +47,12 @@ export function unquote(literal: string): string | null {
   return out;
 }
 
-const ESCAPE = /^\\(?:([abfnrtv\\"])|([0-7]{3})|x([0-9a-fA-F]{2})|(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))/;
+const ESCAPE = /\\(?:([abfnrtv\\"])|([0-7]{3})|x([0-9a-fA-F]{2})|(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))/y;
 /** Decodes UTF-8 strictly; bytes that don't fit become lone surrogates. */
 function fromBytes(bytes: readonly number[]): string {
   const all = Buffer.from(bytes);
+  const whole = all.toString("utf8");
+  if (!whole.includes("\ufffd")) return whole;
   let out = "";
   for (let i = 0; i < all.length; ) {
     const size = all[i]! < 0x80 ? 1 : all[i]! < 0xe0 ? 2 : all[i]! < 0xf0 ? 3 : 4;
