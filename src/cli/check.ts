@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { Config, SectionsOf } from "../config/config.ts";
 import { type LoadOptions, loadConfig } from "../config/load.ts";
 import { messageOf, WeirError } from "../core/errors.ts";
+import { checkTopics } from "../roles/check-topics.ts";
 import { type CliIo, runCommand } from "./io.ts";
 import { registries } from "./registries.ts";
 
@@ -22,14 +23,16 @@ export function register(program: Command, io: CliIo): void {
 
 async function check(file: string, io: CliIo, print: (line: string) => Promise<void>): Promise<void> {
   try {
-    const { receivers, pipelines, sinks, warnings } = await loadPipeline(file, { env: io.env });
+    const config = await loadPipeline(file, { env: io.env });
+    const { receivers, pipelines, sinks, warnings } = config;
     for (const warning of warnings) await print(`${file}: warning: ${warning}`);
+    checkTopics(config);
     const names = (parts: readonly { readonly name: string }[]) => parts.map(({ name }) => name).join(", ");
     await print(`${file}: ok (receivers: ${names(receivers)}; pipelines: ${names(pipelines)}; sinks: ${names(sinks)})`);
   } catch (error) {
     if (!(error instanceof WeirError)) throw error;
     // What is wrong with a file is the command's result. The next file is looked at all the same.
-    await print(error.message);
+    await print(error.code === "bad_receivers" ? `${file}: ${error.message}` : error.message);
     io.exitCode = 1;
   }
 }

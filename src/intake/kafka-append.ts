@@ -218,7 +218,8 @@ export class KafkaAppender {
   private async tooLarge(batch: readonly Waiting[], error: WeirError): Promise<void> {
     this.deps.log.warn({ entries: batch.length }, `${error.message}; looks the topic's limit up again`);
     await this.look().catch((failed: unknown) => this.setTrouble(failed));
-    this.queue.fail(batch, new WeirError("intake_unavailable", error.message, { retriable: true, cause: error }));
+    // Of a split entry other parts may be in Kafka already.
+    this.queue.fail(batch, new WeirError("intake_unsure", error.message, { retriable: true, cause: error }));
     this.changed();
   }
 

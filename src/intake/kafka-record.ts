@@ -15,7 +15,8 @@ import { ENTRY_FORWARD, ENTRY_PUSH, type EntryDraft, type EntryKind } from "../c
  *   weir-receiver   name of the receiver in the pipeline file
  *   weir-received   milliseconds since 1970 UTC, decimal; the record's timestamp is the same
  *   weir-key        what makes a chunk recognisable that is sent again: its tag, a zero byte, its id. Absent: it has none
- *   weir-part       "2/3": the second of three parts of a chunk that was too large for one record. Absent: it is whole
+ *   weir-lane       empty; the key's part before its first zero byte names a lane (EntryDraft.hasLane). Absent: it does not
+ *   weir-part       "2/3": the second of three parts of what was too large for one record. Absent: it is whole
  *   weir-line-ids   for "push": 16 bytes for each line, in their order
  */
 const VERSION = "1";
@@ -26,7 +27,7 @@ const PART = /^([1-9]\d{0,5})\/([1-9]\d{0,5})$/;
 /** Length of a name in a header, beyond which it is none of ours. */
 const NAME_BYTES_MAX = 64 * 1024;
 
-/** Which part of a chunk: 1 to `of`. */
+/** Which part of an entry: 1 to `of`. */
 export interface Part {
   readonly number: number;
   readonly of: number;
@@ -39,6 +40,7 @@ export interface RecordHead {
   readonly source: string;
   readonly receivedMs: number;
   readonly dedupeKey: string | null;
+  readonly hasLane: boolean;
   readonly part: Part | null;
   readonly lineIds: Buffer | null;
   readonly payloadCrc: number;
@@ -60,6 +62,7 @@ export function encodeHeaders(draft: EntryDraft, payload: Buffer, part: Part | n
     "weir-received": Buffer.from(String(draft.receivedMs)),
   };
   if (draft.dedupeKey !== undefined) headers["weir-key"] = Buffer.from(draft.dedupeKey);
+  if (draft.dedupeKey !== undefined && draft.hasLane === true) headers["weir-lane"] = Buffer.alloc(0);
   if (part !== null) headers["weir-part"] = Buffer.from(`${part.number}/${part.of}`);
   if (lineIds !== undefined) headers["weir-line-ids"] = lineIds;
   return headers;
@@ -88,6 +91,7 @@ export function decodeHeaders(headers: Headers): RecordHead {
     source: text(headers, "weir-receiver"),
     receivedMs,
     dedupeKey: headers["weir-key"] === undefined ? null : text(headers, "weir-key"),
+    hasLane: headers["weir-lane"] !== undefined && headers["weir-key"] !== undefined,
     part: partOf(headers),
     lineIds,
     payloadCrc: crc.readUInt32BE(0),

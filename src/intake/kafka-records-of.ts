@@ -68,16 +68,13 @@ function pushRecords(draft: EntryDraft, options: Options, limits: RecordLimits, 
   const parts = splitPush(draft.payload, lineIds, payloadMax, (stream) =>
     partitionOfKey(pushKey(tenant, stream), limits.partitions),
   );
-  return parts.map(({ partition, stream, payload, lineIds: ids }) =>
-    sized(
-      draft,
-      options.topic,
-      partition,
-      pushKey(tenant, stream),
-      payload,
-      encodeHeaders(draft, payload, null, hasIds ? ids : undefined),
-    ),
-  );
+  // Without ids of its lines a part is known by the push's key, as those of a forward message are.
+  const isSplit = draft.dedupeKey !== undefined && parts.length > 1;
+  return parts.map(({ partition, stream, payload, lineIds: ids }, i) => {
+    const part: Part | null = isSplit ? { number: i + 1, of: parts.length } : null;
+    const headers = encodeHeaders(draft, payload, part, hasIds ? ids : undefined);
+    return sized(draft, options.topic, partition, pushKey(tenant, stream), payload, headers);
+  });
 }
 
 const pushKey = (tenant: string, stream: string) => `${tenant}\0${stream}`;

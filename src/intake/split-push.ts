@@ -36,6 +36,7 @@ export function splitPush(
   partitionOf: (stream: string) => number,
 ): PushPart[] {
   const cursor = new PushBatchCursor(payload);
+  const tagBytes = Buffer.byteLength(cursor.tag);
   const parts: PushPart[] = [];
   const open = new Map<number, OpenPart>();
   let streamAt = -1;
@@ -55,14 +56,15 @@ export function splitPush(
     const text = payload.subarray(cursor.lineStart, cursor.lineEnd);
     const streamBytes = cursor.streamEnd - cursor.streamStart;
     const size = metadata.length + text.length + streamBytes + ID_BYTES + 2 * ITEM_BYTES;
-    if (size + streamBytes > bytesMax) throw tooLarge(size + streamBytes, bytesMax);
+    const alone = tagBytes + streamBytes + size;
+    if (alone > bytesMax) throw tooLarge(alone, bytesMax);
     let part = open.get(partition);
     if (part !== undefined && part.writer.length + part.ids.length * ID_BYTES + part.streamBytes + size > bytesMax) {
       close(partition, part);
       part = undefined;
     }
     if (part === undefined) {
-      const writer = new PushBatchWriter(Math.min(payload.length, bytesMax));
+      const writer = writerLike(cursor, Math.min(payload.length, bytesMax));
       part = { stream, streamBytes, writer, ids: [], streamAt: -1 };
       open.set(partition, part);
     }
@@ -80,7 +82,7 @@ export function splitPush(
 /** The lines of a push that `isNew` names with 1, one for each line. */
 export function keepLines(payload: Buffer, isNew: Uint8Array): Buffer {
   const cursor = new PushBatchCursor(payload);
-  const writer = new PushBatchWriter(payload.length);
+  const writer = writerLike(cursor, payload.length);
   let streamAt = -1;
   for (let line = 0; cursor.next(); line++) {
     if (isNew[line] !== 1) continue;
@@ -92,6 +94,13 @@ export function keepLines(payload: Buffer, isNew: Uint8Array): Buffer {
     writer.line(cursor.sec, cursor.nsec, metadata, payload.subarray(cursor.lineStart, cursor.lineEnd));
   }
   return writer.finish();
+}
+
+/** A writer for some of the batch's lines, which are chosen by its tag as well. */
+function writerLike({ tag }: PushBatchCursor, sizeHint: number): PushBatchWriter {
+  const writer = new PushBatchWriter(sizeHint);
+  if (tag !== "") writer.tag(tag);
+  return writer;
 }
 
 function tooLarge(length: number, bytesMax: number): WeirError {

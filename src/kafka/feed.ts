@@ -2,6 +2,8 @@ import type { KafkaMessage as VendorMessage } from "kafkajs";
 
 /** What a message takes beside its bytes, roughly, so that many tiny ones are bounded too. */
 const OVERHEAD_BYTES = 256;
+/** Records that the mean length goes by, about: beyond twice as many, all that were read so far count half. */
+const MEAN_RECORDS = 16_384;
 
 /** A record as it was read. */
 export interface KafkaMessage {
@@ -38,6 +40,9 @@ export class KafkaFeed {
   /** The offset that is to be read next from Kafka, or -1 while nobody has said it. */
   private next = -1;
   private end = -1;
+  /** Records that were read, and their bytes; of many the older ones count half. */
+  private readRecords = 0;
+  private readBytes = 0;
   private isPaused = true;
   private isOver = false;
   /** One for all that wait: who looks at the clock meanwhile asks again and again. */
@@ -67,6 +72,11 @@ export class KafkaFeed {
   /** The offset behind the last record that there was when Kafka was read last; -1 before. */
   get highWatermark(): number {
     return this.end;
+  }
+
+  /** Bytes of key and value that a record has in the mean of those read lately; null before any was read. */
+  get bytesARecord(): number | null {
+    return this.readRecords === 0 ? null : this.readBytes / this.readRecords;
   }
 
   /** Reads from `offset` on. What waits is dropped. */
@@ -128,6 +138,7 @@ export class KafkaFeed {
       const message = messageOf(vendor);
       // A batch begins where its writer began it, which may be before what was asked for.
       if (message.offset < this.next) continue;
+      this.weigh(message);
       this.next = message.offset + 1;
       this.waiting.push(message);
       this.bytes += sizeOf(message);
@@ -137,6 +148,14 @@ export class KafkaFeed {
       this.deps.turned();
     }
     this.wake();
+  }
+
+  private weigh(message: KafkaMessage): void {
+    this.readRecords++;
+    this.readBytes += sizeOf(message) - OVERHEAD_BYTES;
+    if (this.readRecords < 2 * MEAN_RECORDS) return;
+    this.readRecords /= 2;
+    this.readBytes /= 2;
   }
 
   lose(): void {

@@ -15,6 +15,7 @@ import { KafkaSide } from "./kafka-side.ts";
 import { KafkaSinks } from "./kafka-sinks.ts";
 import { kafkaSnapshots } from "./kafka-snapshots.ts";
 import { KafkaTails } from "./kafka-tail.ts";
+import { windowStore } from "./kafka-windows.ts";
 import { KafkaWorkers } from "./kafka-workers.ts";
 import { noEngine } from "./no-engine.ts";
 import type { PartState, ProcessConfig, ProcessDeps, ProcessPlaces } from "./process-config.ts";
@@ -220,8 +221,8 @@ function openQueries(
   { kafka, store }: { readonly kafka: KafkaSide; readonly store: StoreSide },
   { metrics, log, version }: ProcessDeps,
 ): Queries {
-  const { catalog } = store;
-  const tails = new KafkaTails(config, { kafka, metrics, log });
+  const { catalog, objects } = store;
+  const tails = new KafkaTails(config, { kafka, windows: windowStore(objects), metrics, log });
   const snapshots = kafkaSnapshots({ catalog, kafka, tails });
   const freshness = new Freshness({
     ...{ metrics, log, now: () => performance.now() },

@@ -3,24 +3,24 @@ import type { KafkaPartition } from "../intake/kafka-partition.ts";
 import type { KafkaFeed } from "../kafka/feed.ts";
 import type { SinkIntake } from "./sink-runner.ts";
 
+type Feed = Pick<KafkaFeed, "fetchOffset" | "highWatermark" | "bytesARecord">;
+
 /**
- * A partition of the intake log in Kafka, as a sink's runner has it. How many bytes wait there nobody says, so a sink is behind by
- * entries and by their age.
+ * A partition of the intake log in Kafka, as a sink's runner has it. How many bytes wait there nobody says: they are reckoned from the
+ * offsets that wait, and the mean length of the records that were read last.
  */
 export class KafkaSinkIntake implements SinkIntake {
-  private readonly feed: Pick<KafkaFeed, "fetchOffset" | "highWatermark">;
+  /** Kafka keeps what its topic's retention says, whoever still wants it: a sink that is behind holds up nobody. */
+  readonly lagBytesMax = Number.POSITIVE_INFINITY;
+  private readonly feed: Feed;
   private readonly log: Pick<KafkaPartition, "read" | "nextOffset">;
-  /** Where the log ended when it was looked at last. */
-  private readonly end: number;
+  /** Where the log ended when somebody looked last. */
+  private end: number;
   /** Entries below were given. */
   private given = 0;
   private isDry = false;
 
-  constructor(
-    feed: Pick<KafkaFeed, "fetchOffset" | "highWatermark">,
-    log: Pick<KafkaPartition, "read" | "nextOffset">,
-    end: number,
-  ) {
+  constructor(feed: Feed, log: Pick<KafkaPartition, "read" | "nextOffset">, end: number) {
     this.feed = feed;
     this.log = log;
     this.end = end;
@@ -48,14 +48,20 @@ export class KafkaSinkIntake implements SinkIntake {
   }
 
   /** Repeats at the log's end are no entries to wait for: a sink that has all before them has caught up. */
-  nextOffset(): number {
+  nextOffset(_partition?: number): number {
     const { fetchOffset, highWatermark } = this.feed;
     const end = Math.max(this.end, highWatermark);
     if (this.isDry && fetchOffset >= end) return this.given;
     return Math.max(end, this.log.nextOffset());
   }
 
-  bytesFrom(): null {
-    return null;
+  bytesFrom(partition: number, next: number): number | null {
+    const { bytesARecord } = this.feed;
+    return bytesARecord === null ? null : Math.max(0, this.nextOffset(partition) - next) * bytesARecord;
+  }
+
+  /** While nothing is read because enough waits here, the log goes on all the same. */
+  sawEnd(end: number): void {
+    this.end = Math.max(this.end, end);
   }
 }

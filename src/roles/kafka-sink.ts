@@ -17,6 +17,8 @@ import type { SinkRunner } from "./sink-runner.ts";
 const FETCH_BYTES = 4 << 20;
 /** How often it is looked whether a partition was released. */
 const HANDOVER_LOOK_MS = 200;
+/** How often it is looked where the log ends, for sinks that read no further now. */
+const END_LOOK_MS = 2000;
 /** Pause after brokers, or the store, did not say where to begin. */
 const RETRY_MS = 1000;
 /** What is under way when a partition goes to another process may take so long, and so much of the time that the other one waits. */
@@ -38,7 +40,9 @@ export interface KafkaSinkDeps {
 
 /** One partition while this process has it for a sink. */
 interface Member {
+  readonly feed: KafkaFeed;
   readonly place: KafkaSinkPlace;
+  readonly intake: KafkaSinkIntake;
   readonly runner: SinkRunner;
 }
 
@@ -95,6 +99,10 @@ export class KafkaSink {
 
   start(): void {
     this.group.start();
+    this.lookAtEnds().catch((error: unknown) => {
+      const reason = `sink ${this.name}: no longer looks how far it is behind: ${messageOf(error)}`;
+      this.deps.log.fatal({ sink: this.name, err: error }, reason);
+    });
   }
 
   /** Partitions that the sink sends from here. */
@@ -125,6 +133,22 @@ export class KafkaSink {
     await this.held.close().catch((error: unknown) => log.warn({ sink: this.name }, messageOf(error)));
   }
 
+  /** A partition of which enough waits is not read, and nothing else tells how it grows. */
+  private async lookAtEnds(): Promise<void> {
+    const { signal } = this.stopping;
+    const { kafka, log } = this.deps;
+    while (!signal.aborted) {
+      await sleepFor(END_LOOK_MS, signal);
+      if (signal.aborted || [...this.members.values()].every(({ feed }) => feed.wantsMore)) continue;
+      try {
+        for (const { partition, high } of await kafka.offsets()) this.members.get(partition)?.intake.sawEnd(high);
+      } catch (error) {
+        if (!(error instanceof WeirError)) throw error;
+        log.debug({ sink: this.name }, `sink ${this.name}: ${error.message}`);
+      }
+    }
+  }
+
   private keep(feed: KafkaFeed): void {
     const { log } = this.deps;
     const { partition } = feed;
@@ -144,8 +168,9 @@ export class KafkaSink {
     const place = new KafkaSinkPlace(feed, { admin: kafka.admin, group: this.group, name: this.groupName, log });
     const end = await this.begin(feed, place);
     if (end === null || this.isOver(feed)) return place.release();
-    const runner = this.sink.runner({ partition, positions: place, intake: this.intakeOf(feed, end) });
-    this.members.set(partition, { place, runner });
+    const intake = this.intakeOf(feed, end);
+    const runner = this.sink.runner({ partition, positions: place, intake });
+    this.members.set(partition, { feed, place, intake, runner });
     runner.start();
   }
 

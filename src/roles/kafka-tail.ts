@@ -7,11 +7,10 @@ import type { IntakeEntry } from "../core/intake-entry.ts";
 import type { LineSink } from "../core/line.ts";
 import type { Logger } from "../core/log.ts";
 import { type Counter, Metrics } from "../core/metrics.ts";
-import { sleepFor } from "../core/wait.ts";
-import { checkPayload, decodeHeaders } from "../intake/kafka-record.ts";
-import { PartitionWindow } from "../intake/partition-window.ts";
-import { keepLines } from "../intake/split-push.ts";
-import type { KafkaFeed, KafkaMessage } from "../kafka/feed.ts";
+import type { EntryReader } from "../intake/intake.ts";
+import { KafkaPartition, type WindowStore } from "../intake/kafka-partition.ts";
+import { kafkaReadMetrics } from "../intake/kafka-read-metrics.ts";
+import type { KafkaFeed } from "../kafka/feed.ts";
 import { KafkaGroup } from "../kafka/group.ts";
 import { compilePipelines, type Pipelines } from "../pipeline/compile.ts";
 import { LiveTail } from "../query/live-tail.ts";
@@ -27,16 +26,17 @@ const FETCH_BYTES = 1 << 20;
 const FEED_BYTES = 4 << 20;
 const SESSION_MS = 30_000;
 const LINES_A_TURN = 1000;
-/** How often it is looked for new entries. */
-const LOOK_MS = 50;
 /** Entries that are so much older, with so many more behind them, are left out: a live tail shows what happens now. */
 const BEHIND_MS = 30_000;
 const BEHIND_ENTRIES = 1000;
-/** How far back a tail knows what agents and brokers have sent twice. */
-const WINDOW = { entries: 4096, lines: 16_384 } as const;
+/** How far back a tail knows what agents and brokers have sent twice, at most: 5 MB a partition. Workers look back further. */
+const WINDOW_ENTRIES_MAX = 8192;
+const WINDOW_LINES_MAX = 16_384;
 
 export interface KafkaTailsDeps {
   readonly kafka: KafkaSide;
+  /** Only read: what workers keep. */
+  readonly windows: WindowStore;
   readonly metrics: Metrics;
   readonly log: Logger;
 }
@@ -49,8 +49,9 @@ interface Tail {
 
 /**
  * Live tails over the intake log in Kafka. While there is one, the topic is read, by a group of this process's own, and its entries go
- * through the pipelines as a worker's would; each tail sees those from where its history ends. One reader serves all: for a new
- * tail it goes back to where that begins, and the others wait for what they have not seen.
+ * through the pipelines as a worker's would, without those that a worker would leave out as repeats; each tail sees those from where
+ * its history ends. One reader serves all: for a new tail it goes back to where that begins, and the others wait for what they have
+ * not seen.
  */
 export class KafkaTails {
   private readonly deps: KafkaTailsDeps;
@@ -95,16 +96,27 @@ export class KafkaTails {
   }
 }
 
+/** One partition while it is read. */
+interface Follower {
+  readonly reader: EntryReader;
+  /** Where the reader began. */
+  readonly from: number;
+  /** Ends its wait. */
+  wake: () => void;
+}
+
 /** Reads the topic for all tails that there are, until it is stopped. */
 class TailReader {
   private readonly tails: ReadonlySet<Tail>;
   private readonly skipped: Counter<string>;
-  private readonly log: Logger;
+  private readonly deps: KafkaTailsDeps;
   private readonly group: KafkaGroup;
   private readonly pipelines: Pipelines;
-  private readonly windows = new Map<number, PartitionWindow>();
+  private readonly followers = new Map<number, Follower>();
+  private readonly running = new Set<Promise<void>>();
   private readonly stopping = new AbortController();
-  private readonly running: Promise<void>;
+  /** The pipelines do one entry after the other. */
+  private turn: Promise<unknown> = Promise.resolve();
   /** Where the entry at work stands. */
   private partition = 0;
   private offset = 0;
@@ -114,7 +126,7 @@ class TailReader {
     const { group, topic } = kafka.options;
     this.tails = tails;
     this.skipped = skipped;
-    this.log = log;
+    this.deps = deps;
     this.pipelines = this.compile(config);
     this.group = new KafkaGroup(
       {
@@ -126,27 +138,26 @@ class TailReader {
         client: kafka.client,
         log,
         onGained: (feeds) => {
-          for (const feed of feeds) this.seek(feed);
+          for (const feed of feeds) this.keep(feed);
         },
-        onLost: () => {},
+        onLost: () => {}, // Followers look at their feeds.
       },
     );
     this.group.start();
-    this.running = this.run();
-    this.running.catch((error: unknown) => log.error({ err: error }, `live tail: ${messageOf(error)}`));
   }
 
   /** A tail has begun that wants what is from `from` on. */
   begin(from: ReadonlyMap<number, number>): void {
-    for (const feed of this.group.assigned) {
-      if (feed.fetchOffset > (from.get(feed.partition) ?? 0)) this.seek(feed);
+    for (const [partition, { reader, from: began }] of this.followers) {
+      if (Math.max(began, reader.passed ?? 0) > (from.get(partition) ?? 0)) this.restart(partition);
     }
   }
 
   async stop(): Promise<void> {
     this.stopping.abort();
-    await this.running.catch(() => {}); // Said in the constructor.
+    for (const partition of this.followers.keys()) this.restart(partition);
     await this.group.stop();
+    await Promise.all(this.running);
   }
 
   private compile(config: WorkerConfig): Pipelines {
@@ -163,71 +174,96 @@ class TailReader {
     const pipelines = pipelinesWithout(recordSinksOf(config.sinks), config.pipelines);
     // The workers count the same records.
     return compilePipelines(pipelines, {
-      ...{ parsers, sinks, metrics: new Metrics(), log: this.log, limits: config.sections.limits },
+      ...{ parsers, sinks, metrics: new Metrics(), log: this.deps.log, limits: config.sections.limits },
     });
   }
 
-  private seek(feed: KafkaFeed): void {
-    const starts = [...this.tails].map(({ next }) => next.get(feed.partition) ?? 0);
-    this.windows.set(feed.partition, new PartitionWindow(WINDOW));
-    feed.seek(Math.min(...starts));
+  private keep(feed: KafkaFeed): void {
+    const { log } = this.deps;
+    const { partition } = feed;
+    const running: Promise<void> = this.follow(feed)
+      .catch((error: unknown) => log.error({ partition, err: error }, `live tail: ${messageOf(error)}`))
+      .finally(() => {
+        this.followers.delete(partition);
+        this.running.delete(running);
+      });
+    this.running.add(running);
   }
 
-  private async run(): Promise<void> {
-    const { signal } = this.stopping;
-    while (!signal.aborted) {
-      let isIdle = true;
-      for (const feed of this.group.assigned) {
-        const message = feed.poll();
-        if (message === null || signal.aborted) continue;
-        isIdle = false;
-        await this.show(feed, message);
-      }
-      if (isIdle) await sleepFor(LOOK_MS, signal);
-      else await nextTick();
+  /** Ends the partition's reader; its follower goes on where the tails want it. */
+  private restart(partition: number): void {
+    const follower = this.followers.get(partition);
+    if (follower === undefined) return;
+    this.followers.delete(partition);
+    // It closes at once, and never rejects.
+    void follower.reader.close();
+    follower.wake();
+  }
+
+  private isOver(feed: KafkaFeed): boolean {
+    return feed.isLost || this.stopping.signal.aborted;
+  }
+
+  private async follow(feed: KafkaFeed): Promise<void> {
+    const { partition } = feed;
+    const { kafka, windows, log } = this.deps;
+    const { repeat_window_entries, repeat_window_lines } = kafka.options;
+    const from = new KafkaPartition({
+      ...{ feed, windows, log, reader: "live tail" },
+      bounds: {
+        entries: Math.min(repeat_window_entries, WINDOW_ENTRIES_MAX),
+        lines: Math.min(repeat_window_lines, WINDOW_LINES_MAX),
+      },
+      offsets: () => kafka.offsetsOf(partition),
+      commit: () => Promise.resolve(),
+      // A worker says what there is to say.
+      metrics: kafkaReadMetrics(new Metrics()),
+    });
+    while (!this.isOver(feed)) {
+      const start = Math.min(...[...this.tails].map(({ next }) => next.get(partition) ?? 0));
+      const follower: Follower = { reader: from.read(partition, start), from: start, wake: () => {} };
+      this.followers.set(partition, follower);
+      await this.readOn(feed, follower);
     }
   }
 
-  private async show(feed: KafkaFeed, message: KafkaMessage): Promise<void> {
+  /** Shows one entry after the other, until the reader is closed. */
+  private async readOn(feed: KafkaFeed, follower: Follower): Promise<void> {
     const { partition } = feed;
-    const { offset } = message;
+    const { reader } = follower;
+    const isClosed = () => this.isOver(feed) || this.followers.get(partition) !== follower;
+    while (!isClosed()) {
+      const entry = await reader.poll();
+      if (isClosed()) return;
+      if (entry !== null) {
+        const shown = this.turn.then(() => this.show(feed, entry));
+        this.turn = shown.catch(() => {}); // The follower's to say.
+        await shown;
+        await nextTick();
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        follower.wake = resolve;
+        void reader.wait().then(resolve); // Never rejects.
+      });
+    }
+  }
+
+  private async show(feed: KafkaFeed, entry: IntakeEntry): Promise<void> {
+    const { partition } = feed;
+    const { offset } = entry;
+    const behind = feed.highWatermark - offset;
+    if (behind > BEHIND_ENTRIES && Date.now() - entry.receivedMs > BEHIND_MS) {
+      this.skipped.inc(behind);
+      this.deps.log.warn({ partition, entries: behind }, "live tail: too far behind; goes on at the end of the topic");
+      for (const { next } of this.tails) next.set(partition, feed.highWatermark);
+      this.restart(partition);
+      return;
+    }
     this.partition = partition;
     this.offset = offset;
-    const entry = this.entryOf(partition, message);
-    if (entry !== null) {
-      const behind = feed.highWatermark - offset;
-      if (behind > BEHIND_ENTRIES && Date.now() - entry.receivedMs > BEHIND_MS) {
-        this.skipped.inc(behind);
-        this.log.warn({ partition, entries: behind }, "live tail: too far behind; goes on at the end of the topic");
-        for (const { next } of this.tails) next.set(partition, feed.highWatermark);
-        this.seek(feed);
-        return;
-      }
-      const run = this.pipelines.begin(entry);
-      while (run.step(LINES_A_TURN)) await nextTick();
-    }
+    const run = this.pipelines.begin(entry);
+    while (run.step(LINES_A_TURN)) await nextTick();
     for (const { next } of this.tails) next.set(partition, Math.max(next.get(partition) ?? 0, offset + 1));
-  }
-
-  /** Null for a repeat, and for what is none of ours: a worker says that. */
-  private entryOf(partition: number, { offset, headers, value }: KafkaMessage): IntakeEntry | null {
-    try {
-      const head = decodeHeaders(headers);
-      const payload = checkPayload(head, value);
-      const verdict = this.windows.get(partition)?.see(head, offset);
-      if (verdict === undefined || verdict.repeat) return null;
-      const { kind, tenant, source, receivedMs } = head;
-      return {
-        kind,
-        tenant,
-        source,
-        receivedMs,
-        offset,
-        payload: verdict.isNew === null ? payload : keepLines(payload, verdict.isNew),
-      };
-    } catch (error) {
-      if (error instanceof WeirError) return null;
-      throw error;
-    }
   }
 }

@@ -1,4 +1,5 @@
 import { checkRole } from "./check-role.ts";
+import { checkTopics } from "./check-topics.ts";
 import { KafkaProcess } from "./kafka-process.ts";
 import { WeirProcess } from "./process.ts";
 import type { PartState, ProcessConfig, ProcessDeps, ProcessPlaces } from "./process-config.ts";
@@ -18,7 +19,7 @@ export interface RunningProcess {
   stop(drainMs?: number): Promise<void>;
 }
 
-/** Starts what a role wants. Rejects with one clear sentence, `bad_role` among them, and leaves nothing open. */
+/** Starts what a role wants. Rejects with one clear sentence, `bad_role` and `bad_receivers` among them, and leaves nothing open. */
 export async function startProcess(
   role: Role,
   config: ProcessConfig,
@@ -26,6 +27,7 @@ export async function startProcess(
   deps: ProcessDeps,
 ): Promise<RunningProcess> {
   checkRole(role, config);
+  checkTopics(config);
   if (role === "all" && config.sections.intake.type !== "kafka") return WeirProcess.start(config, places, deps);
   return KafkaProcess.start(role, config, places, deps);
 }

@@ -57,9 +57,9 @@ export const deliveryOptions = z.strictObject({
   lag_bytes_max: z
     .int()
     .min(MIB)
-    .default(1024 * MIB)
+    .optional()
     .describe(
-      "How far the sink may fall behind, in bytes of the intake log. The default is a quarter of that log's default size, so that one sink that is away does not fill it. Of a log in Kafka bytes are not known: there the age alone is the bound.",
+      "How far the sink may fall behind in each partition, in bytes of the intake log. Absent: of a log on disk 1 GiB, a quarter of that log's default size, so that one sink that is away does not fill it; of a log in Kafka, where it holds up nobody, no bound but the age. There the bytes are reckoned: offsets that wait, times the mean length of the records read last.",
     ),
   lag_age_max_ms: z
     .int()

@@ -21,12 +21,17 @@ const LAG_KEPT_PART = 0.9;
 /** Part of the lag's bound that may wait for the end of an interval: what waits on purpose must not be left out for it. */
 const INTERVAL_LAG_PART = 0.5;
 
+/** A quarter of what an intake log on disk keeps by default, so that one sink that is away does not fill it. */
+const LAG_BYTES_MAX = 1 << 30;
+
 const NOBODY = (): void => {};
 
 /** The part of the intake log that a sink needs. */
 export interface SinkIntake extends Pick<IntakeLog, "read" | "commit" | "nextOffset"> {
-  /** As IntakeLog's; null where nobody knows: then `lag_bytes_max` bounds nothing. */
+  /** As IntakeLog's; null while nobody knows: then `lag_bytes_max` bounds nothing. */
   bytesFrom(partition: number, next: number): number | null;
+  /** `lag_bytes_max` where nobody has set it. Absent: LAG_BYTES_MAX. */
+  readonly lagBytesMax?: number;
 }
 
 export interface SinkRunnerDeps extends DeliveryDeps {
@@ -57,6 +62,7 @@ export class SinkRunner {
   private readonly deps: SinkRunnerDeps;
   private readonly options: DeliveryOptions;
   private readonly delivery: SinkDelivery;
+  private readonly lagBytesMax: number;
   private readonly abort = new AbortController();
   private readonly endLag: () => void;
   /** Nothing more is begun. */
@@ -96,7 +102,8 @@ export class SinkRunner {
     this.position = { offset: at?.offset ?? 0, place: at?.place ?? 0 };
     this.until = this.isByInterval ? (at?.until ?? null) : null;
     this.collected = this.position.offset;
-    if (deps.intake.bytesFrom(deps.partition, 0) !== null) deps.metrics.lagMax.set(options.lag_bytes_max);
+    this.lagBytesMax = options.lag_bytes_max ?? deps.intake.lagBytesMax ?? LAG_BYTES_MAX;
+    if (Number.isFinite(this.lagBytesMax)) deps.metrics.lagMax.set(this.lagBytesMax);
     this.endLag = deps.metrics.lag(() => ({
       bytes: deps.intake.bytesFrom(deps.partition, this.position.offset),
       entries: Math.max(0, deps.intake.nextOffset(deps.partition) - this.position.offset),
@@ -243,7 +250,7 @@ export class SinkRunner {
     const { intake, partition } = this.deps;
     const behind = intake.bytesFrom(partition, this.position.offset);
     const rest = intake.bytesFrom(partition, this.collected);
-    return behind !== null && rest !== null && behind - rest > this.options.lag_bytes_max * INTERVAL_LAG_PART;
+    return behind !== null && rest !== null && behind - rest > this.lagBytesMax * INTERVAL_LAG_PART;
   }
 
   /** Waits for an entry, or for the moment at which what is collected has to go. */
@@ -391,14 +398,14 @@ export class SinkRunner {
   /** The offset to go on at when more waits than may, or null. */
   private jump(): number | null {
     const { intake, partition } = this.deps;
-    const { on_lag, lag_bytes_max } = this.options;
+    const { lagBytesMax } = this;
     const bytesFrom = (offset: number) => intake.bytesFrom(partition, offset) ?? 0;
-    if (on_lag !== "drop_oldest" || bytesFrom(this.position.offset) <= lag_bytes_max) return null;
+    if (this.options.on_lag !== "drop_oldest" || bytesFrom(this.position.offset) <= lagBytesMax) return null;
     let low = this.position.offset;
     let high = intake.nextOffset(partition);
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
-      if (bytesFrom(middle) > lag_bytes_max * LAG_KEPT_PART) low = middle + 1;
+      if (bytesFrom(middle) > lagBytesMax * LAG_KEPT_PART) low = middle + 1;
       else high = middle;
     }
     return low > this.position.offset ? low : null;

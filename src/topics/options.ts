@@ -30,9 +30,9 @@ export const topicOptions = z.strictObject({
     .string()
     .min(1)
     .max(255)
-    .default("weir")
+    .default("weir-receiver")
     .describe(
-      "Consumer group. Processes with the same group share the partitions; two receivers that shall both get everything need two groups.",
+      "Consumer group. Processes with the same group share the partitions; two receivers that shall both get everything need two groups, and so do those that read different topics of one cluster.",
     ),
   start: z
     .enum(["earliest", "latest"])

@@ -1,10 +1,13 @@
 import { describe, expect, test } from "vitest";
+import { PushBatchCursor, PushBatchWriter } from "../../src/codec/push-batch.ts";
 import { WeirError } from "../../src/core/errors.ts";
-import { ENTRY_FORWARD, type EntryDraft } from "../../src/core/intake-entry.ts";
+import { ENTRY_FORWARD, ENTRY_PUSH, type EntryDraft } from "../../src/core/intake-entry.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import { KafkaAppender } from "../../src/intake/kafka-append.ts";
 import { kafkaIntakeOptions } from "../../src/intake/kafka-options.ts";
+import { decodeHeaders, type Headers } from "../../src/intake/kafka-record.ts";
+import { PartitionWindow } from "../../src/intake/partition-window.ts";
 import type { KafkaAdmin } from "../../src/kafka/admin.ts";
 import type { KafkaProducer, KafkaRecord } from "../../src/kafka/producer.ts";
 
@@ -168,7 +171,7 @@ describe("the writing side of an intake log in Kafka", () => {
     kafka.faults = ["too large"];
     kafka.messageBytesMax = 5000;
     await expect(appender.append(draft("x".repeat(900)))).rejects.toMatchObject({
-      code: "intake_unavailable",
+      code: "intake_unsure",
       retriable: true,
     });
     await appender.append(draft("x".repeat(900)));
@@ -199,6 +202,37 @@ describe("the writing side of an intake log in Kafka", () => {
     await appender.close();
     await refused;
     await expect(appender.append(draft("b"))).rejects.toMatchObject({ code: "intake_closed" });
+  });
+
+  test("numbers the parts of a push that has a key, so that none is taken for a repeat of another", async () => {
+    const kafka = new FakeKafka();
+    kafka.messageBytesMax = 3000;
+    const appender = await kafka.open();
+    const push = () => {
+      const writer = new PushBatchWriter(100);
+      for (const app of ["a", "b", "c"]) {
+        writer.stream(`{"app":"${app}"}`);
+        for (let i = 0; i < 20; i++)
+          writer.line(1, i, Buffer.from([0x80]), Buffer.from(`${app} ${i} ${"x".repeat(200)}`));
+      }
+      const one = { ...draft(""), kind: ENTRY_PUSH, payload: writer.finish() } as const;
+      return { ...one, dedupeKey: "lane\0 1", hasLane: true };
+    };
+    await appender.append(push());
+    await appender.append(push());
+    const lines: string[] = [];
+    for (const records of kafka.log.filter((one) => one !== undefined)) {
+      const window = new PartitionWindow({ entries: 2, lines: 10 });
+      for (const [offset, record] of records.entries()) {
+        const head = decodeHeaders(record.headers as Headers);
+        if (window.see(head, offset).repeat) continue;
+        const cursor = new PushBatchCursor(record.value ?? Buffer.alloc(0));
+        while (cursor.next()) lines.push(cursor.bytes.toString("utf8", cursor.lineStart, cursor.lineEnd).slice(0, 4));
+      }
+    }
+    expect(lines.length).toBe(60);
+    expect(new Set(lines).size).toBe(60);
+    await appender.close();
   });
 
   test("claims lines once within a push", async () => {

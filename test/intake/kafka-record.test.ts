@@ -42,7 +42,10 @@ describe("the headers of a record", () => {
       part: { number: 2, of: 3 },
       lineIds: null,
     });
+    expect(draftOf(encodeHeaders(forward, payload, null)).hasLane).toBe(false);
+    expect(draftOf(encodeHeaders({ ...forward, hasLane: true }, payload, null)).hasLane).toBe(true);
     const { dedupeKey: _, ...plain } = forward;
+    expect(draftOf(encodeHeaders({ ...plain, hasLane: true }, payload, null)).hasLane).toBe(false);
     const ids = Buffer.alloc(32, 7);
     expect(draftOf(encodeHeaders({ ...plain, kind: ENTRY_PUSH, source: "" }, payload, null, ids))).toMatchObject({
       kind: ENTRY_PUSH,

@@ -8,7 +8,14 @@ import { Random } from "../forward/random.ts";
 const id = (of: string | number) => createHash("sha256").update(String(of)).digest().subarray(0, 16);
 
 function head(more: Partial<RecordHead>): RecordHead {
-  const plain = { kind: ENTRY_FORWARD, tenant: "t", source: "in", receivedMs: 1, payloadCrc: 0 } as const;
+  const plain = {
+    kind: ENTRY_FORWARD,
+    tenant: "t",
+    source: "in",
+    receivedMs: 1,
+    hasLane: false,
+    payloadCrc: 0,
+  } as const;
   return { ...plain, uid: id("u"), dedupeKey: null, part: null, lineIds: null, ...more };
 }
 const chunk = (key: string, part: RecordHead["part"] = null) => head({ dedupeKey: key, uid: id(Math.random()), part });
@@ -76,6 +83,33 @@ describe("the window of repeats", () => {
     expect(lines(4)).toMatchObject({ repeat: false });
   });
 
+  test("knows the last entry of a lane for good, from what was kept as well, and each part of a split one", () => {
+    const bounds = { entries: 10, lines: 4 };
+    const lane = (name: string, key: string, part: RecordHead["part"] = null) => ({
+      ...chunk(`${name}\0${key}`, part),
+      hasLane: true,
+    });
+    const others = (count: number) => Array.from({ length: count }, (_, i) => chunk(`other ${i}`));
+    const part = (number: number) => lane("split", "k", { number, of: 3 });
+    const before = [lane("a", "1"), lane("b", "1"), lane("b", "2"), part(1), part(2), ...others(100)];
+    const after = [
+      ...[lane("a", "1"), lane("a", "1"), lane("b", "2"), { ...lane("a", "1"), tenant: "u" }],
+      ...[part(2), part(3), part(1), ...others(20), part(3), lane("a", "2"), ...others(20)],
+      // No longer the last of its lane, and beyond the window.
+      lane("a", "1"),
+    ];
+    const want = [true, true, true, false, true, false, true, ...Array(20).fill(false), true, false];
+    const whole = new PartitionWindow(bounds);
+    verdicts(whole, before);
+    const kept = whole.encode(before.length);
+    const got = verdicts(whole, after, before.length).map(isRepeat);
+    expect(got.slice(0, want.length)).toEqual(want);
+    expect(got.at(-1)).toBe(false);
+    const restored = new PartitionWindow(bounds);
+    expect(restored.decode(kept)).toBe(before.length);
+    expect(verdicts(restored, after, before.length).map(isRepeat)).toEqual(got);
+  });
+
   test("comes to the same verdicts wherever a worker begins, from the log or from what was kept", () => {
     const random = new Random();
     console.log(`repeat window: WEIR_TEST_SEED=${random.seed}`);
@@ -111,7 +145,7 @@ describe("the window of repeats", () => {
 
   test("refuses what was cut or changed", () => {
     const window = new PartitionWindow({ entries: 100, lines: 100 });
-    verdicts(window, [chunk("a"), push(1, 2), chunk("b")]);
+    verdicts(window, [chunk("a"), push(1, 2), { ...chunk("b\0c"), hasLane: true }]);
     const whole = window.encode(3);
     const fresh = () => new PartitionWindow({ entries: 100, lines: 100 });
     expect(fresh().decode(whole)).toBe(3);

@@ -152,6 +152,22 @@ describe("a push split in parts", () => {
     }
   });
 
+  test("has the tag that pipelines are chosen by in each part, and in what is kept of one", () => {
+    const writer = new PushBatchWriter(100);
+    writer.tag("kafka.otlp");
+    for (const stream of ['{"a":"1"}', '{"a":"2"}']) {
+      writer.stream(stream);
+      for (let i = 0; i < 5; i++) writer.line(1, i, pack({}), Buffer.alloc(300, "x"));
+    }
+    const payload = writer.finish();
+    const parts = splitPush(payload, Buffer.alloc(160), 800, (stream) => Number(stream.at(-3)));
+    expect(parts.length).toBeGreaterThan(4);
+    const tags = parts.map((part) => new PushBatchCursor(part.payload).tag);
+    expect(new Set(tags)).toEqual(new Set(["kafka.otlp"]));
+    for (const { payload: part, lineIds } of parts) expect(part.length + lineIds.length).toBeLessThanOrEqual(800);
+    expect(new PushBatchCursor(keepLines(payload, new Uint8Array(10).fill(1))).tag).toBe("kafka.otlp");
+  });
+
   test("refuses a single line that is too large", () => {
     const writer = new PushBatchWriter(100);
     writer.stream("{}");

@@ -32,6 +32,23 @@ describe("a partition's feed", () => {
     expect(feed).toMatchObject({ fetchOffset: 5, highWatermark: 9 });
   });
 
+  test("knows the mean length of what was read, and soon of what is read now", () => {
+    const { feed } = makeFeed(1 << 30);
+    expect(feed.bytesARecord).toBeNull();
+    feed.seek(10);
+    // What stands below was not asked for.
+    feed.push([vendor(9, 5000), vendor(10, 100), vendor(11, 300)], 20);
+    expect(feed.bytesARecord).toBe(200);
+    feed.seek(20);
+    expect(feed.bytesARecord).toBe(200);
+    const many = (from: number, bytes: number) => Array.from({ length: 50_000 }, (_, i) => vendor(from + i, bytes));
+    feed.push(many(20, 10), 200_000);
+    feed.push(many(100_000, 1000), 200_000);
+    const mean = feed.bytesARecord ?? 0;
+    expect(mean).toBeGreaterThan(800);
+    expect(mean).toBeLessThanOrEqual(1000);
+  });
+
   test("takes a header's last value, as bytes", () => {
     const { feed } = makeFeed();
     feed.seek(0);

@@ -13,6 +13,8 @@ export interface ClusterPlaces {
   readonly topic: string;
   /** Folder or URL of the store. */
   readonly store: string;
+  /** More receivers, each a line: `name: { type: … }`. */
+  readonly receivers?: readonly string[];
   /** More lines of the pipeline file. */
   readonly more?: string;
   /** Sinks that records go to. */
@@ -46,6 +48,7 @@ export class Member {
       brokers,
       topic,
       store,
+      receivers = [],
       more = "",
       to = ["store"],
       intake = INTAKE,
@@ -57,7 +60,7 @@ export class Member {
       file,
       `receivers:
   forward: { type: forward, listen: ["tcp://127.0.0.1:0"] }
-pipelines:
+${receivers.map((one) => `  ${one}\n`).join("")}pipelines:
   all: { steps: [trace, level, { labels: { tag: $tag } }], to: [${to.join(", ")}] }
 intake: { type: kafka, brokers: [${brokers.map((one) => JSON.stringify(one)).join(", ")}], topic: ${topic}, ${intake} }
 store: { flush_age_ms: ${flushAgeMs} }

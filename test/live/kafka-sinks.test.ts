@@ -1,11 +1,12 @@
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
-import type { AddressInfo } from "node:net";
+import net, { type AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
+import { encode } from "@msgpack/msgpack";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Agent } from "./agent.ts";
 import { type ClusterPlaces, Member } from "./cluster.ts";
@@ -94,6 +95,14 @@ function expectSame(got: readonly string[], want: readonly string[]): void {
     ...{ missing: [], more: [] },
     ...{ lines: want.length, different: wanted.size },
   });
+}
+
+/** Sends one message, and waits for its acknowledgement. */
+async function sendMessage(to: { host: string; port: number }, message: Uint8Array): Promise<void> {
+  const socket = net.connect(to);
+  socket.write(message);
+  await once(socket, "data");
+  socket.destroy();
 }
 
 describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 240_000 }, () => {
@@ -247,6 +256,37 @@ describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 240_000 }, () 
     // What was under way was waited for, where that was said to be in time.
     const said = members.map(({ program }) => program.stderr).join("\n");
     if (!/did not end in time|does not end/.test(said)) expect(posted).toBe(sent.size);
+  });
+
+  test("leave out what is more than lag_bytes_max, and nothing that is younger", async () => {
+    const places = await cluster(1, {
+      out: `type: http, url: "${destination.url}/out", lag_bytes_max: 1048576, batch_records_max: 1, batch_age_ms: 0, retry_min_ms: 20, retry_max_ms: 100`,
+    });
+    destination.answers.set("/out", 503);
+    const receiver = await start({ ...places, intake: "compression: none" }, "receiver", "r");
+    const short = "session_timeout_ms: 3000, feed_bytes_max: 1048576";
+    const worker = await start({ ...places, intake: short }, "worker", "w");
+    await has(worker, 1);
+    const lines = Array.from({ length: 60 }, (_, i) => `bounded ${String(i).padStart(2, "0")} ${"x".repeat(100_000)}`);
+    for (const [i, log] of lines.entries()) {
+      const entry = [Math.floor(Date.now() / 1000), { log }];
+      await sendMessage(receiver.forward, encode(["bounded", [entry], { chunk: `bounded-${i}` }]));
+    }
+    const lag = () => worker.metric("weir_sink_lag_bytes");
+    const dropped = () => worker.metric("weir_sink_dropped_entries_total");
+    await until(async () => (await dropped()) > 40 && (await lag()) <= 1 << 20);
+    expect(await dropped()).toBeGreaterThan(40);
+    expect(await lag()).toBeLessThanOrEqual(1 << 20);
+    expect(await worker.metric("weir_sink_lag_bytes_max")).toBe(1 << 20);
+    destination.answers.set("/out", 200);
+    await until(async () => (await worker.metric("weir_sink_lag_entries")) === 0);
+    const sent = [...destination.byId("/out").values()].toSorted();
+    console.log(`${sent.length} of ${lines.length} records of 100 kB sent, ${await dropped()} entries left out`);
+    expect(sent.slice(-9)).toEqual(lines.slice(-9));
+    // The one that was under way was left out by itself, and counts as a record.
+    expect(sent.length + (await dropped())).toBeGreaterThanOrEqual(lines.length - 1);
+    expect(sent.length).toBeLessThan(20);
+    expect(worker.program.stderr).toMatch(/too far behind; left out \d+ entries/);
   });
 
   test("keep what is refused for good, from several workers, as dead letters", async () => {

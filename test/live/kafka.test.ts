@@ -201,14 +201,7 @@ describe.skipIf(KAFKA_LIBS === "")("roles over Kafka", { timeout: 240_000 }, () 
       const entry = [Math.floor(Date.now() / 1000), { log: text }];
       return sendChunk(receiver.forward, Buffer.from(encode(["fresh", [entry], { chunk }])));
     };
-    const tailed: string[] = [];
-    const socket = new WebSocket(
-      `${querier.http.replace("http", "ws")}/loki/api/v1/tail?query=${encodeURIComponent('{tag="fresh"}')}`,
-    );
-    socket.on("message", (data) => {
-      const { streams } = JSON.parse(String(data)) as { streams: { values: [string, string][] }[] };
-      tailed.push(...streams.flatMap(({ values }) => values.map(([, line]) => line)));
-    });
+    const { socket, lines: tailed } = tail(querier, '{tag="fresh"}');
     await once(socket, "open");
     // The best of some: others may load the machine.
     let bestMs = Number.POSITIVE_INFINITY;
@@ -243,6 +236,46 @@ describe.skipIf(KAFKA_LIBS === "")("roles over Kafka", { timeout: 240_000 }, () 
     for (const member of [receiver, worker, querier, compactor]) expect(await member.kill("SIGTERM")).toBe(0);
   });
 
+  test("show a live tail what was sent twice once, be it from before the tail", async () => {
+    const places = await cluster(2);
+    const receivers = [await start(places, "receiver", "r1"), await start(places, "receiver", "r2")];
+    await start(places, "worker", "w");
+    const querier = await start(places, "querier", "q");
+    const send = async (to: Member, text: string) => {
+      const entry = [Math.floor(Date.now() / 1000), { log: text }];
+      expect(await sendChunk(to.forward, Buffer.from(encode(["twice", [entry], { chunk: text }])))).toBe(text);
+    };
+    const now = Math.floor(Date.now() / 1000);
+    const push = async (to: Member, ...texts: string[]) => {
+      const stream = { tag: "twice", from: "push" };
+      const values = texts.map((text, i) => [`${now}00000000${i}`, text]);
+      const body = JSON.stringify({ streams: [{ stream, values }] });
+      const headers = { "content-type": "application/json" };
+      const answer = await fetch(`${to.http}/loki/api/v1/push`, { method: "POST", headers, body });
+      expect(answer.status).toBe(204);
+    };
+    await send(receivers[0], "before");
+    await push(receivers[0], "pushed 0", "pushed 1");
+    await linesOf(querier, '{tag="twice"}', 3);
+    const tails = [tail(querier, '{tag="twice"}'), tail(querier, '{tag="twice"}')];
+    await once(tails[0].socket, "open");
+    await send(receivers[1], "first");
+    while (!tails[0].lines.includes("first")) await sleep(50);
+    // A tail that begins later has the reader go back, or on: neither may show anything again.
+    tails.push(tail(querier, '{tag="twice"}'));
+    for (const text of ["before", "first", "second"]) for (const receiver of receivers) await send(receiver, text);
+    for (const receiver of receivers) await push(receiver, "pushed 0", "pushed 1", "pushed 2");
+    await send(receivers[0], "last");
+    for (const { lines } of tails) while (!lines.includes("last") || !lines.includes("pushed 2")) await sleep(50);
+    await sleep(1000);
+    const want = ["before", "first", "last", "pushed 0", "pushed 1", "pushed 2", "second"];
+    for (const { lines, socket } of tails) {
+      expect(lines.toSorted()).toEqual(want);
+      socket.close();
+    }
+    expect(await querier.kill("SIGTERM")).toBe(0);
+  });
+
   test("are one process over Kafka with a login, which goes on where it was", async () => {
     const login = `sasl: { mechanism: scram-sha-512, username: ${KAFKA_USER}, password: ${KAFKA_PASSWORD} }, compression: snappy`;
     const places = await cluster(2, { intake: login, brokers: server.saslAddresses });
@@ -258,6 +291,18 @@ describe.skipIf(KAFKA_LIBS === "")("roles over Kafka", { timeout: 240_000 }, () 
     expect(await linesOf(all, '{tag="login"}', agent.acknowledged.length)).toEqual(agent.acknowledged.toSorted());
   });
 });
+
+/** Follows a query, its history first. */
+function tail(querier: Member, query: string): { readonly socket: WebSocket; readonly lines: string[] } {
+  const url = `${querier.http.replace("http", "ws")}/loki/api/v1/tail?query=${encodeURIComponent(query)}`;
+  const socket = new WebSocket(url);
+  const lines: string[] = [];
+  socket.on("message", (data) => {
+    const { streams } = JSON.parse(String(data)) as { streams: { values: [string, string][] }[] };
+    lines.push(...streams.flatMap(({ values }) => values.map(([, line]) => line)));
+  });
+  return { socket, lines };
+}
 
 /** Sends one message; gives the chunk that was acknowledged, or null when the connection ended instead. */
 async function sendChunk(to: { host: string; port: number }, message: Buffer): Promise<string | null> {

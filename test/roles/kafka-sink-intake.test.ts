@@ -4,7 +4,7 @@ import { KafkaSinkIntake } from "../../src/roles/kafka-sink-intake.ts";
 
 /** A partition whose reader gives entries at `offsets`; all else below `end` are repeats. */
 function partition(offsets: readonly number[], end: number) {
-  const feed = { fetchOffset: -1, highWatermark: -1 };
+  const feed = { fetchOffset: -1, highWatermark: -1, bytesARecord: null as number | null };
   let next = 0;
   const log = {
     nextOffset: () => Math.max(feed.highWatermark, next),
@@ -52,7 +52,18 @@ test("nothing to be had now is not the end, while Kafka has more", async () => {
   expect(intake.nextOffset()).toBe(21);
 });
 
-test("bytes are not known", () => {
+test("bytes are those of the records read last, for each offset up to the log's end", () => {
   const { feed, log } = partition([], 0);
-  expect(new KafkaSinkIntake(feed, log, 0).bytesFrom()).toBeNull();
+  const intake = new KafkaSinkIntake(feed, log, 100);
+  expect(intake.bytesFrom(0, 40)).toBeNull();
+  feed.bytesARecord = 2.5;
+  expect(intake.bytesFrom(0, 40)).toBe(150);
+  expect(intake.bytesFrom(0, 100)).toBe(0);
+  expect(intake.bytesFrom(0, 101)).toBe(0);
+  // While the feed is paused, somebody else says that the log went on.
+  intake.sawEnd(200);
+  intake.sawEnd(150);
+  expect(intake.bytesFrom(0, 40)).toBe(400);
+  feed.highWatermark = 300;
+  expect(intake.bytesFrom(0, 40)).toBe(650);
 });
