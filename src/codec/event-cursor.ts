@@ -1,8 +1,10 @@
+import { WeirError } from "../core/errors.ts";
 import { inflateBoundedSync } from "./bounded-inflate.ts";
 import { badMessage, type FaultPlace } from "./forward-error.ts";
 import type { ForwardMessage } from "./forward-message.ts";
 import { CUT, itemCount, itemHead, kindAt, readFloat, readInteger, skip, u32 } from "./msgpack.ts";
 import { skipNested, TOO_DEEP } from "./nesting.ts";
+import { RecordWalk } from "./record-walk.ts";
 
 /** What a group start marker said of the events that follow it (OTLP resource and scope). One object a group. */
 export interface EventGroup {
@@ -46,6 +48,8 @@ export class EventCursor {
   at = 0;
   /** How deep a record and its metadata may be nested; 0 checks nothing, for payloads that were checked before. */
   nestingMax = 0;
+  /** Says which map of the record is the same as in an earlier one of the message (RecordWalk). */
+  readonly records: RecordWalk = new RecordWalk();
 
   private end = 0;
   /** Entries left, or -1 where they go on until `end`. */
@@ -69,9 +73,11 @@ export class EventCursor {
       this.end = this.bytes.length;
       this.left = -1;
       this.place = "inflated entries";
+      this.records.open(this.bytes);
       return;
     }
     this.bytes = payload;
+    this.records.open(payload);
     this.at = message.entriesStart;
     // In forward mode the count says where to stop, so the end of the entries is not asked for: it costs a walk.
     this.end = message.mode === "forward" ? payload.length : message.entriesEnd;
@@ -105,7 +111,7 @@ export class EventCursor {
         this.metadataEnd = -1;
       }
       this.recordStart = at;
-      at = this.mapEnd(at, "a record");
+      at = this.recordEndOf(at);
       this.recordEnd = at;
       this.at = at;
       this.entries++;
@@ -129,7 +135,7 @@ export class EventCursor {
       this.end = end;
     }
     this.recordStart = this.readTime(this.at);
-    this.recordEnd = this.mapEnd(this.recordStart, "a record");
+    this.recordEnd = this.recordEndOf(this.recordStart);
     this.at = this.recordEnd;
     return true;
   }
@@ -207,35 +213,65 @@ export class EventCursor {
     return next;
   }
 
+  /** Forgets the bytes of the message. */
+  close(): void {
+    this.bytes = NO_BYTES;
+    this.records.close();
+  }
+
   /** Offset after the map at `at`. */
   private mapEnd(at: number, what: string): number {
+    this.wantMap(at, what);
+    return this.valueEnd(at, what);
+  }
+
+  private recordEndOf(at: number): number {
+    const what = "a record";
+    this.wantMap(at, what);
+    try {
+      return this.ended(this.records.recordEnd(at, this.end, this.nestingMax), what, at);
+    } catch (error) {
+      throw this.orBadByte(error, what, at);
+    }
+  }
+
+  private wantMap(at: number, what: string): void {
     const c = this.bytes[at];
     if (at >= this.end) throw this.bad("cut", `entries are cut, want ${what}`, at);
     if ((c & 0xf0) !== 0x80 && c !== 0xde && c !== 0xdf) {
       if (c === 0xc1) throw this.bad("not_msgpack", "got byte 0xc1, which begins no value", at);
       throw this.bad("shape", `got ${kindAt(this.bytes, at)}, want ${what}, which is a map`, at);
     }
-    return this.valueEnd(at, what);
   }
 
   /** Offset after the value at `at`, which is checked for depth if anybody cares. */
   private valueEnd(at: number, what: string): number {
-    let next: number;
+    const { bytes, end, nestingMax } = this;
     try {
-      next =
-        this.nestingMax > 0 ? skipNested(this.bytes, at, this.end, this.nestingMax) : skip(this.bytes, at, this.end);
+      return this.ended(nestingMax > 0 ? skipNested(bytes, at, end, nestingMax) : skip(bytes, at, end), what, at);
     } catch (error) {
-      throw badMessage("not_msgpack", `got byte 0xc1 inside ${what}`, at, this.place, error);
+      throw this.orBadByte(error, what, at);
     }
+  }
+
+  private ended(next: number, what: string, at: number): number {
     if (next === CUT) throw this.bad("cut", `${what} is cut`, at);
     if (next === TOO_DEEP) throw this.bad("too_deep", `${what} is nested deeper than ${this.nestingMax}`, at);
     return next;
+  }
+
+  /** The error of a walk as one of the message. */
+  private orBadByte(error: unknown, what: string, at: number): unknown {
+    if (error instanceof WeirError && error.code === "bad_message") return error;
+    return badMessage("not_msgpack", `got byte 0xc1 inside ${what}`, at, this.place, error);
   }
 
   private bad(reason: Parameters<typeof badMessage>[0], what: string, at: number): Error {
     return badMessage(reason, what, at, this.place);
   }
 }
+
+const NO_BYTES = Buffer.alloc(0);
 
 function inflateEntries(payload: Buffer, message: ForwardMessage): Buffer {
   const packed = payload.subarray(message.entriesStart, message.entriesEnd);

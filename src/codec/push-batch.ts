@@ -123,7 +123,7 @@ export class PushBatchWriter {
 
 /** Walks a batch. Everything is an offset into `bytes`. */
 export class PushBatchCursor {
-  readonly bytes: Buffer;
+  bytes: Buffer;
   /** What the pipelines are chosen by. */
   readonly tag: string;
   /** The present line's stream: where its canonical JSON stands. */
@@ -148,6 +148,11 @@ export class PushBatchCursor {
   /** Bytes walked so far. */
   get at(): number {
     return this.reader.at;
+  }
+
+  /** Lets go of the bytes. */
+  close(): void {
+    this.bytes = NO_BYTES;
   }
 
   /** Goes to the next line; false at the end. Throws `bad_push_batch` or `bad_varint` for bytes that are no batch. */
@@ -193,6 +198,8 @@ export class PushBatchCursor {
     return end;
   }
 }
+
+const NO_BYTES = Buffer.alloc(0);
 
 function bad(what: string, at: number): WeirError {
   return new WeirError("bad_push_batch", `pushed lines: ${what}, at byte ${at}`);

@@ -26,6 +26,9 @@ export class RecordContext implements LineSource {
   bytes: Buffer = Buffer.alloc(0);
   recordStart = 0;
   recordEnd = 0;
+  /** Where a map of the record stands that has the bytes with this number (codec's RecordWalk); -1 without. */
+  repeatAt = -1;
+  repeatId = 0;
   metadataStart = -1;
   metadataEnd = -1;
   group: GroupInfo = NO_GROUP;

@@ -32,6 +32,7 @@ export class PushRun extends SlicedRun<PushBatchCursor> {
     record.nsec = lines.nsec;
     record.recordStart = lines.metadataStart;
     record.recordEnd = lines.metadataEnd;
+    record.repeatAt = -1;
     record.metadataStart = lines.metadataStart;
     record.metadataEnd = lines.metadataEnd;
     record.lineBytes = lines.bytes;

@@ -30,8 +30,10 @@ export interface EntryRun {
 /** What gives the records of an entry one after the other. */
 export interface RecordCursor {
   readonly at: number;
-  bytes: Buffer;
+  readonly bytes: Buffer;
   next(): boolean;
+  /** Lets go of the bytes. */
+  close(): void;
 }
 
 /** The work that all kinds of entries share: slices, counts, and what becomes of an entry that is damaged. */
@@ -73,7 +75,7 @@ export abstract class SlicedRun<C extends RecordCursor> implements EntryRun {
     if (pipeline !== null) deps.metrics.take(pipeline.counts);
     deps.metrics.takeRejected(deps.record.ids.rejected);
     // Nothing of the entry's memory is kept.
-    if (this.isDone) cursor.bytes = NO_BYTES;
+    if (this.isDone) cursor.close();
     return !this.isDone;
   }
 
@@ -143,6 +145,8 @@ export class PipelineRun extends SlicedRun<EventCursor> {
     record.nsec = cursor.nsec;
     record.recordStart = cursor.recordStart;
     record.recordEnd = cursor.recordEnd;
+    record.repeatAt = cursor.records.repeatAt;
+    record.repeatId = cursor.records.repeatId;
     record.metadataStart = cursor.metadataStart;
     record.metadataEnd = cursor.metadataEnd;
     if (!isFirst && cursor.group === this.lastGroup) return;

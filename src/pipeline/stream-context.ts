@@ -20,6 +20,8 @@ export class StreamContext {
   readonly given: GivenStream | null;
   /** Bytes of the top-level fields it depends on; null for one that was absent. */
   readonly roots: readonly (Buffer | null)[];
+  /** For each of them the number of its bytes where they came again (RecordContext.repeatId), so that they need not be compared; 0 before. */
+  readonly repeats: number[];
   /** Texts it depends on beside them. */
   readonly values: readonly string[];
   readonly shared: SharedMetadata;
@@ -37,13 +39,14 @@ export class StreamContext {
   handles: readonly StreamHandle[];
   private readonly bySource: (SharedMetadata | undefined)[] = [];
 
-  constructor(init: Omit<StreamContext, "withSource" | "bySource">) {
+  constructor(init: Omit<StreamContext, "withSource" | "bySource" | "repeats">) {
     this.tenant = init.tenant;
     this.tag = init.tag;
     this.source = init.source;
     this.group = init.group;
     this.given = init.given;
     this.roots = init.roots;
+    this.repeats = init.roots.map(() => 0);
     this.values = init.values;
     this.shared = init.shared;
     this.sharedBytes = init.sharedBytes;

@@ -79,7 +79,12 @@ export class StreamContexts {
     const { roots, values } = this;
     for (let i = 0; i < values.length; i++) if (values[i] !== last.values[i]) return false;
     for (let i = 0; i < roots.length; i++) {
-      if (isSame(record, roots[i], last.roots[i])) continue;
+      const isRepeat = record.repeatAt !== -1 && record.repeatAt === record.rootAt[roots[i]];
+      if (isRepeat && record.repeatId === last.repeats[i]) continue;
+      if (isSame(record, roots[i], last.roots[i])) {
+        if (isRepeat) last.repeats[i] = record.repeatId;
+        continue;
+      }
       this.misses[i]++;
       return false;
     }

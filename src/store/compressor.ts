@@ -2,6 +2,7 @@ import zlib from "node:zlib";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { type EncodedBlock, encodeBlock, finishBlock } from "./block-encode.ts";
+import { Gzipper } from "./gzipper.ts";
 import type { PoolSlots } from "./pool-slots.ts";
 import { CompressedBlock, type SealedBlock } from "./sealed-block.ts";
 
@@ -13,6 +14,7 @@ const OUTPUT_LEAST = 1024;
 
 export interface CompressorOptions {
   readonly level: number;
+  readonly block_bytes: number;
   readonly compress_parallel: number;
 }
 
@@ -32,6 +34,8 @@ export class Compressor {
   private generation = 0;
   private readonly slots: PoolSlots | null;
   private isHereDue = false;
+  /** Those that have nothing to do; with those at work never more than `compress_parallel`. */
+  private readonly idle: Gzipper[] = [];
 
   constructor(
     options: CompressorOptions,
@@ -123,7 +127,10 @@ export class Compressor {
     generation: number,
     hasSlot = this.slots !== null,
   ): void {
-    zlib.gzip(encoded.text, this.gzipOptions(encoded), (error, gzip) => {
+    const { level, block_bytes } = this.options;
+    const gzipper = this.idle.pop() ?? new Gzipper(level, block_bytes);
+    gzipper.compress(encoded.text, (error, gzip) => {
+      this.idle.push(gzipper);
       if (generation !== this.generation) {
         this.leave(hasSlot);
         this.pump();

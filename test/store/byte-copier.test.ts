@@ -21,7 +21,7 @@ test("copies any bytes, those that look like NaN included, and touches nothing b
     const source = Buffer.concat([
       random.bytes(random.below(9)),
       Buffer.from(random.pick(nans), "hex"),
-      random.bytes(random.below(30)),
+      random.bytes(random.below(90)),
       Buffer.from(random.pick(nans), "hex"),
       round % 50 === 0 ? random.bytes(random.below(2000)) : Buffer.alloc(0),
     ]);
