@@ -1,10 +1,11 @@
 import zlib from "node:zlib";
+import { type Crc32, crc32ByNode, crc32ByPackage, crc32ByTable } from "../src/codec/crc32.ts";
 import { type Inflate, inflateWithNode, inflateWithZlibSync } from "../src/codec/inflate.ts";
 import { makeLine, makeSources, Random } from "./lines.ts";
 
 /*
- * Inflating members of blocks with node:zlib and with zlib-sync, one core, by size of the member's text. Both take turns, so
- * that what else the machine does hits both; the figures are medians. Run it with:
+ * Inflating members of blocks with node:zlib and with zlib-sync, and checking their text, one core, by size of the text. All take turns,
+ * so that what else the machine does hits all; the figures are medians. Run it with:
  * npm run build && node dist/bench/inflate.js [TURNS]
  */
 const TURNS = Number(process.argv[2] ?? 41);
@@ -34,6 +35,14 @@ function secondsOf(inflate: Inflate, members: readonly Buffer[], size: number): 
   return (user + system) / 1e6 / (count * size);
 }
 
+function checkSecondsOf(crc32: Crc32, text: Buffer): number {
+  const count = Math.ceil(BYTES_A_TURN / text.length);
+  const before = process.cpuUsage();
+  for (let i = 0; i < count; i++) crc32(text);
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6 / (count * text.length);
+}
+
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
 const zlibSync = inflateWithZlibSync;
@@ -55,4 +64,18 @@ if (zlibSync === null) {
       );
     }
   }
+}
+
+const checks = Object.entries({ "@node-rs/crc32": crc32ByPackage, "node:zlib": crc32ByNode, "a table": crc32ByTable });
+console.log("\nGB of text a CPU second, CRC-32");
+for (const size of SIZES) {
+  const text = Buffer.alloc(size, "2026-01-01T00:00:00.000Z INFO request served in 12 ms\n");
+  const seconds = new Map<string, number[]>();
+  for (let turn = 0; turn < TURNS; turn++) {
+    for (const [name, crc32] of checks) {
+      if (crc32 !== null) seconds.set(name, [...(seconds.get(name) ?? []), checkSecondsOf(crc32, text)]);
+    }
+  }
+  const figures = [...seconds].map(([name, all]) => `${name} ${(1e-9 / median(all)).toFixed(2)}`);
+  console.log(`${String(size / 1024).padStart(3)} KiB  ${figures.join("  ")}`);
 }

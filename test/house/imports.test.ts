@@ -76,6 +76,7 @@ const VENDORS: Record<string, { readonly where: readonly string[]; readonly why:
     where: ["sinks/shared/elastic-client.ts"],
     why: "Elasticsearch and OpenSearch, loaded for a sink that wants it",
   },
+  "@node-rs/crc32": { where: ["src/codec/"], why: "a faster CRC-32, where there is a build of it" },
   "zlib-sync": { where: ["src/codec/"], why: "another inflate, where it could be built" },
 };
 

@@ -1,5 +1,6 @@
-import type { Entry } from "../stages/entry.ts";
+import { type Entry, ERROR_DETAILS_LABEL, ERROR_LABEL } from "../stages/entry.ts";
 import { compileLabelFilter, compileValue } from "../stages/label-filter.ts";
+import { plainNumber } from "../stages/plain-number.ts";
 import type { Unwrap } from "../syntax/ast.ts";
 import { formatFilter } from "../syntax/print.ts";
 import { goDurationError, goFloatError, parseByteSize, parseGoDuration, parseGoFloat } from "../syntax/units.ts";
@@ -13,11 +14,18 @@ export function compileUnwrap(unwrap: Unwrap, entry: Entry): () => number | null
   const value = compileValue(entry, unwrap.label);
   const convert = CONVERSIONS[unwrap.conversion];
   const filters = unwrap.filters.map((filter) => compileLabelFilter(filter, entry, `| ${formatFilter(filter)}`));
+  // Names of errors are not those of labels.
+  const isLabel = unwrap.label !== ERROR_LABEL && unwrap.label !== ERROR_DETAILS_LABEL;
+  const id = isLabel && unwrap.conversion === "" ? entry.reserve(unwrap.label) : -1;
   return () => {
     entry.loadLabels();
-    const text = value();
-    if (text === undefined || text === "") return null;
-    const converted = convert(text);
+    // Most values are plain numbers, which are read without making a text.
+    let converted: ReturnType<Convert> = id === -1 ? Number.NaN : entry.plainNumber(id);
+    if (Number.isNaN(converted)) {
+      const text = value();
+      if (text === undefined || text === "") return null;
+      converted = convert(text);
+    }
     if (typeof converted !== "number") entry.fail(SAMPLE_ERROR, converted.error);
     for (const filter of filters) if (!filter(entry)) return null;
     return typeof converted === "number" ? converted : 0;
@@ -32,7 +40,10 @@ const duration: Convert = (text) => {
 };
 
 const CONVERSIONS: Readonly<Record<Unwrap["conversion"], Convert>> = {
-  "": (text) => plainNumber(text) ?? parseGoFloat(text) ?? { error: goFloatError(text) },
+  "": (text) => {
+    const plain = plainNumber(text);
+    return Number.isNaN(plain) ? (parseGoFloat(text) ?? { error: goFloatError(text) }) : plain;
+  },
   bytes: (text) => {
     const size = parseByteSize(text);
     return "error" in size ? size : size.bytes;
@@ -40,23 +51,3 @@ const CONVERSIONS: Readonly<Record<Unwrap["conversion"], Convert>> = {
   duration,
   duration_seconds: duration,
 };
-
-/**
- * A number of up to 15 digits with at most one point, which is nearly every value there is; null for all else. Such numbers are
- * exact: the digits fit a double, and so does the power of ten that they are divided by.
- */
-function plainNumber(text: string): number | null {
-  if (text.length === 0 || text.length > 16) return null;
-  let value = 0;
-  let scale = 0;
-  for (let i = 0; i < text.length; i++) {
-    const digit = text.charCodeAt(i) - 48;
-    if (digit >= 0 && digit <= 9) {
-      value = value * 10 + digit;
-      scale *= 10;
-    } else if (digit === -2 && scale === 0 && i > 0 && i < text.length - 1) scale = 1;
-    else return null;
-  }
-  if (text.length === 16 && scale === 0) return null;
-  return scale === 0 ? value : value / scale;
-}

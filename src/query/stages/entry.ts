@@ -3,6 +3,7 @@ import { joinNs } from "../../core/time.ts";
 import type { MetadataCodes } from "../../store/metadata-codes.ts";
 import { AsciiProbe } from "./ascii-probe.ts";
 import { jsonText, LabelShape, sortedJson } from "./label-text.ts";
+import { plainNumberAt } from "./plain-number.ts";
 
 /** Where an entry's structured metadata and time come from; a block. */
 export interface MetadataSource {
@@ -65,6 +66,9 @@ export class Entry {
   codes: Codes = EMPTY_CODES;
   codesFrom = 0;
   codesTo = 0;
+  /** The same as `codes`, to be read several at once; null where these are two bytes each. */
+  words: DataView | null = null;
+  private bytesWords: DataView | null = null;
   private codesReady = false;
   /** Whether `codes` are the text to the last character, so that it can be read from them. */
   codesAreText = false;
@@ -84,7 +88,10 @@ export class Entry {
   private readonly names: string[] = [];
   private readonly extractedIds: number[] = [];
   private readonly classes: number[] = [];
-  private readonly values: string[] = [];
+  /** Null for what has not been made a text yet: the bytes valueFrom up to valueTo, in ASCII. */
+  private readonly values: (string | null)[] = [];
+  private readonly valueFrom: number[] = [];
+  private readonly valueTo: number[] = [];
   /** Whether the stream has a label of that name, dropped or not. */
   private readonly isStream: boolean[] = [];
   /** Ids that this line changed, each once, and for which line each was noted. */
@@ -123,6 +130,8 @@ export class Entry {
     this.extractedIds.push(-1);
     this.classes.push(ABSENT);
     this.values.push("");
+    this.valueFrom.push(0);
+    this.valueTo.push(0);
     this.isStream.push(false);
     this.touchedLine.push(-1);
     return id;
@@ -145,6 +154,7 @@ export class Entry {
   openBlock(bytes: Buffer, labels: Labels, source: MetadataSource = NO_METADATA_SOURCE): void {
     this.restore();
     this.bytes = bytes;
+    this.bytesWords = null;
     this.source = source;
     this.block++;
     this.ascii.forget();
@@ -203,7 +213,8 @@ export class Entry {
     this.generation++;
     this.shape.set([], []);
     for (const name of this.names.splice(this.reserved)) this.ids.delete(name);
-    for (const list of [this.extractedIds, this.classes, this.values, this.isStream, this.touchedLine]) {
+    const { extractedIds, classes, values, valueFrom, valueTo, isStream, touchedLine } = this;
+    for (const list of [extractedIds, classes, values, valueFrom, valueTo, isStream, touchedLine]) {
       list.length = this.reserved;
     }
     this.classes.fill(ABSENT);
@@ -266,6 +277,8 @@ export class Entry {
     this.codesAreText = isPlain;
     if (isPlain || (!this.changed && this.text.length === this.end - this.start)) {
       this.codes = this.bytes;
+      this.bytesWords ??= new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
+      this.words = this.bytesWords;
       this.codesFrom = this.start;
       this.codesTo = this.end;
       return;
@@ -274,6 +287,7 @@ export class Entry {
     if (this.wide.length < text.length) this.wide = new Uint16Array(text.length * 2);
     Buffer.from(this.wide.buffer).write(text, "utf16le");
     this.codes = this.wide;
+    this.words = null;
     this.codesFrom = 0;
     this.codesTo = text.length;
   }
@@ -300,7 +314,21 @@ export class Entry {
 
   /** The value of a label, undefined when it is absent. `loadLabels` has been called. */
   value(id: number): string | undefined {
-    return this.classes[id] === ABSENT ? undefined : this.values[id];
+    return this.classes[id] === ABSENT ? undefined : this.textOf(id);
+  }
+
+  private textOf(id: number): string {
+    const known = this.values[id];
+    if (known !== null) return known;
+    const text = this.bytes.toString("latin1", this.valueFrom[id], this.valueTo[id]);
+    this.values[id] = text;
+    return text;
+  }
+
+  /** The value of a label where it is a number that `plainNumberAt` reads and was not made a text; else NaN. */
+  plainNumber(id: number): number {
+    if (this.classes[id] === ABSENT || this.values[id] !== null) return Number.NaN;
+    return plainNumberAt(this.bytes, this.valueFrom[id], this.valueTo[id]);
   }
 
   /** The value of a label by its name, "" when it is absent. `loadLabels` has been called. */
@@ -314,8 +342,24 @@ export class Entry {
    * an earlier parser, or an earlier key, has set stays. `loadLabels` has been called.
    */
   setParsed(id: number, value: string): void {
-    const target = this.isStream[id] || this.classes[id] === METADATA ? this.extractedId(id) : id;
+    const target = this.parsedId(id);
     if (this.classes[target] !== PARSED) this.set(target, PARSED, value);
+  }
+
+  /**
+   * The same for a value whose text is bytes[from, to), in ASCII. It is made only when somebody asks for it: a call that takes longer
+   * than to read most numbers from the bytes.
+   */
+  setParsedAt(id: number, from: number, to: number): void {
+    const target = this.parsedId(id);
+    if (this.classes[target] === PARSED) return;
+    this.valueFrom[target] = from;
+    this.valueTo[target] = to;
+    this.set(target, PARSED, null);
+  }
+
+  private parsedId(id: number): number {
+    return this.isStream[id] || this.classes[id] === METADATA ? this.extractedId(id) : id;
   }
 
   /** What a parser puts for something that it looked for in vain: the empty text, unless the name has a value. */
@@ -373,7 +417,7 @@ export class Entry {
     }
   }
 
-  private set(id: number, kind: number, value: string): void {
+  private set(id: number, kind: number, value: string | null): void {
     if (this.classes[id] === STREAM) this.streamChanged = true;
     this.classes[id] = kind;
     this.values[id] = value;
@@ -395,7 +439,7 @@ export class Entry {
 
   /** Removes every label for which `keeps` says no. Errors are not asked about. */
   retain(keeps: (name: string, value: string) => boolean): void {
-    for (const id of this.presentIds()) if (!keeps(this.names[id], this.values[id])) this.remove(id);
+    for (const id of this.presentIds()) if (!keeps(this.names[id], this.textOf(id))) this.remove(id);
   }
 
   private presentIds(): number[] {
@@ -416,7 +460,7 @@ export class Entry {
   labels(): Labels {
     this.loadLabels();
     if (this.touchedCount === 0 && this.error === "") return this.streamLabels;
-    const pairs = this.presentIds().map((id): [string, string] => [this.names[id], this.values[id]]);
+    const pairs = this.presentIds().map((id): [string, string] => [this.names[id], this.textOf(id)]);
     return sorted([...pairs, ...this.errorPairs()]);
   }
 
@@ -437,14 +481,14 @@ export class Entry {
     const { shape } = this;
     if (!shape.isOf(ids)) shape.set(ids, this.names);
     let out = "{";
-    for (let i = 0; i < ids.length; i++) out += shape.heads[i] + jsonText(this.values[shape.order[i]]);
+    for (let i = 0; i < ids.length; i++) out += shape.heads[i] + jsonText(this.textOf(shape.order[i]));
     return `${out}}`;
   }
 
   labelClasses(): LabelClasses {
     this.loadLabels();
     const by: [string, string][][] = [[], [], [], []];
-    for (const id of this.presentIds()) by[this.classes[id]].push([this.names[id], this.values[id]]);
+    for (const id of this.presentIds()) by[this.classes[id]].push([this.names[id], this.textOf(id)]);
     return {
       stream: this.streamChanged ? sorted(by[STREAM]) : this.streamLabels,
       structuredMetadata: sorted(by[METADATA]),

@@ -1,6 +1,7 @@
 import { AllFound } from "./all-found.ts";
 import type { Codes, Entry } from "./entry.ts";
 import {
+  BACKSLASH,
   BRACE,
   BRACE_END,
   BRACKET,
@@ -19,6 +20,7 @@ import {
   unescapeJson,
 } from "./json-scan.ts";
 import { JSON_ERROR, type LineStage, labelText, sanitizePart } from "./stage.ts";
+import { plainEnd, standsAt, type WordText, wordText } from "./word-scan.ts";
 
 /** Deeper objects are taken for broken ones; agents nest a handful of levels. */
 const DEPTH_MAX = 128;
@@ -35,8 +37,8 @@ const SPARING_MAX = 2;
 interface Key {
   /** The key with its quotes as it stands in the text, to be compared in place. */
   readonly quoted: string;
-  /** Its characters. */
-  readonly codes: Uint16Array;
+  /** The same to be compared with bytes; null where it can't stand in ASCII. */
+  readonly word: WordText | null;
   readonly parent: Key | null;
   /** Label name for a value. */
   readonly name: string;
@@ -77,6 +79,10 @@ class JsonReader {
   private keyAt = 0;
   private key: Key = this.root;
   private codes: Codes = new Uint8Array(0);
+  /** The same, to be read several at once; null where characters are two bytes each. */
+  private words: DataView | null = null;
+  /** Whether the text is ASCII, so that `words` are all of it. */
+  private isAscii = false;
   /** The line's text, null where its characters are taken from `codes`. */
   private text: string | null = null;
   /** The text is codes[from, to). All places below are places in `codes`. */
@@ -110,6 +116,8 @@ class JsonReader {
     // Of a line in ASCII no string is made where so little of it is looked at.
     this.text = this.isSparing && entry.codesAreText ? null : entry.text;
     this.codes = entry.codes;
+    this.words = entry.words;
+    this.isAscii = entry.codesAreText;
     this.from = entry.codesFrom;
     this.to = entry.codesTo;
     this.keyAt = 0;
@@ -184,12 +192,10 @@ class JsonReader {
   }
 
   /** Whether the key stands at `at`. */
-  private isAt({ quoted, codes: wanted }: Key, at: number): boolean {
-    const { text, codes } = this;
-    if (text !== null) return text.startsWith(quoted, at - this.from);
-    if (at + wanted.length > this.to) return false;
-    for (let i = 0; i < wanted.length; i++) if (codes[at + i] !== wanted[i]) return false;
-    return true;
+  private isAt({ quoted, word }: Key, at: number): boolean {
+    const { words } = this;
+    if (this.isAscii && words !== null) return word !== null && standsAt(word, words, at, this.to);
+    return this.text?.startsWith(quoted, at - this.from) === true;
   }
 
   private slice(from: number, to: number): string {
@@ -207,7 +213,7 @@ class JsonReader {
     const { wanted } = this;
     const isUseful = part !== "" && (wanted === null || wanted.has(name) || wanted.has(`${name}_extracted`));
     const id = isUseful ? this.entry.id(name) : -1;
-    const key: Key = { quoted, codes: codesOf(quoted), parent, name, id, children: new Map() };
+    const key: Key = { quoted, word: wordText(quoted), parent, name, id, children: new Map() };
     parent.children.set(quoted, key);
     this.keyCount++;
     return key;
@@ -226,6 +232,10 @@ class JsonReader {
     const end = tokenEnd(codes, at, to);
     const isNumber = c === 0x2d || (c >= 0x30 && c <= 0x39);
     if (isNumber && key.id === -1) return end;
+    if (isNumber && this.text === null) {
+      this.setAt(key.id, at, end);
+      return end;
+    }
     const word = this.slice(at, end);
     if (isNumber || word === "true" || word === "false") {
       if (key.id !== -1) this.set(key.id, word);
@@ -234,23 +244,30 @@ class JsonReader {
   }
 
   private string(key: Key, start: number): number {
-    const { codes, to } = this;
+    const { codes, words, to } = this;
     let isPlain = true;
     let at = start;
-    for (; ; at++) {
+    for (;;) {
+      if (words !== null) at = plainEnd(words, at, to);
+      else while (at < to && codes[at] !== QUOTE && codes[at] !== BACKSLASH) at++;
       if (at >= to) return this.fails(MALFORMED_STRING);
-      const c = codes[at];
-      if (c === QUOTE) break;
-      if (c === 0x5c) {
-        isPlain = false;
-        at++;
-      }
+      if (codes[at] === QUOTE) break;
+      isPlain = false;
+      at += 2;
     }
-    if (key.id !== -1) {
+    if (key.id === -1) return at + 1;
+    if (isPlain && this.text === null) this.setAt(key.id, start, at);
+    else {
       const content = this.slice(start, at);
       this.set(key.id, labelText(isPlain ? content : (unescapeJson(content) ?? "")));
     }
     return at + 1;
+  }
+
+  /** A value that stands in the line as it is; only where `text` is null. */
+  private setAt(id: number, from: number, to: number): void {
+    this.entry.setParsedAt(id, from, to);
+    this.isNews = this.found !== null;
   }
 
   private set(id: number, value: string): void {
@@ -282,9 +299,5 @@ class JsonReader {
 }
 
 function newRoot(): Key {
-  return { quoted: "", codes: codesOf(""), parent: null, name: "", id: -1, children: new Map() };
-}
-
-function codesOf(text: string): Uint16Array {
-  return Uint16Array.from(text, (_, i) => text.charCodeAt(i));
+  return { quoted: "", word: wordText(""), parent: null, name: "", id: -1, children: new Map() };
 }
