@@ -100,17 +100,22 @@ export class Volumes {
       const end = startNs + BigInt(bucket + 1) * stepNs;
       return seconds(end < endNs ? end - MS : endNs);
     };
-    const series = this.largest().map(({ labels, buckets }) => ({
+    const all = this.largest().map(({ labels, buckets }) => ({
       metric: labels,
-      values: [...buckets].sort(([a], [b]) => a - b).map(([bucket, bytes]) => [at(bucket), text(bytes)] as const),
+      // Of a block that goes on into a bucket by a nanosecond nothing is there.
+      values: [...buckets]
+        .filter(([, bytes]) => Math.round(bytes) > 0)
+        .sort(([a], [b]) => a - b)
+        .map(([bucket, bytes]) => [at(bucket), text(bytes)] as const),
     }));
+    const series = all.filter(({ values }) => values.length > 0);
     if (series.some(({ values }) => values.length > 1)) return { resultType: "matrix", result: series };
     return { resultType: "vector", result: series.map(({ metric, values: [value] }) => ({ metric, value })) };
   }
 
   private largest(): Group[] {
     const sorted = [...this.groups.values()]
-      .filter(({ total }) => total > 0)
+      .filter(({ total }) => Math.round(total) > 0)
       .map((group) => ({ group, name: formatLabels(group.labels) }))
       .sort((a, b) => b.group.total - a.group.total || (a.name < b.name ? -1 : 1));
     return sorted.slice(0, this.request.limit).map(({ group }) => group);
@@ -128,7 +133,7 @@ export class Volumes {
   private labelSets(labels: Labels): Labels[] {
     const { by, mustHaveAll, names } = this.request;
     const wanted = by ?? Object.keys(labels);
-    const found = wanted.filter((name) => Object.hasOwn(labels, name));
+    const found = wanted.filter((name) => Object.hasOwn(labels, name)).sort();
     if (mustHaveAll && found.length < wanted.length) return [];
     if (names) return found.map((name) => ({ [name]: "" }));
     return [Object.fromEntries(found.map((name) => [name, labels[name]]))];

@@ -139,7 +139,8 @@ export class BlockScanner {
 
   private countBlock(view: BlockView): void {
     this.stats.blocks++;
-    this.stats.lines += view.rows;
+    // The pass that chose the rows has counted the lines.
+    if (this.job.mode !== "rows") this.stats.lines += view.rows;
   }
 
   private countText(view: BlockView): void {
@@ -217,7 +218,7 @@ export class BlockScanner {
       }
       const found = query.judge(view, row, seen);
       if (found === null || isHidden?.(row) === true) continue;
-      this.stats.matched++;
+      if (mode !== "rows") this.stats.matched++;
       best.add(s, n, order, row, found.group, found.detail, found.line);
     }
   }

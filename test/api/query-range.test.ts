@@ -151,6 +151,14 @@ describe("query_range", () => {
     expect(dataOf(answer.text)).toEqual({ resultType: "streams", result: [] });
   });
 
+  test("counts a line once that is found by its time, and then read", async () => {
+    const answer = await api.get(PATH + queryString({ query: '{app="web"}', start: at(0n), end: at(10n) }));
+    const { stats } = (JSON.parse(answer.text) as { data: { stats: { summary: Record<string, number> } } }).data;
+    expect(stats).toMatchObject({
+      summary: { totalLinesProcessed: 3, totalEntriesReturned: 3, totalPostFilterLines: 3 },
+    });
+  });
+
   test("fills the figures that Grafana shows", async () => {
     const answer = await api.get(PATH + queryString({ query: '{app="web"} |= "two"', start: at(0n), end: at(10n) }));
     const { stats } = (JSON.parse(answer.text) as { data: { stats: { summary: Record<string, number> } } }).data;
