@@ -3,7 +3,7 @@ import type { BlockSum } from "../query/engine.ts";
 import { seconds } from "./samples.ts";
 
 /*
- * What is stored, by the headers of blocks. Source: "Loki's HTTP contract", 7. Bytes are those of the lines, without metadata. Of a
+ * What is stored, by the indexes of segments. Source: "Loki's HTTP contract", 7. Bytes are those of the lines and of their metadata. Of a
  * block that reaches out of the range as large a part counts as of its time lies within.
  */
 
@@ -27,7 +27,7 @@ export class IndexStats {
     const part = partWithin(block, this.startNs, this.endNs);
     this.streams.add(block.canonical);
     this.chunks++;
-    this.bytes += block.textBytes * part;
+    this.bytes += bytesOf(block) * part;
     this.entries += block.rows * part;
   }
 
@@ -78,7 +78,7 @@ export class Volumes {
     for (let bucket = (from - startNs) / stepNs; startNs + bucket * stepNs <= last; bucket++) {
       const begin = startNs + bucket * stepNs;
       const end = begin + stepNs < endNs ? begin + stepNs : endNs;
-      const bytes = block.textBytes * partWithin(block, begin, end);
+      const bytes = bytesOf(block) * partWithin(block, begin, end);
       for (const group of groups) {
         group.total += bytes;
         group.buckets.set(Number(bucket), (group.buckets.get(Number(bucket)) ?? 0) + bytes);
@@ -149,6 +149,9 @@ export class Volumes {
     return group;
   }
 }
+
+/** Of lines without the newlines between them, and of their metadata. */
+const bytesOf = ({ textBytes, rows, metadataBytes }: BlockSum): number => textBytes - rows + metadataBytes;
 
 const text = (bytes: number): string => String(Math.round(bytes));
 

@@ -285,10 +285,13 @@ class LocalEngine implements Engine {
         const visit = begin();
         for (let block = await plan.next(); block !== null && !run.signal.aborted; block = await plan.next()) {
           const { rows, textBytes, timeMinNs, timeMaxNs, stream, hide } = block;
-          if (hide === null || run.hidden === null) visit({ ...stream, rows, textBytes, timeMinNs, timeMaxNs });
-          else {
+          const metadataBytes = block.open?.metadataBytes ?? block.metadataBytes;
+          if (hide === null || run.hidden === null) {
+            visit({ ...stream, rows, textBytes, metadataBytes, timeMinNs, timeMaxNs });
+          } else {
             const { part, ...times } = run.hidden.visiblePart(hide, timeMinNs, timeMaxNs);
-            if (part > 0) visit({ ...stream, rows: rows * part, textBytes: textBytes * part, ...times });
+            const sizes = { rows: rows * part, textBytes: textBytes * part, metadataBytes: metadataBytes * part };
+            if (part > 0) visit({ ...stream, ...sizes, ...times });
           }
         }
       },

@@ -89,6 +89,8 @@ export interface BlockSum {
   /** Of a block that is hidden in part, what may be seen of it, about. */
   readonly rows: number;
   readonly textBytes: number;
+  /** Of names and values; 0 where it is not known. */
+  readonly metadataBytes: number;
   /** Nanoseconds since 1970, both inclusive. */
   readonly timeMinNs: bigint;
   readonly timeMaxNs: bigint;

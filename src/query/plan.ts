@@ -30,6 +30,8 @@ export interface PlannedBlock {
   readonly timeMaxNs: bigint;
   readonly rows: number;
   readonly textBytes: number;
+  /** Bytes of its lines' metadata, as in BlockInfo; 0 for an open block, which says it itself. */
+  readonly metadataBytes: number;
   /** Bytes of the gzip member; 0 for an open block. */
   readonly length: number;
   readonly offset: number;
@@ -247,7 +249,7 @@ export class BlockPlan {
         pruned.ids++;
         continue;
       }
-      const { timeMinNs, timeMaxNs, rows, textBytes, length, offset } = block;
+      const { timeMinNs, timeMaxNs, rows, textBytes, metadataBytes, length, offset } = block;
       const { canonical, labels } = index.streams[block.stream];
       const hide = this.hideOf(canonical, labels, block);
       if (hide === "all") {
@@ -261,6 +263,7 @@ export class BlockPlan {
         timeMaxNs,
         rows,
         textBytes,
+        metadataBytes,
         length,
         offset,
         segment: info,
@@ -279,9 +282,10 @@ export class BlockPlan {
       const { info, bytes } = pending;
       if (!this.isInRange(info) || !this.wantsOf(pending)) return [];
       if (this.request.wantsBlock?.((slot, low8) => pending.mayHoldId(slot, low8)) === false) return [];
-      const { rows, textBytes } = info;
+      const { rows, textBytes, metadataBytes } = info;
       const order = PENDING_RANK * BLOCKS_A_SEGMENT + i;
-      return this.inMemory({ order, rows, textBytes, length: bytes.length, pending, open: null }, pending, info);
+      const sizes = { rows, textBytes, metadataBytes, length: bytes.length };
+      return this.inMemory({ order, ...sizes, pending, open: null }, pending, info);
     });
   }
 
@@ -292,13 +296,14 @@ export class BlockPlan {
       if (!this.isInRange(span)) return [];
       const { rows, textBytes } = open;
       const order = OPEN_RANK * BLOCKS_A_SEGMENT + i;
-      return this.inMemory({ order, rows, textBytes, length: 0, pending: null, open }, open, span);
+      const sizes = { rows, textBytes, metadataBytes: 0, length: 0 };
+      return this.inMemory({ order, ...sizes, pending: null, open }, open, span);
     });
   }
 
   /** A block that is in no segment yet, unless nothing of it may be seen. */
   private inMemory(
-    block: Pick<PlannedBlock, "order" | "rows" | "textBytes" | "length" | "pending" | "open">,
+    block: Pick<PlannedBlock, "order" | "rows" | "textBytes" | "metadataBytes" | "length" | "pending" | "open">,
     stream: PlannedBlock["stream"],
     { timeMinNs, timeMaxNs }: TimeSpan,
   ): PlannedBlock[] {

@@ -27,6 +27,7 @@ import { ALT_NAME, addAltIds } from "./id-alt.ts";
 import { encodeIds } from "./id-column.ts";
 import { FILTERED_SLOTS, IdFilterBuilder, type IdPresence } from "./id-filter.ts";
 import { beginMember, emptyMembers, MEMBER_DATA_MAX, MEMBER_HEADER_BYTES, sealMember } from "./member.ts";
+import { metadataBytes } from "./metadata-bytes.ts";
 import type { OpenBlock } from "./open-block.ts";
 import { sortRows } from "./sort-rows.ts";
 import { encodeCodes, writeString } from "./text-column.ts";
@@ -45,6 +46,8 @@ export interface EncodedBlock {
   readonly minNsec: number;
   readonly maxSec: number;
   readonly maxNsec: number;
+  /** Of all rows' names and values. */
+  readonly metadataBytes: number;
   readonly ids: IdPresence;
 }
 
@@ -112,6 +115,7 @@ export function encodeBlock(block: OpenBlock, stream: Buffer): EncodedBlock {
     minNsec: nsec[first],
     maxSec: sec[last],
     maxNsec: nsec[last],
+    metadataBytes: metadataBytes(block),
     ids: { slots, filter },
   };
   return { ...encoded, ...assembleHead(out, encoded, newlines ? FLAG_NEWLINES : 0) };

@@ -84,6 +84,10 @@ export class StoredBlock implements BlockView {
     return this.header.rows;
   }
 
+  get metadataBytes(): null {
+    return null;
+  }
+
   get textBytes(): number {
     return this.header.textBytes;
   }

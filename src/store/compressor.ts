@@ -170,6 +170,7 @@ function finished(sealed: SealedBlock, encoded: EncodedBlock, gzip: Buffer): Com
     minNsec: encoded.minNsec,
     maxSec: encoded.maxSec,
     maxNsec: encoded.maxNsec,
+    metadataBytes: encoded.metadataBytes,
     ids: encoded.ids,
   });
 }

@@ -23,12 +23,15 @@ import { writeString } from "./text-column.ts";
  *              "last": whether it is the last, "inputs": keys of the segments that it was made from, "covers":
  *              [partition, first offset, next offset] of all level 0 segments in it, "absorbed": "<merge>.<output>" of
  *              all compacted segments in it}. Absent: level 0, and the only segment of its commit
+ *   6 METADATA for each block the bytes of its lines' metadata, names and values as text, each counted with each line that has it; 0
+ *              also where that is not known. Absent: 0 of all blocks
  */
 export const INDEX_TENANT = 1;
 export const INDEX_STREAMS = 2;
 export const INDEX_BLOCKS = 3;
 export const INDEX_FILTERS = 4;
 export const INDEX_SOURCES = 5;
+export const INDEX_METADATA = 6;
 const SECTION_BYTES = 6;
 const DEFLATED = 1;
 const DEFLATE_LEVEL = 6;
@@ -57,6 +60,9 @@ export function* indexTables(
   yield { type: INDEX_BLOCKS, data: blockTable(blocks, streams, minSec), deflate: true };
   // Half of a filter's bits are set: nothing that deflate could take away.
   yield { type: INDEX_FILTERS, data: filterTable(blocks), deflate: false };
+  if (blocks.some(({ metadataBytes }) => metadataBytes > 0)) {
+    yield { type: INDEX_METADATA, data: metadataTable(blocks), deflate: true };
+  }
   if (sources !== null) yield { type: INDEX_SOURCES, data: encodeSources(sources), deflate: true };
 }
 
@@ -107,6 +113,13 @@ function filterTable(blocks: readonly SegmentBlock[]): Buffer {
       at += ids.filter.length;
     }
   }
+  return out.subarray(0, at);
+}
+
+function metadataTable(blocks: readonly SegmentBlock[]): Buffer {
+  const out = Buffer.allocUnsafe(blocks.length * 8);
+  let at = 0;
+  for (const { metadataBytes } of blocks) at = writeVarint(out, at, metadataBytes);
   return out.subarray(0, at);
 }
 

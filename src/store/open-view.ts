@@ -12,6 +12,7 @@ import {
 } from "../core/line.ts";
 import { ALT_NAME, altTest, mergeRows } from "./id-alt.ts";
 import type { IdRows } from "./id-column.ts";
+import { metadataBytes } from "./metadata-bytes.ts";
 import { type CodedPart, combineParts, type MetadataCodes, setsPart } from "./metadata-codes.ts";
 import type { OpenBlock } from "./open-block.ts";
 import { OpenColumn } from "./open-column.ts";
@@ -28,6 +29,8 @@ export interface PackedOpenBlock {
   readonly sorted: boolean;
   readonly textBytes: number;
   readonly hasNewlines: boolean;
+  /** Null where `content` tells. */
+  readonly metadataBytes: number | null;
   /** Null: only times and sizes are wanted. */
   readonly content: PackedContent | null;
 }
@@ -70,6 +73,7 @@ export class OpenBlockView implements BlockView {
   private readonly sharedSets: readonly SharedMetadata[];
   private readonly sharedCodes: Uint32Array<ArrayBuffer> | null;
   private readonly columns: readonly ColumnRows[];
+  private knownMetadataBytes: number | null = null;
 
   private constructor(
     stream: StreamHandle,
@@ -110,7 +114,9 @@ export class OpenBlockView implements BlockView {
     const { text: bytes, sharedSets, ...content } = packed.content ?? NOTHING;
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     const block = { ...packed, sharedSets: [...sharedSets], sharedCodes: content.sharedCodes };
-    return new OpenBlockView(packed, block, { ...content, text }, () => packed.hasNewlines);
+    const view = new OpenBlockView(packed, block, { ...content, text }, () => packed.hasNewlines);
+    view.knownMetadataBytes = packed.metadataBytes;
+    return view;
   }
 
   /** Copies of all rows; of times and sizes alone without `withContent`. */
@@ -119,7 +125,7 @@ export class OpenBlockView implements BlockView {
     const sec = this.sec.slice(0, rows) as Float64Array<ArrayBuffer>;
     const nsec = this.nsec.slice(0, rows) as Uint32Array<ArrayBuffer>;
     const head = { tenant, labels, canonical, rows, sorted, textBytes, sec, nsec };
-    if (!withContent) return { ...head, hasNewlines: false, content: null };
+    if (!withContent) return { ...head, hasNewlines: false, metadataBytes: this.metadataBytes, content: null };
     const content: PackedContent = {
       text: Uint8Array.prototype.slice.call(this.text) as Uint8Array<ArrayBuffer>,
       lineStarts: this.lineStarts.slice() as Uint32Array<ArrayBuffer>,
@@ -128,7 +134,14 @@ export class OpenBlockView implements BlockView {
       sharedCodes: this.sharedCodes?.slice(0, rows) ?? null,
       columns: this.columns.map(packColumn),
     };
-    return { ...head, hasNewlines: this.hasNewlines, content };
+    return { ...head, hasNewlines: this.hasNewlines, metadataBytes: null, content };
+  }
+
+  /** Computed at the first use. */
+  get metadataBytes(): number {
+    const { rows, ids, sharedSets, sharedCodes, columns } = this;
+    this.knownMetadataBytes ??= metadataBytes({ rows, ids, sharedSets, sharedCodes, columns });
+    return this.knownMetadataBytes;
   }
 
   /** May say true for a newline in a line that came after this view was taken; the starts tell lines apart anyway. */

@@ -60,6 +60,7 @@ export class CompressedBlock implements PendingBlock, SegmentBlock {
   readonly minNsec: number;
   readonly maxSec: number;
   readonly maxNsec: number;
+  readonly metadataBytes: number;
   readonly ids: SegmentBlock["ids"];
 
   constructor(stream: StreamHandle, block: Omit<SegmentBlock, "canonical">) {
@@ -73,6 +74,7 @@ export class CompressedBlock implements PendingBlock, SegmentBlock {
     this.minNsec = block.minNsec;
     this.maxSec = block.maxSec;
     this.maxNsec = block.maxNsec;
+    this.metadataBytes = block.metadataBytes;
     this.ids = block.ids;
   }
 
@@ -83,6 +85,7 @@ export class CompressedBlock implements PendingBlock, SegmentBlock {
       length: this.bytes.length,
       rows: this.rows,
       textBytes: this.textBytes,
+      metadataBytes: this.metadataBytes,
       timeMinNs: joinNs(this.minSec, this.minNsec),
       timeMaxNs: joinNs(this.maxSec, this.maxNsec),
     };

@@ -10,6 +10,7 @@ import { type IdPresence, mayHoldId } from "./id-filter.ts";
 import {
   INDEX_BLOCKS,
   INDEX_FILTERS,
+  INDEX_METADATA,
   INDEX_SOURCES,
   INDEX_STREAMS,
   INDEX_TENANT,
@@ -41,6 +42,8 @@ export interface SegmentBlock {
   readonly minNsec: number;
   readonly maxSec: number;
   readonly maxNsec: number;
+  /** As in BlockInfo. */
+  readonly metadataBytes: number;
   readonly ids: IdPresence;
 }
 
@@ -194,6 +197,8 @@ function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
   });
   const blockReader = new VarintReader(section(INDEX_BLOCKS, "blocks"));
   const filterReader = new VarintReader(section(INDEX_FILTERS, "filters"));
+  const metadataTable = sections.get(INDEX_METADATA);
+  const metadataReader = metadataTable === undefined ? null : new VarintReader(inflateSection(metadataTable, place));
   const presence: IdPresence[] = [];
   let stream = 0;
   let end = 0;
@@ -214,7 +219,8 @@ function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
       filterLength === 0 ? null : filterReader.bytes.subarray(filterReader.at, filterReader.at + filterLength);
     filterReader.at += filterLength;
     presence.push({ slots, filter });
-    return { stream, offset, length, rows, textBytes, timeMinNs, timeMaxNs };
+    const metadataBytes = metadataReader?.next() ?? 0;
+    return { stream, offset, length, rows, textBytes, metadataBytes, timeMinNs, timeMaxNs };
   });
   if (end > footer.indexAt) throw corrupt("segment_corrupt", "end of the blocks", end, footer.indexAt, place);
   const tenant = section(INDEX_TENANT, "tenant").toString("utf8");

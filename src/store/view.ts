@@ -21,6 +21,8 @@ export interface BlockView {
   walkTimes(): TimesWalk | null;
   /** Bytes of `text`. Known without inflating. */
   readonly textBytes: number;
+  /** Bytes of the rows' metadata, names and values: of an open block. Null for one that was read, of which the index says it. */
+  readonly metadataBytes: number | null;
   /** Whether some line holds a newline, so that newlines do not count rows. */
   readonly hasNewlines: boolean;
   /** All lines, each followed by one LF. A read block inflates and checks itself at the first use, and throws `block_corrupt`. */
@@ -121,6 +123,8 @@ export interface BlockInfo {
   readonly length: number;
   readonly rows: number;
   readonly textBytes: number;
+  /** Bytes of its lines' metadata, names and values; 0 also where that is not known, because an older Weir wrote it. */
+  readonly metadataBytes: number;
   readonly timeMinNs: bigint;
   readonly timeMaxNs: bigint;
 }

@@ -8,7 +8,13 @@ const request: VolumeRequest = {
   ...{ by: ["b", "a"], mustHaveAll: true, names: false },
 };
 const block = (from: bigint, to: bigint, textBytes: number): BlockSum => ({
-  ...{ labels: { a: "1", b: "2", c: "3" }, canonical: '{"a":"1","b":"2","c":"3"}', rows: 1, textBytes },
+  ...{
+    labels: { a: "1", b: "2", c: "3" },
+    canonical: '{"a":"1","b":"2","c":"3"}',
+    rows: 1,
+    textBytes,
+    metadataBytes: 0,
+  },
   ...{ timeMinNs: from, timeMaxNs: to },
 });
 
@@ -18,10 +24,10 @@ describe("volumes", () => {
     volumes.add(block(10n * SECOND, 20n * SECOND, 129));
     expect(volumes.matrix()).toEqual({
       resultType: "vector",
-      result: [{ metric: { a: "1", b: "2" }, value: [19.999, "129"] }],
+      result: [{ metric: { a: "1", b: "2" }, value: [19.999, "128"] }],
     });
     const spread = new Volumes(request);
-    spread.add(block(0n, 100n * SECOND, 2));
+    spread.add(block(0n, 100n * SECOND, 3));
     expect(spread.matrix()).toEqual({ resultType: "vector", result: [] });
   });
 

@@ -30,10 +30,11 @@ describe("the packed index of a segment", () => {
         expect({ tenant: got.tenant, sources: got.sources }).toEqual({ tenant: want.tenant, sources: want.sources });
         const blocks = want.blocks.map((block) => {
           const [min, max] = [splitNs(block.timeMinNs), splitNs(block.timeMaxNs)];
-          return [block.offset, block.length, block.rows, block.textBytes, min.sec, min.nsec, max.sec, max.nsec];
+          const sizes = [block.rows, block.textBytes, block.metadataBytes];
+          return [block.offset, block.length, ...sizes, min.sec, min.nsec, max.sec, max.nsec];
         });
-        const { offsets, lengths, rows, textBytes, minSec, minNsec, maxSec, maxNsec } = got;
-        const columns = [offsets, lengths, rows, textBytes, minSec, minNsec, maxSec, maxNsec];
+        const { offsets, lengths, rows, textBytes, metadataBytes, minSec, minNsec, maxSec, maxNsec } = got;
+        const columns = [offsets, lengths, rows, textBytes, metadataBytes, minSec, minNsec, maxSec, maxNsec];
         expect(Array.from(offsets, (_, b) => columns.map((column) => column[b]))).toEqual(blocks);
         const streams = blocks.map((_, b) =>
           got.firstBlocks.findIndex((first, s) => first <= b && b < got.firstBlocks[s + 1]),

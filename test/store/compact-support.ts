@@ -8,7 +8,7 @@ import { parseFooter } from "../../src/store/footer.ts";
 import { segmentKey } from "../../src/store/keys.ts";
 import { describeSegment } from "../../src/store/reader.ts";
 import { buildSegment, parseIndex, type SegmentBlock } from "../../src/store/segment.ts";
-import type { SegmentInfo } from "../../src/store/view.ts";
+import type { BlockView, SegmentInfo } from "../../src/store/view.ts";
 import { drawHabit, drawLine, type Habit, type Prng } from "./random-lines.ts";
 import { type Row, rowsOf, type TestLine, throughBlocks } from "./support.ts";
 
@@ -76,12 +76,22 @@ function segmentBlock(canonical: string, bytes: Buffer): SegmentBlock {
     bytes,
     rows: view.rows,
     textBytes: view.textBytes,
+    metadataBytes: metadataBytesOf(view),
     minSec: view.sec[0],
     minNsec: view.nsec[0],
     maxSec: view.sec[last],
     maxNsec: view.nsec[last],
     ids: view.ids,
   };
+}
+
+/** Bytes of names and values of all rows, counted row by row. */
+export function metadataBytesOf(view: BlockView): number {
+  let bytes = 0;
+  for (let row = 0; row < view.rows; row++) {
+    for (const [name, value] of view.metadata(row)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+  }
+  return bytes;
 }
 
 /** Segments as a query orders them: by partition and first offset, and those of one compaction by their numbers. */

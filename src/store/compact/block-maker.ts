@@ -116,5 +116,7 @@ export function copyBlock(bytes: Buffer, block: StreamBlock, stream: MergedStrea
   const own = Buffer.from(bytes);
   const { rows, textBytes, ids } = readStreamBlock(own, block, stream);
   const { minSec, minNsec, maxSec, maxNsec } = block;
-  return { canonical: stream.canonical, bytes: own, rows, textBytes, minSec, minNsec, maxSec, maxNsec, ids };
+  const metadataBytes = block.input.index.metadataBytes[block.block];
+  const { canonical } = stream;
+  return { canonical, bytes: own, rows, textBytes, metadataBytes, minSec, minNsec, maxSec, maxNsec, ids };
 }

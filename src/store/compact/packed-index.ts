@@ -5,6 +5,7 @@ import { corrupt, type Place } from "../errors.ts";
 import { FOOTER_BYTES, type Footer, parseFooter } from "../footer.ts";
 import {
   INDEX_BLOCKS,
+  INDEX_METADATA,
   INDEX_SOURCES,
   INDEX_STREAMS,
   INDEX_TENANT,
@@ -46,6 +47,8 @@ export interface PackedIndex {
   readonly lengths: Uint32Array;
   readonly rows: Uint32Array;
   readonly textBytes: Uint32Array;
+  /** As in BlockInfo. */
+  readonly metadataBytes: Float64Array;
   readonly minSec: Float64Array;
   readonly minNsec: Uint32Array;
   readonly maxSec: Float64Array;
@@ -74,13 +77,16 @@ export async function readPackedIndex(objects: ObjectStore, key: string, turn: T
   const tenant = inflateSection(section(INDEX_TENANT, "tenant"), place).toString("utf8");
   const streamBytes = await inflateSectionAsync(section(INDEX_STREAMS, "streams"), place);
   const blockBytes = await inflateSectionAsync(section(INDEX_BLOCKS, "blocks"), place);
+  const metadata = sections.get(INDEX_METADATA);
+  const metadataTable = metadata === undefined ? null : await inflateSectionAsync(metadata, place);
   const raw = sections.get(INDEX_SOURCES);
   const sources = raw === undefined ? null : decodeSources(inflateSection(raw, place), place);
   try {
     const streams = await readStreams(streamBytes, footer, place, turn);
     const blocks = await readBlocks(blockBytes, footer, place, turn);
-    const memoryBytes = streamBytes.length + footer.streams * 16 + footer.blocks * 44;
-    return { tenant, footer, sources, streamBytes, ...streams, ...blocks, memoryBytes };
+    const metadataBytes = await readMetadataBytes(metadataTable, footer.blocks, turn);
+    const memoryBytes = streamBytes.length + footer.streams * 16 + footer.blocks * 52;
+    return { tenant, footer, sources, streamBytes, ...streams, ...blocks, metadataBytes, memoryBytes };
   } catch (error) {
     if (codeOf(error) !== "bad_varint") throw error;
     throw corrupt("segment_corrupt", "index", messageOf(error), "varints", place);
@@ -149,6 +155,17 @@ async function readBlocks(bytes: Buffer, footer: Footer, place: Place, turn: Tur
   while (stream < streams) firstBlocks[++stream] = blocks;
   if (end > footer.indexAt) throw corrupt("segment_corrupt", "end of the blocks", end, footer.indexAt, place);
   return { firstBlocks, offsets, lengths, rows, textBytes, minSec, minNsec, maxSec, maxNsec };
+}
+
+async function readMetadataBytes(bytes: Buffer | null, blocks: number, turn: Turn): Promise<Float64Array> {
+  const metadataBytes = new Float64Array(blocks);
+  if (bytes === null) return metadataBytes;
+  const reader = new VarintReader(bytes);
+  for (let b = 0; b < blocks; b++) {
+    metadataBytes[b] = reader.next();
+    if (b % STEP === STEP - 1) await turn();
+  }
+  return metadataBytes;
 }
 
 /** A time that many seconds after another; the number of seconds may be more than a double holds exactly. */

@@ -23,6 +23,7 @@ function segment(
     length: 100,
     rows: 10,
     textBytes: 1000,
+    metadataBytes: 0,
     timeMinNs: BigInt(min),
     timeMaxNs: BigInt(max),
   }));
