@@ -8,12 +8,17 @@ const STEP = 64;
 const ITEMS_MAX = 500_000;
 
 /**
- * Counts what is decoded of a body: in a body of two bytes each there may be millions, which take a hundred times their size.
- * `hold` is told of the memory, and throws when there is none.
+ * Counts what is decoded of a body: in a body of two bytes each there may be millions, which take a hundred times their size. Lines and
+ * streams count to the end; what else belongs to them, until they are given on. `hold` is told of the memory, and throws when there
+ * is none.
  */
 export class ItemBudget {
   private readonly hold: (bytes: number) => void;
   private count = 0;
+  /** Lines and streams that were given on. */
+  private givenOn = 0;
+  /** Items that `hold` was told of. */
+  private held = 0;
 
   constructor(hold: (bytes: number) => void) {
     this.hold = hold;
@@ -22,10 +27,17 @@ export class ItemBudget {
   /** One item more. Throws PushError 413 beyond the most, and what `hold` throws. */
   take(): void {
     this.count++;
-    if (this.count % STEP !== 1) return;
+    if (this.count <= this.held) return;
     if (this.count > ITEMS_MAX) {
       throw new PushError(413, `request body too large: got more than ${ITEMS_MAX} lines, streams and attributes`);
     }
     this.hold(STEP * ITEM_BYTES);
+    this.held += STEP;
+  }
+
+  /** All that was taken is given on: so many lines of a stream. */
+  given(lines: number): void {
+    this.givenOn += lines + 1;
+    this.count = this.givenOn;
   }
 }

@@ -62,6 +62,7 @@ class StreamsReader {
       else if (key === "entries") lines = yield* this.lines(readEntry, labels);
       else yield* cursor.skipping();
     }
+    this.items.given(lines.length);
     yield { labels: labels ?? {}, lines };
   }
 
@@ -83,6 +84,7 @@ class StreamsReader {
       if (!this.turns.isDue(cursor.at)) continue;
       if (labels === null) yield;
       else {
+        this.items.given(lines.length);
         yield { labels, lines };
         lines = [];
       }

@@ -51,11 +51,13 @@ function* readStream(
       if (!turns.isDue(entry.end)) continue;
       if (labels === null) yield;
       else {
+        items.given(lines.length);
         yield { labels, lines };
         lines = [];
       }
     }
   }
+  items.given(lines.length);
   yield { labels: labels ?? labelsOf("{}", known), lines };
 }
 

@@ -28,7 +28,7 @@ export function* readOtlpJson(body: Buffer, items: ItemBudget): Pieces<OtlpResou
   const turns = new Turns();
   for (const key of members(cursor)) {
     if (key !== "resourceLogs") yield* cursor.skipping();
-    else for (const _ of itemsOf(cursor)) yield* readResource(cursor, turns);
+    else for (const _ of itemsOf(cursor)) yield* readResource(cursor, turns, items);
   }
   cursor.end();
 }
@@ -53,8 +53,8 @@ function camelCase(name: string): string {
   return name.includes("_") ? name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) : name;
 }
 
-function* readResource(cursor: JsonCursor, turns: Turns): Pieces<OtlpResource> {
-  const pieces = new ResourcePieces();
+function* readResource(cursor: JsonCursor, turns: Turns, items: ItemBudget): Pieces<OtlpResource> {
+  const pieces = new ResourcePieces(items);
   for (const key of members(cursor)) {
     if (key === "resource") {
       let attributes: Attribute[] = [];

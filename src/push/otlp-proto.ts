@@ -33,7 +33,7 @@ export function* readOtlpProto(body: Buffer, items: ItemBudget): Pieces<OtlpReso
   const reader = new ProtoReader(body, items);
   const turns = new Turns();
   for (const logs of messages(reader, { start: 0, end: body.length }, 1)) {
-    const pieces = new ResourcePieces();
+    const pieces = new ResourcePieces(items);
     for (const [field, part] of parts(reader, logs)) {
       if (field === 1) pieces.attributes = [...messages(reader, part, 1)].map((pair) => readPair(reader, pair, 0));
       else if (field === 2) yield* readScopeLogs(reader, part, turns, pieces);

@@ -2,6 +2,7 @@ import { NumberText } from "../core/component.ts";
 import type { Labels } from "../core/labels.ts";
 import { splitNs } from "../core/time.ts";
 import { withServiceName } from "./checks.ts";
+import type { ItemBudget } from "./item-budget.ts";
 import { metadataName } from "./metadata.ts";
 import type { TenantLimits } from "./options.ts";
 import { type OtlpRules, otlpRules } from "./otlp-rules.ts";
@@ -94,6 +95,12 @@ export class ResourcePieces {
   records: OtlpRecord[] = [];
   /** Scopes that have ended, whose records were not given on. */
   private kept: OtlpScope[] = [];
+  private readonly items: ItemBudget;
+
+  /** `items` is told of what is given on. */
+  constructor(items: ItemBudget) {
+    this.items = items;
+  }
 
   beginScope(): void {
     this.scope = null;
@@ -110,12 +117,17 @@ export class ResourcePieces {
     if (attributes === null || scope === null) return undefined;
     this.records = [];
     this.kept = [];
-    return { attributes, scopes: [...kept, { ...scope, records }] };
+    return this.give({ attributes, scopes: [...kept, { ...scope, records }] });
   }
 
   /** What was not given on yet, at the resource's end. */
   rest(): OtlpResource {
-    return { attributes: this.attributes ?? [], scopes: this.kept };
+    return this.give({ attributes: this.attributes ?? [], scopes: this.kept });
+  }
+
+  private give(resource: OtlpResource): OtlpResource {
+    this.items.given(resource.scopes.reduce((sum, { records }) => sum + records.length, 0));
+    return resource;
   }
 }
 

@@ -83,6 +83,29 @@ describe("a body is given piece by piece", () => {
     );
   });
 
+  test("attributes count until their records are given on: a large body may have many", async () => {
+    const attributes = Array.from({ length: 30 }, (_, i) => ({ key: `a${i}`, value: { stringValue: "v" } }));
+    const many = Array.from({ length: 20_000 }, (_, i) => ({ timeUnixNano: ns(i), attributes }));
+    const value = text({ resourceLogs: [{ resource, scopeLogs: [{ scope, logRecords: many }] }] });
+    let held = 0;
+    const given = recordsOf(
+      readOtlpJson(
+        value,
+        new ItemBudget((bytes) => {
+          held += bytes;
+        }),
+      ),
+    );
+    expect(given.reduce((sum, count) => sum + count, 0)).toBe(20_000);
+    expect(held).toBeLessThan(16 << 20);
+    const entry = (i: number) => ["1", "x", Object.fromEntries(attributes.map(({ key }) => [key, `${i}`]))];
+    const pushed = text(body({ stream: { a: "b" }, values: Array.from({ length: 20_000 }, (_, i) => entry(i)) }));
+    expect(linesOf(readLokiJson(pushed, items())).flat()).toHaveLength(20_000);
+    // Held back because their labels are not known, they are too many.
+    const late = text(body({ values: Array.from({ length: 20_000 }, (_, i) => entry(i)), stream: { a: "b" } }));
+    expect(() => linesOf(readLokiJson(late, items()))).toThrow("more than 500000 lines, streams and attributes");
+  });
+
   test("what is broken at its end leaves nothing behind, and counts nothing", async () => {
     const receive = new Receive();
     const old = [String(BigInt(NOW_NS) - 10n ** 18n), "old"];
