@@ -161,7 +161,11 @@ export class LogPass {
   private merge(entries: NonNullable<BatchResult["entries"]>): void {
     this.entries.merge(entries);
     const worst = this.entries.worst();
-    if (worst !== null) this.control.bound(joinNs(worst.sec, worst.nsec));
+    if (worst === null) return;
+    const bound = joinNs(worst.sec, worst.nsec);
+    if (bound === this.control.boundNs) return;
+    this.control.bound(bound);
+    this.deps.executor.bounded?.(this.job);
   }
 
   private fail(error: unknown): void {

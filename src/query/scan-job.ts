@@ -135,6 +135,8 @@ export interface ScanExecutor {
   run(job: ScanJob, blocks: readonly BatchBlock[]): Promise<BatchResult>;
   /** The job's control says stop: batches under way end soon, each with what it has found or with nothing. */
   stop(job: ScanJob): void;
+  /** The job's control has another bound. Absent: whoever scans sees that by itself. */
+  bounded?(job: ScanJob): void;
   /** The job gets no further batches. */
   end(job: ScanJob): void;
   close(): Promise<void>;

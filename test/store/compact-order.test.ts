@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { MemoryStore } from "../../src/objects/memory.ts";
-import { type PlanOptions, planJob } from "../../src/store/compact/plan.ts";
+import { type PlanOptions, planJobs } from "../../src/store/compact/plan.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
 import { mergeIn, putFlush, rowsIn } from "./compact-support.ts";
 import { Prng } from "./random-lines.ts";
@@ -47,6 +47,7 @@ async function disorder(objects: MemoryStore, segments: readonly SegmentInfo[], 
 
 test("lines of one partition, stream and time stay in order of arrival, whatever is merged when", async () => {
   let merges = 0;
+  let together = 0;
   for (let round = 0; round < 12; round++) {
     const random = new Prng(seed + round);
     const objects = new MemoryStore();
@@ -65,21 +66,29 @@ test("lines of one partition, stream and time stay in order of arrival, whatever
       const settled = random.chance(0.3);
       const broken = random.chance(0.2) ? random.pick(segments).key : "";
       for (let steps = 0; steps < 20; steps++) {
-        const job = planJob(
+        const jobs = planJobs(
           segments,
           OPTIONS,
           () => settled,
           ({ key }) => key === broken,
         );
-        if (job === null) break;
-        const { inputs, outputs } = await mergeIn(objects, job.segments, { segmentBytes: OPTIONS.segmentBytes });
-        const gone = new Set(inputs.map(({ key }) => key));
-        segments = [...segments.filter(({ key }) => !gone.has(key)), ...outputs];
-        merges++;
+        if (jobs.length === 0) break;
+        // Some of them at a time, in any order, as several compactors do.
+        const some = jobs.filter((_, i) => i === 0 || random.chance(0.6)).toSorted(() => (random.chance(0.5) ? 1 : -1));
+        const planned = some.flatMap((job) => job.segments.map(({ key }) => key));
+        expect(new Set(planned).size).toBe(planned.length);
+        for (const job of some) {
+          const { inputs, outputs } = await mergeIn(objects, job.segments, { segmentBytes: OPTIONS.segmentBytes });
+          const gone = new Set(inputs.map(({ key }) => key));
+          segments = [...segments.filter(({ key }) => !gone.has(key)), ...outputs];
+          merges++;
+          if (some.length > 1) together++;
+        }
         const found = await disorder(objects, segments, count);
         expect(found, `round ${round}, flush ${flush}`).toBeNull();
       }
     }
   }
   expect(merges).toBeGreaterThan(50);
+  expect(together).toBeGreaterThan(10);
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type PlanOptions, planJob } from "../../src/store/compact/plan.ts";
+import { type PlanOptions, planJobs } from "../../src/store/compact/plan.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
 
 const MIB = 1024 * 1024;
@@ -63,12 +63,12 @@ const chosen = (
   segments: readonly SegmentInfo[],
   { settled = [], options = {}, out = [] }: { settled?: number[]; options?: Partial<PlanOptions>; out?: number[] } = {},
 ) =>
-  planJob(
+  planJobs(
     [...segments].reverse(),
     { ...OPTIONS, ...options },
     (day) => settled.includes(day),
     ({ firstOffset }) => out.includes(firstOffset),
-  )?.segments.map(({ partition, firstOffset }) => (partition === 0 ? firstOffset : `${partition}/${firstOffset}`)) ??
+  )[0]?.segments.map(({ partition, firstOffset }) => (partition === 0 ? firstOffset : `${partition}/${firstOffset}`)) ??
   null;
 
 describe("planning", () => {

@@ -4,7 +4,9 @@ import { Metrics } from "../../src/core/metrics.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
 import type { ObjectStore } from "../../src/objects/store.ts";
 import { type Catalog, openCatalog } from "../../src/store/catalog.ts";
+import { MergeClaims } from "../../src/store/compact/claims.ts";
 import { Compactor, type CompactorDeps } from "../../src/store/compact/compactor.ts";
+import type { mergeSegments } from "../../src/store/compact/merge.ts";
 import { type CompactorOptions, defaultCompactorOptions } from "../../src/store/compact/options.ts";
 import {
   NO_REMOVALS,
@@ -62,8 +64,10 @@ const names = async (objects: ObjectStore, prefix: string): Promise<string[]> =>
   return keys;
 };
 
-async function flushed(flushes: readonly TestLine[][]): Promise<TestStore> {
-  const store = await TestStore.open(new MemoryStore(), { block_bytes: 4096 });
+const inArrival = (segments: readonly SegmentInfo[]) => segments.toSorted((a, b) => a.firstOffset - b.firstOffset);
+
+async function flushed(flushes: readonly TestLine[][], objects = new MemoryStore()): Promise<TestStore> {
+  const store = await TestStore.open(objects, { block_bytes: 4096 });
   for (const [i, lines] of flushes.entries()) {
     store.append(lines);
     await store.writer.flush(i + 1);
@@ -154,6 +158,58 @@ describe("a pass of compaction", () => {
     expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)));
     await compactorOn(store.objects, store.catalog).sweep();
     expect((await names(store.objects, "segments/")).length).toBe(8);
+  });
+
+  test("ends a merge soon after another compactor was quicker, and leaves nothing of it", async () => {
+    const flushes = drawFlushes(new Prng(seed + 77), 4, 50);
+    const store = await flushed(flushes);
+    await store.catalog.fold();
+    const quicker = compactorOn(store.objects, await openCatalog(store.objects, new Metrics(), silentLogger));
+    const metrics = new Metrics();
+    let ms = 0;
+    let steps = 0;
+    const slow: typeof mergeSegments = async (segments, _options, { objects, pace, onOutput }) => {
+      const key = `${segments[0].key.slice(0, -4)}f.gz`;
+      onOutput?.(key);
+      await objects.put(key, [Buffer.from("half")]);
+      // Nothing but time depends on its note.
+      await objects.deleteMany(await names(objects, "compacting/"));
+      await quicker.pass({ removals: false });
+      for (; steps < 10; steps++) {
+        ms += 4000;
+        await pace.turn();
+      }
+      throw new Error("went on");
+    };
+    const compactor = compactorOn(store.objects, store.catalog, {}, { metrics, merge: slow, ticks: () => ms });
+    const report = await compactor.pass({ removals: false });
+    expect({ merges: report.merges, steps }).toEqual({ merges: 0, steps: 2 });
+    expect(await metrics.render()).toMatch(/weir_compact_jobs_total\{outcome="lost"\} 1/);
+    expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)));
+    await compactor.collect();
+    expect(await names(store.objects, "segments/")).toEqual(
+      (await allSegments(store.catalog.view())).map(({ key }) => key).sort(),
+    );
+    expect(await names(store.objects, "compacting/")).toEqual([]);
+  });
+
+  test("leaves alone what another compactor has begun, until that seems to have died", async () => {
+    const flushes = drawFlushes(new Prng(seed + 78), 3, 50);
+    const store = await flushed(flushes, new MemoryStore(() => YEAR_9999_MS));
+    await store.catalog.fold();
+    let ms = 0;
+    const claims = new MergeClaims({ objects: store.objects, log: silentLogger, ticks: () => ms, now: Date.now });
+    await claims.take(inArrival(await allSegments(store.catalog.view())));
+    const compactor = compactorOn(store.objects, store.catalog, {}, { ticks: () => ms });
+    for (const [at, merges] of [
+      [0, 0],
+      [50_000, 0],
+      [61_000, 1],
+    ]) {
+      ms = at;
+      expect((await compactor.pass({ removals: false })).merges, `after ${at} ms`).toBe(merges);
+    }
+    expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)));
   });
 
   test("drops a merge that took longer than half of the grace time", async () => {

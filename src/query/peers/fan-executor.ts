@@ -135,6 +135,15 @@ export class FanExecutor implements ScanExecutor {
     }
   }
 
+  /** Others know the bound of the time when they were asked. A batch of which nothing is wanted any more is given up, wherever it is. */
+  bounded(job: ScanJob): void {
+    const control = new ScanControl(job.control, job.backward);
+    for (const task of this.queries.get(job.id)?.tasks ?? []) {
+      const isWanted = task.blocks.some(({ timeMinNs, timeMaxNs }) => control.wantsBlock(timeMinNs, timeMaxNs));
+      if (!task.isHere && !isWanted) this.settle(task, () => task.resolve(emptyResult()));
+    }
+  }
+
   end(job: ScanJob): void {
     for (const task of this.queries.get(job.id)?.tasks ?? []) this.settle(task, () => task.reject(cancelled()));
     this.queries.delete(job.id);

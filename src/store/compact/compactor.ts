@@ -5,18 +5,22 @@ import type { ObjectStore } from "../../objects/store.ts";
 import type { Catalog } from "../catalog.ts";
 import type { SegmentInfo } from "../view.ts";
 import { holdsRemovable } from "./check.ts";
+import { MergeClaims } from "./claims.ts";
 import { type MergeResult, mergeSegments } from "./merge.ts";
 import { type CompactMetrics, compactMetrics } from "./metrics.ts";
 import type { CompactorOptions } from "./options.ts";
 import { Pace } from "./pace.ts";
-import { type Job, planJob } from "./plan.ts";
+import { type Job, planJobs } from "./plan.ts";
 import { findRemovals } from "./removal-work.ts";
 import { NO_REMOVALS, type RemovalPass, type RemovalSource, type Removed } from "./removals.ts";
 import { TenantPages } from "./tenant-pages.ts";
 
 const DAY_MS = 86_400_000;
+const LOST = "another compactor was quicker";
 /** How long a pass begins new merges: replaced segments are to be deleted in time, and removals looked for. */
 const PASS_MS = 600_000;
+/** Merges of one tenant that others were quicker with, one after the other, before the next tenant has its turn. */
+const LOST_MAX = 8;
 /** Damage that trying again cannot mend: the segment is left alone until the process starts anew. */
 const DAMAGE: readonly string[] = ["block_corrupt", "segment_corrupt"];
 
@@ -36,6 +40,8 @@ export interface CompactorDeps {
   readonly signal: AbortSignal;
   /** For measurements of everything but the merging itself. */
   readonly merge?: typeof mergeSegments;
+  /** Milliseconds that only go forward; performance.now unless a test hands in others. */
+  readonly ticks?: () => number;
 }
 
 /** What a pass did. */
@@ -51,10 +57,16 @@ export interface PassReport {
   more: boolean;
 }
 
+/** What became of a merge: `lost` when another compactor was quicker, `late` when it took too long to be safe. */
+type Outcome = "done" | "lost" | "late";
+
 /**
  * Keeps a store in shape: takes new entries into the manifest, merges segments, leaves out what is to be removed, deletes what was
  * replaced. Needs no lock: what it makes becomes visible by one change of the catalog, which fails when somebody else was
  * quicker, and what it leaves behind when it is killed is nobody's and swept one day.
+ *
+ * Several compactors share the work by notes in the store (claims.ts). Should two merge the same segments all the same, the slower
+ * one notices within seconds that they are gone, and goes on with others.
  */
 export class Compactor {
   private readonly options: CompactorOptions;
@@ -62,6 +74,8 @@ export class Compactor {
   private readonly pace: Pace;
   private readonly metrics: CompactMetrics;
   private readonly pages: TenantPages;
+  private readonly claims: MergeClaims;
+  private readonly ticks: () => number;
   /** Keys of segments that can't be read. */
   private readonly damaged = new Set<string>();
   private report: PassReport = emptyReport();
@@ -70,9 +84,11 @@ export class Compactor {
     this.options = options;
     this.deps = deps;
     const { sleep, signal } = deps;
-    this.pace = new Pace(options.cpu_share, { sleep, signal, now: () => performance.now() });
+    this.ticks = deps.ticks ?? (() => performance.now());
+    this.pace = new Pace(options.cpu_share, { sleep, signal, now: this.ticks });
     this.metrics = compactMetrics(deps.metrics);
     this.pages = new TenantPages(deps.catalog);
+    this.claims = new MergeClaims({ ...deps, ticks: this.ticks });
   }
 
   /**
@@ -81,7 +97,7 @@ export class Compactor {
    */
   async pass({ removals }: { readonly removals: boolean }): Promise<PassReport> {
     const { catalog, signal } = this.deps;
-    const began = performance.now();
+    const began = this.ticks();
     this.report = emptyReport();
     const source = removals ? this.deps.removals : null;
     const pass = source === null ? NO_REMOVALS : await source.begin();
@@ -89,7 +105,7 @@ export class Compactor {
     if (catalog.foldIsDue()) await catalog.fold(signal);
     if (source !== null) await pass.end(await this.remove(pass, source));
     await this.merge(pass, source, began + PASS_MS);
-    this.metrics.passed((performance.now() - began) / 1000);
+    this.metrics.passed((this.ticks() - began) / 1000);
     return this.report;
   }
 
@@ -139,7 +155,7 @@ export class Compactor {
           return this.run({ tenant: info.tenant, segments: [info] }, pass, source);
         }
         pass.kept(info);
-        return true;
+        return "done";
       });
       complete &&= outcome === "done";
     }
@@ -152,27 +168,31 @@ export class Compactor {
     const { settle_ms } = this.options;
     const settled = (day: number) => (day + 1) * DAY_MS + settle_ms <= now();
     for (const tenant of shuffled(this.pages.tenants(settled))) {
-      for (;;) {
+      for (let lost = 0; lost < LOST_MAX; ) {
         await this.pace.turn();
-        let job: Job | null;
+        let jobs: Job[];
         try {
           const { segments, markDone } = await this.pages.load(tenant, settled);
-          job = planJob(segments, this.planOptions, settled, ({ key }) => this.damaged.has(key));
-          if (job === null) markDone();
+          jobs = planJobs(segments, this.planOptions, settled, ({ key }) => this.damaged.has(key));
+          if (jobs.length === 0) markDone();
         } catch (error) {
           if (codeOf(error) === "aborted") throw error;
           log.error({ tenant, code: codeOf(error) }, `compaction: can't plan: ${messageOf(error)}`);
           break;
         }
-        if (job === null) {
+        if (jobs.length === 0) {
           if (this.pages.tenants(settled).includes(tenant)) continue;
           break;
         }
-        const { segments } = job;
-        const planned = job;
-        // A damaged segment is left out of the next plan.
-        if ((await this.attempt(segments, () => this.run(planned, pass, source))) === "failed") break;
-        if (performance.now() >= until) {
+        const isOthers = await this.claims.others();
+        const job = jobs.find(({ segments }) => !isOthers(segments));
+        // What others are at is looked at again at the next pass.
+        if (job === undefined) break;
+        const outcome = await this.attempt(job.segments, () => this.run(job, pass, source));
+        // A damaged segment is left out of the next plan, and one that another compactor has taken is not there any more.
+        if (outcome === "failed" || outcome === "late") break;
+        lost = outcome === "lost" ? lost + 1 : 0;
+        if (this.ticks() >= until) {
           this.report.more = true;
           return;
         }
@@ -192,13 +212,15 @@ export class Compactor {
     };
   }
 
-  /** Runs work on segments, which says whether it is done. An error that concerns them alone is logged. */
+  /** Runs work on segments, unless another compactor has begun with them; says what became of it. An error that concerns them alone is logged. */
   private async attempt(
     segments: readonly SegmentInfo[],
-    work: () => Promise<boolean>,
-  ): Promise<"done" | "damaged" | "failed"> {
+    work: () => Promise<Outcome>,
+  ): Promise<Outcome | "damaged" | "failed"> {
+    if (!(await this.claims.take(segments))) return "lost";
     try {
-      return (await work()) ? "done" : "failed";
+      // Whoever had noted them may have been through just now.
+      return (await this.areNamed(segments)) ? await work() : "lost";
     } catch (error) {
       if (!(error instanceof WeirError) || error.code === "aborted") throw error;
       const { code, message, context } = error;
@@ -212,56 +234,98 @@ export class Compactor {
       }
       this.deps.log.warn({ code, segments: segments.length }, `compaction: ${message}; it is tried again later`);
       return "failed";
+    } finally {
+      await this.claims.release(segments);
     }
   }
 
   /** Whether the catalog still names a segment that is not there; another compactor may have replaced it. */
   private async isNamed(segments: readonly SegmentInfo[], key: string): Promise<boolean> {
-    await this.deps.catalog.refresh();
     const info = segments.find((segment) => segment.key === key);
-    if (info === undefined) return false;
-    const { tenant, timeMinNs, timeMaxNs } = info;
-    const named = await this.deps.catalog.view().segments({ tenant, startNs: timeMinNs, endNs: timeMaxNs + 1n });
-    return named.some((segment) => segment.key === key);
+    return info !== undefined && this.areNamed([info]);
   }
 
-  /** Merges segments and puts the result in their place. False when that was not to be. */
-  private async run({ tenant, segments }: Job, pass: RemovalPass, source: RemovalSource | null): Promise<boolean> {
+  /** Whether the catalog names all of some segments of one tenant, as it is now. */
+  private async areNamed(segments: readonly SegmentInfo[]): Promise<boolean> {
+    await this.deps.catalog.refresh();
+    const [{ tenant }] = segments;
+    let { timeMinNs, timeMaxNs } = segments[0];
+    for (const info of segments) {
+      if (info.timeMinNs < timeMinNs) timeMinNs = info.timeMinNs;
+      if (info.timeMaxNs > timeMaxNs) timeMaxNs = info.timeMaxNs;
+    }
+    const named = await this.deps.catalog.view().segments({ tenant, startNs: timeMinNs, endNs: timeMaxNs + 1n });
+    const keys = new Set(named.map(({ key }) => key));
+    return segments.every(({ key }) => keys.has(key));
+  }
+
+  /** Merges segments and puts the result in their place. */
+  private async run({ tenant, segments }: Job, pass: RemovalPass, source: RemovalSource | null): Promise<Outcome> {
     const { objects, catalog, signal, blockBytes, merge = mergeSegments } = this.deps;
     const { options, pace } = this;
-    const began = performance.now();
+    const began = this.ticks();
     let firstOutput: number | null = null;
-    const result = await merge(
-      segments,
-      {
-        level: options.level,
-        blockBytes,
-        segmentBytes: options.segment_bytes,
-        fullPart: options.full_part,
-        indexMemoryBytes: options.index_memory_bytes,
-        readMemoryBytes: options.read_memory_bytes,
-      },
-      {
-        objects,
-        pace,
-        filter: pass.filter,
-        onFirstOutput: () => {
-          firstOutput = performance.now();
+    const written: string[] = [];
+    const merging = () =>
+      merge(
+        segments,
+        {
+          level: options.level,
+          blockBytes,
+          segmentBytes: options.segment_bytes,
+          fullPart: options.full_part,
+          indexMemoryBytes: options.index_memory_bytes,
+          readMemoryBytes: options.read_memory_bytes,
         },
-      },
-    );
+        {
+          objects,
+          pace,
+          filter: pass.filter,
+          onOutput: (key) => {
+            firstOutput ??= this.ticks();
+            written.push(key);
+          },
+        },
+      );
+    const result = await this.untilLost(segments, merging);
+    if (result === null) return this.drop(written, "lost", 0);
     const { inputs, outputs, removed } = result;
     // Outputs that nobody names yet are taken for leftovers at the grace time, also by others, whose clocks may differ.
-    const age = firstOutput === null ? 0 : performance.now() - firstOutput;
-    if (options.grace_ms > 0 && age > options.grace_ms / 2) return this.drop(result, "late", age);
+    const age = firstOutput === null ? 0 : this.ticks() - firstOutput;
+    const keys = outputs.map(({ key }) => key);
+    if (options.grace_ms > 0 && age > options.grace_ms / 2) return this.drop(keys, "late", age);
     const remove = inputs.map(({ key }) => key);
-    if (!(await catalog.replace({ tenant, remove, add: outputs }, signal))) return this.drop(result, "lost", age);
-    const seconds = (performance.now() - began) / 1000;
+    if (!(await catalog.replace({ tenant, remove, add: outputs }, signal))) return this.drop(keys, "lost", age);
+    const seconds = (this.ticks() - began) / 1000;
     this.metrics.merged(result, seconds);
     source?.count(removed);
     await pass.replaced(inputs, outputs, removed);
     this.note(tenant, result, seconds);
-    return true;
+    return "done";
+  }
+
+  /** Merges, or gives null as soon as another compactor has taken one of the segments: the rest would be for nothing. */
+  private async untilLost(
+    segments: readonly SegmentInfo[],
+    merging: () => Promise<MergeResult>,
+  ): Promise<MergeResult | null> {
+    const look = async () => {
+      let areNamed = true;
+      await this.claims.renew(segments);
+      try {
+        areNamed = await this.areNamed(segments);
+      } catch (error) {
+        // The merge itself says what is wrong with the store, if it lasts.
+        this.deps.log.debug({ code: codeOf(error) }, `compaction: can't look whether it is alone: ${messageOf(error)}`);
+      }
+      if (!areNamed) throw new WeirError("compact_lost", LOST);
+    };
+    try {
+      return await this.pace.whileWanted(look, merging);
+    } catch (error) {
+      if (codeOf(error) === "compact_lost") return null;
+      throw error;
+    }
   }
 
   private note(tenant: string, { inputs, outputs, removed, stats }: MergeResult, seconds: number): void {
@@ -280,20 +344,20 @@ export class Compactor {
   }
 
   /** Gives up what was merged. */
-  private async drop({ outputs }: MergeResult, outcome: "late" | "lost", ageMs: number): Promise<boolean> {
+  private async drop(outputs: readonly string[], outcome: "late" | "lost", ageMs: number): Promise<Outcome> {
     const { objects, log } = this.deps;
     this.metrics.ended(outcome);
     const why =
       outcome === "lost"
-        ? "another compactor was quicker"
+        ? LOST
         : `it took ${Math.round(ageMs / 1000)} s, more than half of compactor.grace_ms: raise that or cpu_share, or lower job_bytes`;
     log.warn({ segments: outputs.length }, `compaction: a merge is dropped: ${why}`);
     try {
-      await objects.deleteMany(outputs.map(({ key }) => key));
+      await objects.deleteMany(outputs);
     } catch (error) {
       log.warn({ code: codeOf(error) }, `compaction: the dropped merge stays for the sweep: ${messageOf(error)}`);
     }
-    return false;
+    return outcome;
   }
 }
 

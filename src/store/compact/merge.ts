@@ -43,8 +43,8 @@ export interface MergeDeps {
   readonly objects: ObjectStore;
   readonly pace: Pace;
   readonly filter: RowFilter;
-  /** Called once before the first segment is written: from then on there are objects that nobody names. */
-  readonly onFirstOutput?: () => void;
+  /** Called before each segment is written: from then on there is an object that nobody names. */
+  readonly onOutput?: (key: string) => void;
 }
 
 export interface MergeStats {

@@ -3,6 +3,8 @@ import { WeirError } from "../../core/errors.ts";
 
 /** How long compaction works on one thing before others get a turn. */
 const SLICE_MS = 4;
+/** How often it is asked whether the work is still wanted. */
+const LOOK_MS = 10_000;
 
 export interface PaceDeps {
   /** Waits so long, or until the signal is aborted. */
@@ -23,6 +25,8 @@ export class Pace {
   private since: number;
   /** Milliseconds of work that are not made up for by rest. */
   private owed = 0;
+  private look: (() => Promise<void>) | null = null;
+  private lookedMs = 0;
 
   /** `share`: 0 to 1 of a core. */
   constructor(share: number, deps: PaceDeps) {
@@ -36,9 +40,24 @@ export class Pace {
     this.throwIfAborted();
     const spent = this.deps.now() - this.since;
     if (spent < SLICE_MS) return;
+    if (this.look !== null && this.deps.now() - this.lookedMs >= LOOK_MS) {
+      this.lookedMs = this.deps.now();
+      await this.wait(this.look());
+    }
     this.owed += spent * (1 / this.share - 1);
     await this.rest();
   };
+
+  /** Does work that `look` is asked about now and then: what that throws ends the work. */
+  async whileWanted<T>(look: () => Promise<void>, work: () => Promise<T>): Promise<T> {
+    this.look = look;
+    this.lookedMs = this.deps.now();
+    try {
+      return await work();
+    } finally {
+      this.look = null;
+    }
+  }
 
   /** Waits for something that others do. */
   async wait<T>(work: Promise<T>): Promise<T> {

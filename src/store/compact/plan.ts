@@ -65,7 +65,8 @@ export function unitsOf(segments: readonly SegmentInfo[], { blockBytes }: Pick<P
 }
 
 /**
- * What to merge next among the segments of one tenant, by what the catalog says of them alone; null for nothing.
+ * What may be merged now among the segments of one tenant, by what the catalog says of them alone: any of these jobs, or several
+ * at a time, since no segment is in two of them. What one compactor does next is the first.
  * `settled` says whether a day (since 1970) is over, so that hardly anything comes any more. Segments that `isOut` names
  * are left where they are, and nothing is merged across them.
  *
@@ -75,36 +76,36 @@ export function unitsOf(segments: readonly SegmentInfo[], { blockBytes }: Pick<P
  * in one partition, are merged, for the order of lines with equal times; a small settled day of several partitions is
  * merged as a whole.
  */
-export function planJob(
+export function planJobs(
   segments: readonly SegmentInfo[],
   options: PlanOptions,
   settled: (day: number) => boolean,
   isOut: (info: SegmentInfo) => boolean = () => false,
-): Job | null {
+): Job[] {
   const usable = segments.filter((info) => !isOut(info));
   const out = segments.filter(isOut);
-  return freshJob(usable, out, options) ?? dayJob(usable, out, options, settled);
+  const fresh = freshJobs(usable, out, options);
+  // A day of which fresh segments are merged first is planned when that is done.
+  const busy = new Set(fresh.flatMap((job) => job.segments.map(dayOfSegment)));
+  return [...fresh, ...dayJobs(usable, out, options, settled, busy)];
 }
 
-function freshJob(usable: readonly SegmentInfo[], out: readonly SegmentInfo[], options: PlanOptions): Job | null {
+function freshJobs(usable: readonly SegmentInfo[], out: readonly SegmentInfo[], options: PlanOptions): Job[] {
   const fresh = unitsOf(
     usable.filter(({ level }) => level === 0),
     options,
   );
   const others = unitsOf([...out, ...usable.filter(({ level }) => level > 0)], options);
-  for (const run of runsOf(fresh, others, options)) {
-    const window = fullWindow(run, options.fanIn, options);
-    if (window !== null) return jobOf(window);
-  }
-  return null;
+  return runsOf(fresh, others, options).flatMap((run) => fullWindows(run, options.fanIn, options).map(jobOf));
 }
 
-function dayJob(
+function dayJobs(
   usable: readonly SegmentInfo[],
   out: readonly SegmentInfo[],
   options: PlanOptions,
   settled: (day: number) => boolean,
-): Job | null {
+  busy: ReadonlySet<number>,
+): Job[] {
   const days = new Map<number, SegmentInfo[]>();
   for (const info of usable) {
     const day = dayOfSegment(info);
@@ -112,39 +113,37 @@ function dayJob(
     if (known === undefined) days.set(day, [info]);
     else known.push(info);
   }
+  const jobs: Job[] = [];
   for (const [day, own] of [...days].sort(([a], [b]) => a - b)) {
+    if (busy.has(day)) continue;
     const others = [...out, ...usable.filter((info) => dayOfSegment(info) !== day)];
-    const job = levelJob(own, others, options) ?? (settled(day) ? settledJob(own, others, options) : null);
-    if (job !== null) return job;
+    const leveled = levelJobs(own, others, options);
+    jobs.push(...(leveled.length > 0 || !settled(day) ? leveled : settledJobs(own, others, options)));
   }
-  return null;
+  return jobs;
 }
 
 /** As many units of one level as make one of the next. */
-function levelJob(own: readonly SegmentInfo[], others: readonly SegmentInfo[], options: PlanOptions): Job | null {
+function levelJobs(own: readonly SegmentInfo[], others: readonly SegmentInfo[], options: PlanOptions): Job[] {
   const levels = [...new Set(own.map(({ level }) => level))].filter((level) => level > 0).sort((a, b) => a - b);
-  for (const level of levels) {
+  return levels.flatMap((level) => {
     const equals = own.filter((info) => info.level === level);
     const rest = [...others, ...own.filter((info) => info.level !== level)];
-    for (const run of runsOf(unitsOf(equals, options), unitsOf(rest, options), options)) {
-      const window = fullWindow(run, options.fanInAbove, options);
-      if (window !== null) return jobOf(window);
-    }
-  }
-  return null;
+    const runs = runsOf(unitsOf(equals, options), unitsOf(rest, options), options);
+    return runs.flatMap((run) => fullWindows(run, options.fanInAbove, options).map(jobOf));
+  });
 }
 
 /** What is left of a settled day. */
-function settledJob(own: readonly SegmentInfo[], others: readonly SegmentInfo[], options: PlanOptions): Job | null {
+function settledJobs(own: readonly SegmentInfo[], others: readonly SegmentInfo[], options: PlanOptions): Job[] {
   const units = unitsOf(own, options);
   const rest = unitsOf(others, options);
   const partitions = new Set(units.map(({ partition }) => partition));
-  if (partitions.size > 1 && isSmallDay(units, rest, options)) return jobOf(units);
-  for (const run of runsOf(units, rest, options)) {
+  if (partitions.size > 1 && isSmallDay(units, rest, options)) return [jobOf(units)];
+  return runsOf(units, rest, options).flatMap((run) => {
     const window = worthwhile(run, options);
-    if (window !== null) return jobOf(window);
-  }
-  return null;
+    return window === null ? [] : [jobOf(window)];
+  });
 }
 
 /** Whether a day of several partitions is better off as a few segments. All of it, or the order of arrival would suffer. */
@@ -190,6 +189,17 @@ function runsOf(units: readonly Unit[], others: readonly Unit[], { jobBytes }: P
 
 const byPlace = (a: Unit, b: Unit) =>
   a.partition - b.partition || a.segments[0].firstOffset - b.segments[0].firstOffset;
+
+/** One after the other, as `fullWindow` gives them. */
+function fullWindows(run: readonly Unit[], wanted: number, options: PlanOptions): Unit[][] {
+  const windows: Unit[][] = [];
+  for (let rest = run; ; ) {
+    const window = fullWindow(rest, wanted, options);
+    if (window === null) return windows;
+    windows.push(window);
+    rest = rest.slice(rest.indexOf(window[window.length - 1]) + 1);
+  }
+}
 
 /** Units in a row, the first that are as many as wanted, or as much as one compaction can take; null when there are not so many. */
 function fullWindow(run: readonly Unit[], wanted: number, { jobBytes, indexMemoryBytes }: PlanOptions): Unit[] | null {

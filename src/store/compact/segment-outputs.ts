@@ -26,8 +26,8 @@ export interface OutputOptions {
 export interface OutputDeps {
   readonly objects: ObjectStore;
   readonly pace: Pace;
-  /** Called once before the first segment is written. */
-  readonly onFirstOutput?: () => void;
+  /** Called before each segment is written. */
+  readonly onOutput?: (key: string) => void;
 }
 
 /** Collects the blocks of a compaction, and writes a segment whenever there are enough. Holds one segment in memory. */
@@ -107,7 +107,7 @@ export class SegmentOutputs {
     const { parts, footer } = await buildCompactedSegment(tenant, blocks, covers, sources, pace.turn);
     const key = compactedKey(tenant, footer.minSec, covers, sources);
     const bytes = parts.reduce((sum, part) => sum + part.length, 0);
-    if (this.segments.length === 0) this.deps.onFirstOutput?.();
+    this.deps.onOutput?.(key);
     await pace.wait(objects.put(key, parts));
     this.segments.push(describeSegment(key, bytes, { tenant, streams, sources }, footer));
     this.bytes += bytes;

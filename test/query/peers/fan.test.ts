@@ -185,6 +185,29 @@ describe("a batch that is no longer wanted", () => {
     expect(opened.said.filter(({ level }) => level === "warn")).toEqual([]);
   });
 
+  test("ends at the other querier when better lines are enough, and the others go on", async () => {
+    const other = await Other.start("other", new FakeExecutor(1, 5));
+    const opened = await open([other]);
+    const { fan, local } = opened;
+    const job = makeJob();
+    const here = fan.run(job, [block({ timeMaxNs: 9n })]);
+    const mixed = fan.run(job, [block({ timeMaxNs: 3n }), block({ timeMaxNs: 8n })]);
+    const old = fan.run(job, [block({ timeMaxNs: 3n }), block({ timeMaxNs: 4n })]);
+    const equal = fan.run(job, [block({ timeMaxNs: 7n })]);
+    await until("they are there", () => other.executor.calls.length === 3);
+    new ScanControl(job.control, true).bound(7n);
+    fan.bounded(job);
+    expect(await old).toEqual(emptyResult());
+    await until("the other has heard of it", () => other.executor.calls.some(({ control }) => control.stopped));
+    const going = other.executor.calls.filter(({ control }) => !control.stopped);
+    expect(going.map(({ blocks }) => blocks.map(({ timeMaxNs }) => timeMaxNs))).toEqual([[3n, 8n], [7n]]);
+    for (const call of [...going, ...local.calls]) call.finish();
+    expect((await mixed).peer).toBe(other.querier.address);
+    await Promise.all([equal, here]);
+    await until("it is counted", async () => (await requests(opened)).left === 1);
+    expect(await requests(opened)).toMatchObject({ done: 2, left: 1 });
+  });
+
   test("is rejected when the query has ended, wherever it is", async () => {
     const other = await Other.start("other");
     const { fan, local } = await open([other]);
