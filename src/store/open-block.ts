@@ -138,7 +138,8 @@ export class OpenBlock {
     if (line.shared !== this.lastShared) this.changeShared(row, line.shared);
     if (this.sharedCodes !== null) this.sharedCodes[row] = this.lastSharedCode;
     if (line.level !== "") {
-      if (this.level === null) this.level = this.columnFor(row, LEVEL_NAME);
+      // Where one line has a level, all do: as large as the block from the start, it need not grow with each doubling.
+      if (this.level === null) this.level = this.columnFor(row, LEVEL_NAME, this.capacity);
       this.memoryBytes += this.level.add(row, line.level);
     }
     for (let i = 0; i < line.extraCount; i++) {
@@ -315,15 +316,15 @@ export class OpenBlock {
   }
 
   /** The column for a further value of `name` in this row: a second one of the same name when the row has a value in the first. */
-  private columnFor(row: number, name: string): OpenColumn {
+  private columnFor(row: number, name: string, rowsHint?: number): OpenColumn {
     if (this.columnPlaces === null) this.columnPlaces = new Map();
     const known = this.columnPlaces.get(name);
     if (known !== undefined) {
       for (const column of known) if (column.lastRow !== row) return column;
     }
-    const column = new OpenColumn(name);
+    const column = new OpenColumn(name, rowsHint);
     this.columns.push(column);
-    this.memoryBytes += 256;
+    this.memoryBytes += column.memoryBytes;
     if (known === undefined) this.columnPlaces.set(name, [column]);
     else known.push(column);
     return column;

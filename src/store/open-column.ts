@@ -6,6 +6,8 @@ const SCAN_VALUES = 8;
 /** Rough cost of a string that a column keeps, beside its characters. */
 const STRING_MEMORY = 64;
 const FIRST_ROWS = 8;
+/** Of a column itself, without its rows. */
+const COLUMN_MEMORY = 192;
 
 /** Structured metadata of one name in an open block: which rows have which of its values. Rows only ever get appended. */
 export class OpenColumn {
@@ -13,8 +15,8 @@ export class OpenColumn {
   readonly nameBytes: number;
   readonly values: string[] = [];
   /** Row rows[i] has value values[codes[i]], for i below `count`. */
-  rows: Uint32Array<ArrayBuffer> = new Uint32Array(FIRST_ROWS);
-  codes: Uint32Array<ArrayBuffer> = new Uint32Array(FIRST_ROWS);
+  rows: Uint32Array<ArrayBuffer>;
+  codes: Uint32Array<ArrayBuffer>;
   count = 0;
   lastValue = "";
   lastRow = -1;
@@ -23,9 +25,17 @@ export class OpenColumn {
   private lastCode = -1;
   private places: Map<string, number> | null = null;
 
-  constructor(name: string) {
+  /** `rowsHint`: how many rows will have a value, if that is known. */
+  constructor(name: string, rowsHint: number = FIRST_ROWS) {
+    this.rows = new Uint32Array(rowsHint);
+    this.codes = new Uint32Array(rowsHint);
     this.name = name;
     this.nameBytes = Buffer.byteLength(name);
+  }
+
+  /** Bytes of memory that a new column keeps, roughly. */
+  get memoryBytes(): number {
+    return COLUMN_MEMORY + this.rows.byteLength * 2;
   }
 
   /** Returns the bytes of memory by which the column grew. */

@@ -296,7 +296,7 @@ describe.skipIf(built === null)("workers in threads", () => {
         await it.lines();
         channel.postMessage("now");
         await expect.poll(() => it.workers.state().ready).toBe(false);
-        expect(it.workers.state().reason).toMatch(/^the worker of partition 0 has died.*killed by the test/);
+        expect(it.workers.state().reason).toMatch(/^the worker of partition [01] has died.*killed by the test/);
         await interrupted;
         const { warnings } = await it.lines();
         if (!it.workers.state().ready) expect(warnings.join()).toMatch(/may be missing: the worker of partition/);
