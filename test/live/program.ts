@@ -28,18 +28,14 @@ export class Program {
   }
 
   /** Starts `weir run` and waits until it listens. */
-  static async run(pipeline: string, data: string, extra: readonly string[] = []): Promise<Program> {
-    const program = new Program([
-      "run",
-      pipeline,
-      "--data",
-      data,
-      "--http",
-      "127.0.0.1:0",
-      "--forward",
-      "127.0.0.1:0",
-      ...extra,
-    ]);
+  static async run(
+    pipeline: string,
+    data: string,
+    extra: readonly string[] = [],
+    env: Record<string, string> = {},
+  ): Promise<Program> {
+    const places = ["--data", data, "--http", "127.0.0.1:0", "--forward", "127.0.0.1:0"];
+    const program = new Program(["run", pipeline, ...places, ...extra], env);
     for (;;) {
       const http = /http:\/\/(127\.0\.0\.1:\d+)/.exec(program.stdout)?.[1];
       const forward = /tcp:\/\/127\.0\.0\.1:(\d+)/.exec(program.stdout)?.[1];

@@ -134,7 +134,8 @@ export class LeafScan {
     const { windows } = this;
     this.place.order = block.order;
     if (this.byCode && from === 0 && to === view.rows && this.walkHeader(view, block)) return;
-    if (view.sorted) {
+    // Where the whole block is inside, its times need not be made arrays of.
+    if (view.sorted && !windows.spans(block.timeMinNs, block.timeMaxNs)) {
       const first = splitNs(windows.firstNs);
       const end = splitNs(windows.lastNs + 1n);
       from = Math.max(from, firstRowAt(view, first.sec, first.nsec));
@@ -197,7 +198,9 @@ export class LeafScan {
     const isMixed = of !== null && found.series.includes(DROPPED);
     const accepts = isMixed ? (row: number) => found.series[of[row]] !== DROPPED : null;
     this.choice.choose(view, { from, to, accepts, hide: block.hide });
-    const starts = this.sampleValue === "bytes" && this.choice.count > 0 ? view.lineStarts : null;
+    if (this.choice.count === 0) return;
+    if (of === null && from === 0 && to === view.rows && this.walkChosen(view, block, found)) return;
+    const starts = this.sampleValue === "bytes" ? view.lineStarts : null;
     const { sec, nsec } = view;
     const { windows, table, place } = this;
     const { rows, count } = this.choice;
@@ -281,6 +284,35 @@ export class LeafScan {
       const next = walk.passTo(walk.since + windows.ahead(sec + ahead, since - ahead * 1e9));
       if (interval !== -1) this.countRows(found, interval, next - before, next - before);
     }
+  }
+
+  /**
+   * Counts the chosen rows of a whole block whose labels are all the same, without arrays of its times: by where in the block intervals end.
+   * False when rows have to be looked at one by one. Node 20, 0.04 of the CPU time of a regular expression that nearly all lines match
+   * (bench/query.ts, "a regex without a literal").
+   */
+  private walkChosen(view: BlockView, { timeMinNs, timeMaxNs }: MetricBlock, found: CodeVerdicts): boolean {
+    const { windows } = this;
+    const { rows, count } = this.choice;
+    if (this.sampleValue !== "one" || this.table.kind !== kindOf("sum_over_time")) return false;
+    const single = windows.single(timeMinNs, timeMaxNs);
+    if (single !== -1) {
+      this.countRows(found, single, count, count);
+      return true;
+    }
+    const walk = view.walkTimes();
+    if (walk === null) return false;
+    const { sec, nsec } = splitNs(timeMinNs);
+    for (let at = 0; at < count && this.error === null; ) {
+      const since = nsec + walk.since;
+      const ahead = Math.floor(since / 1e9);
+      const interval = windows.find(sec + ahead, since - ahead * 1e9);
+      const next = walk.passTo(walk.since + windows.ahead(sec + ahead, since - ahead * 1e9));
+      const before = at;
+      while (at < count && rows[at] < next) at++;
+      if (interval !== -1 && at > before) this.countRows(found, interval, at - before, at - before);
+    }
+    return true;
   }
 
   private countRows(found: CodeVerdicts, interval: number, rows: number, value: number): void {

@@ -97,6 +97,11 @@ export class Windows {
     return a.index >= 0 || maxNs > a.endNs;
   }
 
+  /** Whether no time from `minNs` to `maxNs`, both inclusive, is before all windows or behind them. */
+  spans(minNs: bigint, maxNs: bigint): boolean {
+    return minNs >= this.firstNs && maxNs <= this.lastNs;
+  }
+
   /** The interval that holds all times from `minNs` to `maxNs`, -1 when that is not one, or is in no window. */
   single(minNs: bigint, maxNs: bigint): number {
     const { index, endNs } = this.place(minNs);
