@@ -241,7 +241,10 @@ export class KafkaAppender {
       );
     }
     if (messageBytesMax === null && before === null)
-      log.warn({ topic }, `kafka: can't ask for max.message.bytes of topic ${topic}; goes by Kafka's default`);
+      log.warn(
+        { topic },
+        `kafka: can't ask for max.message.bytes of topic ${topic} (allow the user DescribeConfigs on it); goes by Kafka's default`,
+      );
     this.limits = { partitions, messageBytesMax: messageBytesMax ?? MESSAGE_BYTES_DEFAULT };
     this.queue.setPartitionBytes(partitionBytesOf(this.limits.messageBytesMax, compression));
   }

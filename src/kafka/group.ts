@@ -113,7 +113,7 @@ export class KafkaGroup {
     try {
       await consumer.commitOffsets([{ ...at, offset: String(next), metadata }]);
     } catch (error) {
-      throw kafkaError(`commit an offset of ${placeOf(at)}`, error);
+      throw kafkaError(`commit an offset of ${placeOf(at)}`, error, "Read");
     }
   }
 
@@ -164,7 +164,7 @@ export class KafkaGroup {
       const error = await this.membership();
       this.member = "";
       if (signal.aborted) return;
-      this.reason = kafkaError(`group ${this.options.group}`, error).message;
+      this.reason = kafkaError(`group ${this.options.group}`, error, "Read").message;
       // One that held for a while and broke begins with the short pauses again.
       if (performance.now() - began > this.options.sessionTimeoutMs) attempt = 0;
       const pauseMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** attempt) * (1 - Math.random() / 2);

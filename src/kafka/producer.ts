@@ -82,7 +82,7 @@ export class KafkaProducer {
       return offsetsOf(records, answers);
     } catch (error) {
       await this.drop();
-      throw kafkaError("write", error);
+      throw kafkaError("write", error, "Write");
     }
   }
 
