@@ -7,6 +7,12 @@ import { fileURLToPath } from "node:url";
 
 const MAIN = fileURLToPath(new URL("../../bin/weir.js", import.meta.url));
 const PIPELINE = fileURLToPath(new URL("../../pipelines/quickstart.yaml", import.meta.url));
+/** The options of Node that the program's first line has. */
+function nodeFlags(): string[] {
+  const [first] = readFileSync(MAIN, "utf8").split("\n", 1);
+  return first.split(" ").filter((word) => word.startsWith("--"));
+}
+
 /** Ticks a second of /proc/PID/stat; 100 on every Linux that Node runs on. */
 const TICKS = 100;
 
@@ -32,7 +38,7 @@ export class BenchServer {
     const child = spawn(
       process.execPath,
       [
-        "--initial-old-space-size=128",
+        ...nodeFlags(),
         MAIN,
         "run",
         PIPELINE,

@@ -41,6 +41,8 @@ export interface EncodedBlock {
   readonly mainAt: number;
   /** The lines in order of time. */
   readonly text: Buffer;
+  /** What `roomFor` gave for the lines, when they had to be put in order: whoever has compressed `text` may use it again. */
+  readonly ownText: Buffer | null;
   readonly rows: number;
   readonly minSec: number;
   readonly minNsec: number;
@@ -64,8 +66,15 @@ export function encodeStream({ tenant, canonical }: StreamHandle): Buffer {
   return out.subarray(0, at + out.write(canonical, at, "utf8"));
 }
 
-/** Writes the header of a block that is closed. `stream` is what `encodeStream` made. The block is not changed. */
-export function encodeBlock(block: OpenBlock, stream: Buffer): EncodedBlock {
+/**
+ * Writes the header of a block that is closed. `stream` is what `encodeStream` made. The block is not changed. `roomFor` is asked for
+ * memory of so many bytes or more.
+ */
+export function encodeBlock(
+  block: OpenBlock,
+  stream: Buffer,
+  roomFor: (bytes: number) => Buffer = Buffer.allocUnsafeSlow,
+): EncodedBlock {
   const { rows, sec, nsec, starts } = block;
   const bound = block.headerBytesMax() + SCRATCH_SLACK;
   if (scratch.length < bound) scratch = Buffer.allocUnsafeSlow(bound);
@@ -108,8 +117,11 @@ export function encodeBlock(block: OpenBlock, stream: Buffer): EncodedBlock {
 
   const first = order === null ? 0 : order[0];
   const last = order === null ? rows - 1 : order[rows - 1];
+  const ownText = order === null ? null : roomFor(block.textBytes);
+  if (ownText !== null && order !== null) putInOrder(block, order, ownText);
   const encoded = {
-    text: order === null ? block.text.subarray(0, block.textBytes) : reordered(block, order),
+    text: (ownText ?? block.text).subarray(0, block.textBytes),
+    ownText,
     rows,
     minSec: sec[first],
     minNsec: nsec[first],
@@ -122,7 +134,7 @@ export function encodeBlock(block: OpenBlock, stream: Buffer): EncodedBlock {
 }
 
 /** The block's bytes, once its text is compressed. `gzip` is what zlib made of it, a gzip member of its own. */
-export function finishBlock({ head, mainAt }: EncodedBlock, gzip: Buffer): Buffer {
+export function finishBlock({ head, mainAt }: Pick<EncodedBlock, "head" | "mainAt">, gzip: Buffer): Buffer {
   // zlib's own header is 10 bytes and says nothing; ours takes its place. Trailer (CRC-32, length) and data stay.
   const out = Buffer.allocUnsafeSlow(head.length + gzip.length - 10);
   head.copy(out);
@@ -232,9 +244,8 @@ function littleEndian(word: number): number {
   return ((word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0;
 }
 
-function reordered({ text, textBytes, starts, rows }: OpenBlock, order: Uint32Array): Buffer {
-  const out = Buffer.allocUnsafeSlow(textBytes);
-  const view = new DataView(out.buffer);
+function putInOrder({ text, starts, rows }: OpenBlock, order: Uint32Array, out: Buffer): void {
+  const view = new DataView(out.buffer, out.byteOffset, out.length);
   let at = 0;
   for (let i = 0; i < rows; ) {
     // Lines that agents sent in order stay together, and are copied together.
@@ -244,7 +255,6 @@ function reordered({ text, textBytes, starts, rows }: OpenBlock, order: Uint32Ar
     copier.copy(text, starts[first], starts[after], out, view, at);
     at += starts[after] - starts[first];
   }
-  return out;
 }
 
 type Fixed = Pick<EncodedBlock, "text" | "rows" | "minSec" | "minNsec" | "maxSec" | "maxNsec">;

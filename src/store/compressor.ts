@@ -5,6 +5,7 @@ import { type EncodedBlock, encodeBlock, finishBlock } from "./block-encode.ts";
 import { Gzipper } from "./gzipper.ts";
 import type { PoolSlots } from "./pool-slots.ts";
 import { CompressedBlock, type SealedBlock } from "./sealed-block.ts";
+import type { TextBuffers } from "./text-buffers.ts";
 
 /** zlib fails only when memory is short, so the same block is tried again. */
 const RETRY_MS = 1000;
@@ -27,6 +28,7 @@ export class Compressor {
   private readonly options: CompressorOptions;
   private readonly log: Logger;
   private readonly done: (sealed: SealedBlock) => void;
+  private readonly texts: Pick<TextBuffers, "room" | "giveBack">;
   /** Sealed and not handed back, in order; those below `started` are compressed or about to be. */
   private queue: SealedBlock[] = [];
   private started = 0;
@@ -41,11 +43,13 @@ export class Compressor {
     options: CompressorOptions,
     log: Logger,
     done: (sealed: SealedBlock) => void,
+    texts: Pick<TextBuffers, "room" | "giveBack">,
     slots: PoolSlots | null = null,
   ) {
     this.options = options;
     this.log = log;
     this.done = done;
+    this.texts = texts;
     this.slots = slots;
   }
 
@@ -77,7 +81,7 @@ export class Compressor {
     const sealed = this.queue[this.started++];
     if (sealed.open === null) throw new Error("a block was compressed twice");
     // The header is written when the block's turn comes, so that a flush of a thousand streams does not do it all at once.
-    return { sealed, encoded: encodeBlock(sealed.open, sealed.stream.section) };
+    return { sealed, encoded: encodeBlock(sealed.open, sealed.stream.section, (bytes) => this.texts.room(bytes)) };
   }
 
   /** A block a turn: this thread has other things to do as well. */
@@ -100,9 +104,18 @@ export class Compressor {
       this.tryLater(sealed, encoded, this.generation, error, false);
       return;
     }
-    sealed.finished = finished(sealed, encoded, gzip);
+    this.finish(sealed, encoded, gzip);
     this.handBack();
     this.pump();
+  }
+
+  private finish(sealed: SealedBlock, encoded: EncodedBlock, gzip: Buffer): void {
+    sealed.finished = finished(sealed, encoded, gzip);
+    this.giveBack(encoded);
+  }
+
+  private giveBack({ ownText }: EncodedBlock): void {
+    if (ownText !== null) this.texts.giveBack(ownText);
   }
 
   private gzipOptions({ text }: EncodedBlock): zlib.ZlibOptions {
@@ -132,6 +145,7 @@ export class Compressor {
     gzipper.compress(encoded.text, (error, gzip) => {
       this.idle.push(gzipper);
       if (generation !== this.generation) {
+        this.giveBack(encoded);
         this.leave(hasSlot);
         this.pump();
         return;
@@ -141,7 +155,7 @@ export class Compressor {
         return;
       }
       this.leave(hasSlot);
-      sealed.finished = finished(sealed, encoded, gzip);
+      this.finish(sealed, encoded, gzip);
       this.handBack();
       this.pump();
     });

@@ -18,6 +18,11 @@ export class TextBuffers implements TextPool {
     return this.free.pop() ?? Buffer.allocUnsafeSlow(this.textMax);
   }
 
+  /** A buffer for so many bytes or more. */
+  room(bytes: number): Buffer {
+    return bytes > this.textMax ? Buffer.allocUnsafeSlow(bytes) : this.take();
+  }
+
   /** Nobody may hold a view of it any more. */
   giveBack(text: Buffer): void {
     if (text.length === this.textMax && this.free.length < KEPT) this.free.push(text);

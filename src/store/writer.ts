@@ -103,7 +103,7 @@ export class StreamWriter implements LineSink {
     this.deps = deps;
     this.metrics = writerMetrics(deps.metrics, String(deps.partition), this);
     this.buffers = new TextBuffers(options.block_bytes);
-    this.compressor = new Compressor(options, deps.log, (sealed) => this.promote(sealed), deps.slots);
+    this.compressor = new Compressor(options, deps.log, (sealed) => this.promote(sealed), this.buffers, deps.slots);
   }
 
   stream(tenant: string, labels: Labels, canonical: string): StreamHandle {

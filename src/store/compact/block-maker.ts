@@ -96,7 +96,7 @@ export class BlockMaker {
   }
 
   private async seal({ canonical, section }: MergedStream, open: OpenBlock): Promise<SegmentBlock> {
-    const { text, ...encoded } = encodeBlock(open, section);
+    const { text, ownText, ...encoded } = encodeBlock(open, section, (bytes) => this.buffers.room(bytes));
     this.textBytes += text.length;
     const chunkSize = Math.max(OUTPUT_LEAST, Math.ceil(text.length / OUTPUT_PART));
     const began = performance.now();
@@ -104,8 +104,9 @@ export class BlockMaker {
       zlib.gzip(text, { level: this.options.level, chunkSize }, (error, out) => (error ? reject(error) : resolve(out)));
     });
     this.pace.worked(performance.now() - began);
-    const bytes = finishBlock({ ...encoded, text }, gzip);
+    const bytes = finishBlock(encoded, gzip);
     this.buffers.giveBack(open.text);
+    if (ownText !== null) this.buffers.giveBack(ownText);
     return { canonical, bytes, textBytes: text.length, ...encoded };
   }
 }
