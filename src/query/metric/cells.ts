@@ -178,7 +178,7 @@ function hash(series: number, interval: number): number {
 
 /** Samples one by one, each with its cell. */
 export class SampleList {
-  private readonly timed: boolean;
+  readonly isTimed: boolean;
   count = 0;
   cell: Uint32Array<ArrayBuffer> = new Uint32Array(FIRST_CELLS);
   value: Float64Array<ArrayBuffer> = new Float64Array(FIRST_CELLS);
@@ -188,7 +188,7 @@ export class SampleList {
   row: Uint32Array<ArrayBuffer>;
 
   constructor(timed: boolean) {
-    this.timed = timed;
+    this.isTimed = timed;
     const places = timed ? FIRST_CELLS : 0;
     this.sec = new Float64Array(places);
     this.nsec = new Uint32Array(places);
@@ -197,7 +197,7 @@ export class SampleList {
   }
 
   get bytes(): number {
-    return this.cell.length * (this.timed ? 36 : 12);
+    return this.cell.length * (this.isTimed ? 36 : 12);
   }
 
   add(cell: number, value: number, place: SamplePlace): void {
@@ -205,7 +205,7 @@ export class SampleList {
     if (at === this.cell.length) this.grow();
     this.cell[at] = cell;
     this.value[at] = value;
-    if (!this.timed) return;
+    if (!this.isTimed) return;
     this.sec[at] = place.sec;
     this.nsec[at] = place.nsec;
     this.order[at] = place.order;
@@ -219,7 +219,7 @@ export class SampleList {
     while (this.cell.length < from + cell.length) this.grow();
     for (let i = 0; i < cell.length; i++) this.cell[from + i] = cells[cell[i]];
     this.value.set(value, from);
-    if (this.timed) {
+    if (this.isTimed) {
       this.sec.set(sec, from);
       this.nsec.set(nsec, from);
       this.order.set(order, from);
@@ -229,9 +229,9 @@ export class SampleList {
   }
 
   take(): PackedSamples {
-    const { count, timed } = this;
+    const { count, isTimed } = this;
     this.count = 0;
-    const places = timed ? count : 0;
+    const places = isTimed ? count : 0;
     return {
       cell: this.cell.slice(0, count),
       value: this.value.slice(0, count),

@@ -6,7 +6,7 @@ import { counterRate } from "./counter-rate.ts";
 import { resultOf } from "./kinds.ts";
 import type { Leaf } from "./plan-metric.ts";
 import { quantile, RankWindow } from "./quantile.ts";
-import { radixOrder } from "./radix.ts";
+import { inParts, radixOrder } from "./radix.ts";
 import { SERIES_AT_ONCE } from "./series-table.ts";
 import { CellQueue, MergedWindow, type SlidingWindow } from "./sliding.ts";
 import type { Windows } from "./windows.ts";
@@ -33,8 +33,9 @@ export class LeafSteps implements VectorSource {
   private readonly table: CellTable;
   private readonly windows: Windows;
   /** Cells in the order of their intervals. */
-  private readonly order: Uint32Array;
-  private readonly samples: CellSamples | null;
+  private order: Uint32Array = new Uint32Array(0);
+  private samples: CellSamples | null = null;
+  private isPrepared = false;
   private bySeries: number[][] | null = null;
   private readonly sliding: (SlidingWindow | undefined)[] = [];
   /** Series whose window holds something, and where each stands in that list. */
@@ -50,12 +51,15 @@ export class LeafSteps implements VectorSource {
     this.leaf = leaf;
     this.table = table;
     this.windows = windows;
-    this.order = radixOrder(table.interval, table.count);
-    this.samples = table.kept === null ? null : new CellSamples(table.kept, table.count);
   }
 
   async prepare(slices: Slices): Promise<void> {
-    const { texts } = this.table;
+    // A leaf that stands at two places of a query is one.
+    if (this.isPrepared) return;
+    this.isPrepared = true;
+    const { texts, kept, interval, count } = this.table;
+    this.order = await radixOrder(interval, count, slices);
+    if (kept !== null) this.samples = await CellSamples.of(kept, count, slices);
     while (this.labels.length < texts.length) {
       this.labels.push(JSON.parse(texts[this.labels.length]) as Labels);
       if (this.labels.length % SERIES_AT_ONCE === 0) await slices.turn();
@@ -180,39 +184,39 @@ class CellSamples {
   readonly list: SampleList;
   /** Where the samples of each cell begin when they are put in order of cells. */
   private readonly starts: Uint32Array;
-  /** The values in that order. */
-  private byCell: Float64Array | null = null;
-  /** The samples in that order, those of a cell as they came. */
-  private order: Uint32Array | null = null;
+  /** The values in that order, where their times don't matter. */
+  private readonly byCell: Float64Array;
+  /** The samples in that order, those of a cell as they came, where their times matter. */
+  private readonly order: Uint32Array;
   private readonly sorted = new Map<number, readonly number[]>();
 
-  constructor(list: SampleList, cells: number) {
+  private constructor(list: SampleList, starts: Uint32Array, byCell: Float64Array, order: Uint32Array) {
     this.list = list;
-    this.starts = new Uint32Array(cells + 1);
-    for (let i = 0; i < list.count; i++) this.starts[list.cell[i] + 1]++;
-    for (let cell = 0; cell < cells; cell++) this.starts[cell + 1] += this.starts[cell];
+    this.starts = starts;
+    this.byCell = byCell;
+    this.order = order;
   }
 
-  /** A view of what is kept here: the caller may change its order. */
+  static async of(list: SampleList, cells: number, slices: Slices): Promise<CellSamples> {
+    const { cell, count, isTimed } = list;
+    const starts = new Uint32Array(cells + 1);
+    await inParts(count, slices, (from, to) => {
+      for (let i = from; i < to; i++) starts[cell[i] + 1]++;
+    });
+    for (let i = 0; i < cells; i++) starts[i + 1] += starts[i];
+    if (isTimed) return new CellSamples(list, starts, new Float64Array(0), await radixOrder(cell, count, slices));
+    return new CellSamples(list, starts, await valuesByCell(list, starts, slices), new Uint32Array(0));
+  }
+
+  /** A view of what is kept here, for samples without times: the caller may change its order. */
   valuesOf(cell: number): Float64Array {
-    this.byCell ??= this.valuesByCell();
     return this.byCell.subarray(this.starts[cell], this.starts[cell + 1]);
-  }
-
-  /** In one pass over the samples, without their order: that is all that a quantile needs. */
-  private valuesByCell(): Float64Array {
-    const { list } = this;
-    const next = this.starts.slice();
-    const values = new Float64Array(list.count);
-    for (let i = 0; i < list.count; i++) values[next[list.cell[i]]++] = list.value[i];
-    return values;
   }
 
   /** Places of a cell's samples in the order of their times, equal times in order of arrival. */
   inTime(cell: number): readonly number[] {
     const known = this.sorted.get(cell);
     if (known !== undefined) return known;
-    this.order ??= radixOrder(this.list.cell, this.list.count);
     const { sec, nsec, order, row } = this.list;
     const places = [...this.order.subarray(this.starts[cell], this.starts[cell + 1])].sort(
       (a, b) => sec[a] - sec[b] || nsec[a] - nsec[b] || order[a] - order[b] || row[a] - row[b],
@@ -220,4 +224,14 @@ class CellSamples {
     this.sorted.set(cell, places);
     return places;
   }
+}
+
+/** In one pass over the samples, without their order: that is all that a quantile needs. */
+async function valuesByCell({ cell, value, count }: SampleList, starts: Uint32Array, slices: Slices) {
+  const next = starts.slice();
+  const values = new Float64Array(count);
+  await inParts(count, slices, (from, to) => {
+    for (let i = from; i < to; i++) values[next[cell[i]]++] = value[i];
+  });
+  return values;
 }
