@@ -1,6 +1,7 @@
 import { nsText } from "../core/time.ts";
 import type { LogResult, TailEntry } from "../query/engine.ts";
 import type { ResultEntry } from "../query/merge.ts";
+import { sortedInSlices } from "../query/sliced-sort.ts";
 import { Slices } from "../query/slices.ts";
 
 /*
@@ -39,7 +40,7 @@ export async function groupsOf({ entries }: LogResult): Promise<Groups> {
     if (i % SLICE_ENTRIES === 0) await slices.turn();
   }
   await slices.turn();
-  return [...groups.values()].sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  return sortedInSlices([...groups.values()], (a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0), slices);
 }
 
 function valueJson(entry: ResultEntry, categorize: boolean): string {
