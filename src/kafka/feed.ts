@@ -34,7 +34,8 @@ export class KafkaFeed {
   readonly topic: string;
   readonly partition: number;
   private readonly deps: FeedDeps;
-  private waiting: KafkaMessage[] = [];
+  /** Those below `taken` are gone, and null: a record that nobody needs any more is not to be kept by its place here. */
+  private waiting: (KafkaMessage | null)[] = [];
   private taken = 0;
   private bytes = 0;
   /** The offset that is to be read next from Kafka, or -1 while nobody has said it. */
@@ -102,9 +103,9 @@ export class KafkaFeed {
 
   /** The next record, or null when none waits. */
   poll(): KafkaMessage | null {
-    const message = this.waiting[this.taken];
-    if (message === undefined || this.isOver) return null;
-    this.taken++;
+    const message = this.peek();
+    if (message === null) return null;
+    this.waiting[this.taken++] = null;
     this.bytes -= sizeOf(message);
     if (this.taken > 1024 && this.taken * 2 > this.waiting.length) {
       this.waiting = this.waiting.slice(this.taken);

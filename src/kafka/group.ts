@@ -7,6 +7,8 @@ import type { KafkaClient } from "./client.ts";
 import { kafkaError } from "./errors.ts";
 import { KafkaFeed } from "./feed.ts";
 
+/** So many partitions may fill one answer: it is inflated as a whole, whatever the feeds have room for. */
+const ANSWER_PARTITIONS = 2;
 /** Longest wait of a broker for something to read: bounds how late a partition is read that was paused. */
 const FETCH_WAIT_MS = 250;
 /** How long a member may take to leave its group before its connections are dropped. */
@@ -184,6 +186,7 @@ export class KafkaGroup {
       rebalanceTimeout: rebalanceTimeoutMs,
       heartbeatInterval: Math.floor(sessionTimeoutMs / 5),
       maxBytesPerPartition: fetchBytes,
+      maxBytes: fetchBytes * ANSWER_PARTITIONS,
       maxWaitTimeInMs: FETCH_WAIT_MS,
       minBytes: 1,
       allowAutoTopicCreation: false,

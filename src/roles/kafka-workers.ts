@@ -14,8 +14,8 @@ import type { WorkerConfig } from "./partition-worker.ts";
 import type { PartState } from "./process-config.ts";
 import { withoutRecordSinks } from "./worker-config.ts";
 
-/** Bytes of one partition in one answer of a broker. */
-const FETCH_BYTES = 4 << 20;
+/** Bytes of one partition in one answer of a broker: compressed, so they become ten times as many. */
+const FETCH_BYTES = 1 << 20;
 /** How long a worker that has failed waits until it begins again. */
 const RETRY_MS = 5000;
 /** How often it is looked whether a partition was released. */

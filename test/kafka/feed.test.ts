@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { KafkaFeed } from "../../src/kafka/feed.ts";
 
@@ -30,6 +32,24 @@ describe("a partition's feed", () => {
     feed.push([vendor(1), vendor(2), vendor(3), vendor(4)], 9);
     expect([feed.poll()?.offset, feed.poll()?.offset, feed.poll()]).toEqual([3, 4, null]);
     expect(feed).toMatchObject({ fetchOffset: 5, highWatermark: 9 });
+  });
+
+  test("keeps nothing of a record that was taken", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const { feed } = makeFeed(1 << 30);
+    feed.seek(0);
+    feed.push(
+      Array.from({ length: 100 }, (_, i) => vendor(i)),
+      200,
+    );
+    const values = Array.from({ length: 50 }, () => new WeakRef(feed.poll()?.value ?? Buffer.alloc(1)));
+    const kept = new WeakRef(feed.peek()?.value ?? Buffer.alloc(1));
+    // What a WeakRef was made of in a turn stays for that turn.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    collect();
+    expect(values.filter((value) => value.deref() !== undefined)).toEqual([]);
+    expect(kept.deref()).toBeDefined();
   });
 
   test("knows the mean length of what was read, and soon of what is read now", () => {
