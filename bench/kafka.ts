@@ -1,7 +1,7 @@
 /*
  * The way over Kafka, with a real broker of this machine: node dist/bench/kafka.js [LINE_BYTES]
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url";
 import { KAFKA_LIBS, KAFKA_SKIPPED, KafkaServer } from "../test/live/kafka-server.ts";
 import { sendLines } from "./ingest.ts";
 import { row, section } from "./print.ts";
-import { BenchServer, cpuSecondsOf } from "./server.ts";
+import { BenchServer, cpuSecondsOf, PIPELINE } from "./server.ts";
 
 /** As many workers as partitions. */
 const PARTITIONS = [1, 2, 4];
@@ -31,19 +31,37 @@ export async function withKafka(act: (kafka: KafkaServer | null) => Promise<void
  */
 export async function benchKafka(kafka: KafkaServer | null, lineBytes: number, seed: number): Promise<void> {
   section(`over Kafka: ${(lineBytes / 1e6).toFixed(0)} MB of lines each, on ${os.availableParallelism()} cores`);
-  if (kafka === null) row("not measured", KAFKA_SKIPPED);
-  else for (const partitions of PARTITIONS) await benchPartitions(kafka, partitions, lineBytes, seed);
+  if (kafka === null) {
+    row("not measured", KAFKA_SKIPPED);
+    return;
+  }
+  for (const partitions of PARTITIONS)
+    await benchPartitions(kafka, { partitions, compression: "gzip" }, lineBytes, seed);
+  await benchPartitions(kafka, { partitions: 2, compression: "none" }, lineBytes, seed);
 }
 
-async function benchPartitions(kafka: KafkaServer, partitions: number, lineBytes: number, seed: number): Promise<void> {
+interface Case {
+  readonly partitions: number;
+  readonly compression: "gzip" | "none";
+}
+
+async function benchPartitions(
+  kafka: KafkaServer,
+  { partitions, compression }: Case,
+  lineBytes: number,
+  seed: number,
+): Promise<void> {
   const folder = mkdtempSync(path.join(os.tmpdir(), "weir-bench-kafka-"));
   const servers: BenchServer[] = [];
-  const topic = `weir-${partitions}`;
+  const topic = `weir-${partitions}-${compression}`;
+  const pipeline = path.join(folder, "weir.yaml");
+  writeFileSync(pipeline, `${readFileSync(PIPELINE, "utf8")}\nintake: { compression: ${compression} }\n`);
   const start = async (role: string, name: string) => {
-    const server = await BenchServer.start(path.join(folder, name), [
+    const args = [
       ...["--role", role, "--store", path.join(folder, "store")],
       ...["--intake", "kafka", "--kafka-brokers", kafka.addresses.join(","), "--kafka-topic", topic],
-    ]);
+    ];
+    const server = await BenchServer.start(path.join(folder, name), args, pipeline);
     servers.push(server);
     return server;
   };
@@ -58,7 +76,7 @@ async function benchPartitions(kafka: KafkaServer, partitions: number, lineBytes
     const receiverPeak = receiver.peakRssBytes();
     const receiverCpu = (await receiver.stop()) - began.receiver;
     servers.pop();
-    const what = `${partitions} partition${partitions === 1 ? "" : "s"}`;
+    const what = `${partitions} partition${partitions === 1 ? "" : "s"}, ${compression}`;
     row(
       `${what}, a receiver`,
       [

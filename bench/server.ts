@@ -6,7 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 const MAIN = fileURLToPath(new URL("../../bin/weir.js", import.meta.url));
-const PIPELINE = fileURLToPath(new URL("../../pipelines/quickstart.yaml", import.meta.url));
+/** What is measured unless a bench says otherwise. */
+export const PIPELINE = fileURLToPath(new URL("../../pipelines/quickstart.yaml", import.meta.url));
 /** The options of Node that the program's first line has. */
 function nodeFlags(): string[] {
   const [first] = readFileSync(MAIN, "utf8").split("\n", 1);
@@ -34,14 +35,14 @@ export class BenchServer {
     this.queriers = /queriers +([\d.]+:\d+)/.exec(banner)?.[1] ?? "";
   }
 
-  static async start(data: string, extra: readonly string[] = []): Promise<BenchServer> {
+  static async start(data: string, extra: readonly string[] = [], pipeline = PIPELINE): Promise<BenchServer> {
     const child = spawn(
       process.execPath,
       [
         ...nodeFlags(),
         MAIN,
         "run",
-        PIPELINE,
+        pipeline,
         "--data",
         data,
         "--http",
