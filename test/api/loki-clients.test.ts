@@ -106,7 +106,7 @@ describe("Grafana", () => {
     },
     {
       path: `/loki/api/v1/index/stats?query=%7Bapp%3D%22web%22%7D&start=${START}&end=${END}`,
-      text: '{"streams":1,"chunks":2,"bytes":22,"entries":3}\n',
+      text: '{"streams":1,"chunks":2,"bytes":81,"entries":3}\n',
     },
     { path: "/prometheus/api/v1/rules", text: '{"status":"success","data":{"groups":[]},"errorType":"","error":""}\n' },
   ])("$path", async ({ path, text }) => {
@@ -176,7 +176,7 @@ describe("Logs Drilldown", () => {
       { headers },
     );
     expect(answer.text).toBe(
-      '{"status":"success","data":{"resultType":"vector","result":[{"metric":{"service_name":"web"},"value":[1700000120,"22"]},{"metric":{"service_name":"api"},"value":[1700000120,"6"]}],"stats":{}}}\n',
+      '{"status":"success","data":{"resultType":"vector","result":[{"metric":{"service_name":"web"},"value":[1700000120,"81"]},{"metric":{"service_name":"api"},"value":[1700000120,"24"]}],"stats":{}}}\n',
     );
   });
 
@@ -323,7 +323,7 @@ describe("logcli", () => {
     },
     {
       path: `/loki/api/v1/index/stats?end=${END}&query=%7Bapp%3D%22web%22%7D&start=${START}`,
-      text: /^\{"streams":1,"chunks":2,"bytes":22,"entries":3\}\n$/,
+      text: /^\{"streams":1,"chunks":2,"bytes":81,"entries":3\}\n$/,
     },
     {
       path: `/loki/api/v1/detected_field/msg/values?end=${END}&limit=1000&line_limit=1000&query=%7Bapp%3D%22web%22%7D&start=${START}`,
@@ -331,11 +331,11 @@ describe("logcli", () => {
     },
     {
       path: `/loki/api/v1/index/volume?aggregateBy=series&end=${END}&limit=30&query=%7Bapp%3D%22web%22%7D&start=${START}`,
-      text: /"metric":\{"app":"web"\},"value":\[1700000120,"22"\]/,
+      text: /"metric":\{"app":"web"\},"value":\[1700000120,"81"\]/,
     },
     {
       path: `/loki/api/v1/index/volume_range?aggregateBy=series&end=${END}&limit=30&query=%7Bapp%3D%22web%22%7D&start=${START}&step=60.000000`,
-      text: /"resultType":"matrix".*\[1700000059.999,"18"\],\[1700000120,"4"\]/,
+      text: /"resultType":"matrix".*\[1700000059.999,"60"\],\[1700000120,"21"\]/,
     },
     {
       path: `/loki/api/v1/detected_fields?end=${END}&limit=1000&line_limit=1000&query=%7Bapp%3D%22web%22%7D&start=${START}`,

@@ -107,7 +107,7 @@ describe("record sinks of a killed process", () => {
         const lengths = [byId(taken.fine), byId(taken.away), filed()].map(({ length }) => length);
         expect(lengths).toEqual([acknowledged.length, acknowledged.length, acknowledged.length]);
       },
-      { timeout: 40_000, interval: 200 },
+      { timeout: 120_000, interval: 200 },
     );
     expect(byId(taken.fine)).toEqual(acknowledged);
     expect(byId(taken.away)).toEqual(acknowledged);
