@@ -65,8 +65,7 @@ export class Worker {
 
   /** Begins at the end of the catalog's chain. Rejects when that cannot be read. */
   async start(): Promise<void> {
-    this.next = await this.deps.chainEnd();
-    this.flushed = this.next;
+    await this.beginAtChainEnd();
     this.done = this.loop();
     // The loop only ends by an error that nobody can mend: say so loudly, and let `drain` report it too.
     this.done.catch((error: unknown) => this.deps.log.fatal({ err: error }, `worker: ${messageOf(error)}`));
@@ -211,9 +210,15 @@ export class Worker {
     await this.flushing;
     await reader.close();
     writer.discard();
-    this.next = await this.deps.chainEnd();
-    this.flushed = this.next;
+    await this.beginAtChainEnd();
     this.taken = false;
     return intake.read(partition, this.next);
+  }
+
+  /** What is read and what is committed begin at one place, wherever the chain ends when the first lines are committed. */
+  private async beginAtChainEnd(): Promise<void> {
+    this.next = await this.deps.chainEnd();
+    this.flushed = this.next;
+    this.deps.writer.beginAt(this.next);
   }
 }

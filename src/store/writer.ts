@@ -234,9 +234,15 @@ export class StreamWriter implements LineSink {
   }
 
   /**
-   * Drops all that is not committed; flushes under way reject with `aborted`. The writer can then be used anew: its next
-   * flush begins where the catalog's chain ends by then, so refresh the catalog first when another process may have written.
+   * Says which intake offset the first line that comes is at or behind: what is committed next covers the offsets from there on, or
+   * nothing, where another process has got ahead meanwhile. For a writer that has nothing in it. Without it the next flush begins where
+   * the catalog's chain ends by then, which may have gone on since whoever reads the intake log looked.
    */
+  beginAt(offset: number): void {
+    this.first = offset;
+  }
+
+  /** Drops all that is not committed; flushes under way reject with `aborted`. The writer can then be used anew. */
   discard(): void {
     this.abort.abort();
     this.abort = new AbortController();

@@ -442,6 +442,23 @@ describe("streams and taps", () => {
     expect((await store.rows()).map((row) => row.line)).toEqual(["1", "2", "3"]);
   });
 
+  test("what begins at an offset is committed from there, or not at all, however the chain went on meanwhile", async () => {
+    const objects = new MemoryStore();
+    const [one, other] = [await TestStore.open(objects), await TestStore.open(objects)];
+    one.writer.beginAt(0);
+    one.append([testLine("mine and the other's")]);
+    other.append([testLine("mine and the other's")]);
+    await other.writer.flush(3);
+    // Anybody in the process may have the catalog read anew between the first line and the flush.
+    await one.catalog.refresh();
+    await expect(one.writer.flush(5)).rejects.toMatchObject({ code: "position_taken" });
+    one.writer.discard();
+    one.writer.beginAt(one.catalog.chainEnd(0));
+    one.append([testLine("mine alone")]);
+    await one.writer.flush(5);
+    expect((await one.rows()).map(({ line }) => line).sort()).toEqual(["mine alone", "mine and the other's"]);
+  });
+
   test("a stream that nobody holds is forgotten", async () => {
     setFlagsFromString("--expose-gc");
     const collect = runInNewContext("gc") as () => void;
