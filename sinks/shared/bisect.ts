@@ -2,7 +2,6 @@ import type { Refused, SinkRecord, WriteResult } from "../../src/core/sink.ts";
 import { ALL_TAKEN } from "../../src/core/sink.ts";
 
 /**
-/**
  * What the destination said to some records as a whole: taken, but for those that it names (places in what was sent), or refused with
  * a reason for at least one of them. `final`: it is not to be asked again, so all of them count as refused.
  */

@@ -51,12 +51,6 @@ export class Gzipper {
     });
   }
 
-  /** Lets go of the memory. A text under way is finished first. */
-  close(): void {
-    this.stream?.end();
-    this.stream = null;
-  }
-
   private open(): GzipStream {
     const chunkSize = Math.max(OUTPUT_LEAST, this.textBytes * OUTPUT_TEXTS);
     const stream = zlib.createGzip({ level: this.level, chunkSize, flush: zlib.constants.Z_FINISH }) as GzipStream;

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Decoder, Encoder, ExtData } from "@msgpack/msgpack";
 
 const encoder = new Encoder();
+const ACK_MS = 3000;
 
 /** A chunk as an agent keeps it until it is acknowledged. */
 interface Chunk {
@@ -82,30 +83,32 @@ export class Agent {
         // A reset while nobody waits for data must not be an unhandled error; the next wait sees the closed socket.
         this.socket.on("error", () => this.socket?.destroy());
       }
-      const answer = this.answer(this.socket);
+      const answer = ackOf(this.socket, ACK_MS);
       this.socket.write(chunk.message);
-      return (await answer) === chunk.id;
+      const id = await answer;
+      if (id === null) this.socket.destroy();
+      return id === chunk.id;
     } catch {
       // Refused or cut: what an agent meets when the server is being restarted. It tries again.
       this.socket?.destroy();
       return false;
     }
   }
+}
 
-  private answer(socket: net.Socket): Promise<string | null> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => done(null), 3000);
-      const onData = (data: Buffer) => done((new Decoder().decode(data) as { ack: string }).ack);
-      const onClose = () => done(null);
-      const done = (value: string | null) => {
-        clearTimeout(timer);
-        socket.off("data", onData);
-        socket.off("close", onClose);
-        if (value === null) socket.destroy();
-        resolve(value);
-      };
-      socket.once("data", onData);
-      socket.once("close", onClose);
-    });
-  }
+/** The chunk id of the next acknowledgement; null when none comes within `ms`, or the connection ends. */
+export function ackOf(socket: net.Socket, ms: number): Promise<string | null> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => done(null), ms);
+    const onData = (data: Buffer) => done((new Decoder().decode(data) as { ack: string }).ack);
+    const onClose = () => done(null);
+    const done = (value: string | null) => {
+      clearTimeout(timer);
+      socket.off("data", onData);
+      socket.off("close", onClose);
+      resolve(value);
+    };
+    socket.once("data", onData);
+    socket.once("close", onClose);
+  });
 }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Decoder } from "@msgpack/msgpack";
+import { ackOf } from "../agent.ts";
 
 /** Lines of one chunk: some 70 kB, as an agent's chunk of a busy second. */
 export const CHUNK_LINES = 500;
@@ -94,7 +94,7 @@ export class Sender {
         this.socket.on("error", () => this.socket?.destroy());
         await once(this.socket, "connect", { signal: AbortSignal.timeout(CONNECT_MS) });
       }
-      const answer = ackOf(this.socket);
+      const answer = ackOf(this.socket, ACK_MS);
       this.socket.write(message);
       if ((await answer) === id) return true;
     } catch {
@@ -116,20 +116,4 @@ function text(value: string): Buffer {
   const bytes = Buffer.from(value);
   const head = bytes.length < 32 ? [0xa0 | bytes.length] : [0xd9, bytes.length];
   return Buffer.concat([Buffer.from(head), bytes]);
-}
-
-function ackOf(socket: net.Socket): Promise<string | null> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => done(null), ACK_MS);
-    const onData = (data: Buffer) => done((new Decoder().decode(data) as { ack: string }).ack);
-    const onClose = () => done(null);
-    const done = (value: string | null) => {
-      clearTimeout(timer);
-      socket.off("data", onData);
-      socket.off("close", onClose);
-      resolve(value);
-    };
-    socket.once("data", onData);
-    socket.once("close", onClose);
-  });
 }
