@@ -70,4 +70,17 @@ describe("the pace of compaction", () => {
     await expect(pace.turn()).rejects.toMatchObject({ code: "aborted" });
     await expect(pace.wait(Promise.resolve())).rejects.toMatchObject({ code: "aborted" });
   });
+
+  test("what was begun before it ended may fail unheard", async () => {
+    const { abort, pace } = paceOf(1);
+    abort.abort();
+    const begun = pace.turn();
+    await expect(pace.wait(begun)).rejects.toMatchObject({ code: "aborted" });
+    const unheard: unknown[] = [];
+    const hear = (error: unknown) => unheard.push(error);
+    process.on("unhandledRejection", hear);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    process.off("unhandledRejection", hear);
+    expect(unheard).toEqual([]);
+  });
 });

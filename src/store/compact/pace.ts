@@ -61,6 +61,8 @@ export class Pace {
 
   /** Waits for something that others do. */
   async wait<T>(work: Promise<T>): Promise<T> {
+    // It was begun before this call, and may well fail for the same reason.
+    if (this.deps.signal.aborted) work.catch(() => undefined);
     this.throwIfAborted();
     const { now } = this.deps;
     const before = now();
