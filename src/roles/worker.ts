@@ -46,6 +46,7 @@ export class Worker {
   /** A commit that lost: another worker has the partition's next position. */
   private taken = false;
   private done: Promise<void> | null = null;
+  private isOver = false;
   /** Offsets below it are in a flush, and since when there are others. */
   private flushed = 0;
   private aheadSinceMs: number | null = null;
@@ -85,6 +86,7 @@ export class Worker {
 
   /** Commits what has been taken, soon: between two entries. Resolves when that was tried. */
   flush(): Promise<void> {
+    if (this.isOver || this.stopped) return Promise.resolve();
     const flushed = new Promise<void>((resolve) => this.asked.push(resolve));
     this.wake();
     return flushed;
@@ -93,6 +95,7 @@ export class Worker {
   /** Ends at once, without a commit: what is not committed is read again at the next start. */
   stop(): void {
     this.stopped = true;
+    this.answerAsked();
     this.wake();
   }
 
@@ -130,7 +133,8 @@ export class Worker {
       if (this.taken)
         this.deps.log.warn({ partition }, "worker: another process owns the partition; left its work to it");
     } finally {
-      for (const resolve of this.asked.splice(0)) resolve();
+      this.isOver = true;
+      this.answerAsked();
       await reader.close();
       if (this.stopped) writer.discard();
     }
@@ -175,6 +179,8 @@ export class Worker {
   /** Commits everything up to `next`. Never rejects: a lost commit sets `taken`, and the writer itself retries the rest. */
   private beginFlush(): Promise<void> {
     const { intake, partition, writer, log } = this.deps;
+    // Whoever stops it has the writer drop what it has: a commit would cover these offsets without their lines.
+    if (this.stopped) return Promise.resolve();
     const upTo = this.next;
     this.flushed = upTo;
     this.aheadSinceMs = null;
@@ -202,6 +208,10 @@ export class Worker {
     void this.beginFlush().then(() => {
       for (const resolve of asked) resolve();
     });
+  }
+
+  private answerAsked(): void {
+    for (const resolve of this.asked.splice(0)) resolve();
   }
 
   /** Drops uncommitted work and begins again where the chain ends now. */
