@@ -114,6 +114,7 @@ class PartitionReader implements EntryReader {
       await this.opening;
     }
     const { feed } = this.deps;
+    if (feed.isCut) await this.checkEnd();
     for (let passed = 1; !this.isOver; passed++) {
       const message = feed.poll();
       if (message === null) return null;
@@ -144,29 +145,51 @@ class PartitionReader implements EntryReader {
   }
 
   /** Finds where to begin to read, and lets the feed begin there. Tries on while that can't be known. */
-  private async open(): Promise<void> {
-    const { feed, offsets, log, metrics } = this.deps;
-    const { partition } = feed;
+  private open(): Promise<void> {
+    const { feed, offsets } = this.deps;
+    return this.tryOn(async () => {
+      const { low, high } = await offsets();
+      if (high < this.from) throw this.isGone(high, this.from);
+      if (low > this.from)
+        this.lost(this.from, low, "Kafka has thrown them away before they were read: raise the topic's retention");
+      this.next = await this.begin(low);
+      feed.seek(this.next);
+      this.isOpen = true;
+    });
+  }
+
+  /** What is written to a log that ends before what was read of it is passed over as read, so nothing is read on. */
+  private checkEnd(): Promise<void> {
+    const { feed, offsets } = this.deps;
+    return this.tryOn(async () => {
+      const { high } = await offsets();
+      if (high < feed.fetchOffset) throw this.isGone(high, feed.fetchOffset);
+      feed.isWhole();
+    });
+  }
+
+  private isGone(high: number, from: number): WeirError {
+    const { partition } = this.deps.feed;
+    return new WeirError(
+      "kafka_topic_lost",
+      `partition ${partition} of the intake topic ends at offset ${high}, but it was read up to ${from}: the topic was created anew, or lost what was acknowledged; use a topic of another name`,
+      { context: { partition, high, from } },
+    );
+  }
+
+  private async tryOn(act: () => Promise<void>): Promise<void> {
+    const { feed, log, metrics } = this.deps;
     for (let attempt = 0; !this.isOver; attempt++) {
       try {
-        const { low, high } = await offsets();
-        if (high < this.from) {
-          throw new WeirError(
-            "kafka_topic_lost",
-            `partition ${partition} of the intake topic ends at offset ${high}, but the store has it up to ${this.from}: the topic was created anew, or lost what was acknowledged; use a topic of another name`,
-            { context: { partition, high, from: this.from } },
-          );
-        }
-        if (low > this.from)
-          this.lost(this.from, low, "Kafka has thrown them away before they were read: raise the topic's retention");
-        this.next = await this.begin(low);
-        feed.seek(this.next);
-        this.isOpen = true;
+        await act();
         return;
       } catch (error) {
         if (!(error instanceof WeirError) || !error.retriable) throw error;
         metrics.troubles.inc();
-        log[attempt === 0 ? "warn" : "debug"]({ partition }, `${this.who}: ${error.message}; trying on`);
+        log[attempt === 0 ? "warn" : "debug"](
+          { partition: feed.partition },
+          `${this.who}: ${error.message}; trying on`,
+        );
         await sleepFor(RETRY_MS, this.closing.signal);
       }
     }

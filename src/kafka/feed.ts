@@ -46,6 +46,9 @@ export class KafkaFeed {
   private readBytes = 0;
   private isPaused = true;
   private isOver = false;
+  private isShort = false;
+  /** Where the last answer began that began behind what is next, and what was next. */
+  private gap: { readonly next: number; readonly from: number } | null = null;
   /** One for all that wait: who looks at the clock meanwhile asks again and again. */
   private waiter: { readonly promise: Promise<void>; readonly wake: () => void } | null = null;
 
@@ -75,6 +78,19 @@ export class KafkaFeed {
     return this.end;
   }
 
+  /**
+   * Whether what came last was read before, all of it, from a log that ended before what is next: it was cut, or made anew. So it
+   * seems; a broker may also be late. Holds until `seek` or `isWhole`.
+   */
+  get isCut(): boolean {
+    return this.isShort;
+  }
+
+  /** Somebody has looked, and the log does not end before what is next. */
+  isWhole(): void {
+    this.isShort = false;
+  }
+
   /** Bytes of key and value that a record has in the mean of those read lately; null before any was read. */
   get bytesARecord(): number | null {
     return this.readRecords === 0 ? null : this.readBytes / this.readRecords;
@@ -88,6 +104,8 @@ export class KafkaFeed {
     this.bytes = 0;
     this.next = offset;
     this.isPaused = false;
+    this.isShort = false;
+    this.gap = null;
     this.deps.sought();
   }
 
@@ -120,7 +138,7 @@ export class KafkaFeed {
 
   /** Resolves when `poll` may give a record, or the feed is lost. */
   wait(): Promise<void> {
-    if (this.isOver || this.taken < this.waiting.length) return Promise.resolve();
+    if (this.isOver || this.isShort || this.taken < this.waiting.length) return Promise.resolve();
     if (this.waiter === null) {
       let wake = () => {};
       const promise = new Promise<void>((resolve) => {
@@ -131,9 +149,23 @@ export class KafkaFeed {
     return this.waiter.promise;
   }
 
-  /** What the connection has read. */
-  push(messages: readonly VendorMessage[], highWatermark: number): void {
-    if (this.isOver || this.next < 0) return;
+  /**
+   * What the connection has read, of an answer that was asked for from the offset `from` on, and that tells of all below `to`: behind the
+   * last message may be records that are nobody's, as those that end a transaction.
+   *
+   * The library takes an answer for one that goes on where it was told to, also when it was asked for before: of a broker that hung, and
+   * led the partition until others gave it to another one. Taken here, it would leave out everything up to it. So one that begins
+   * behind what is next is not believed before asking again has given the same: then Kafka has removed what was there.
+   */
+  push(messages: readonly VendorMessage[], highWatermark: number, from: number = this.next, to: number = 0): void {
+    const { next } = this;
+    if (this.isOver || next < 0) return;
+    if (from > next && !(this.gap?.next === next && this.gap.from === from)) {
+      this.gap = { next, from };
+      this.deps.sought();
+      return;
+    }
+    this.gap = null;
     this.end = Math.max(this.end, highWatermark);
     for (const vendor of messages) {
       const message = messageOf(vendor);
@@ -144,6 +176,8 @@ export class KafkaFeed {
       this.waiting.push(message);
       this.bytes += sizeOf(message);
     }
+    this.next = Math.max(this.next, to);
+    if (messages.length > 0 && this.next === next && highWatermark < next) this.isShort = true;
     if (!this.isPaused && this.bytes >= this.deps.bytesMax) {
       this.isPaused = true;
       this.deps.turned();

@@ -1,4 +1,4 @@
-import type { Consumer, ConsumerCommitOffsetsEvent } from "kafkajs";
+import type { Batch, Consumer, ConsumerCommitOffsetsEvent } from "kafkajs";
 import { messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { endsWithin, sleepFor } from "../core/wait.ts";
@@ -204,7 +204,8 @@ export class KafkaGroup {
         partitionsConsumedConcurrently: 1,
         eachBatch: async ({ batch, isStale }) => {
           if (isStale()) return;
-          this.feeds.get(placeOf(batch))?.push(batch.messages, Number(batch.highWatermark));
+          const feed = this.feeds.get(placeOf(batch));
+          feed?.push(batch.messages, Number(batch.highWatermark), askedFrom(batch), Number(batch.lastOffset()) + 1);
         },
       });
       return await ended.promise;
@@ -315,4 +316,11 @@ export class KafkaGroup {
     if (feed.wantsMore) consumer.resume(one);
     else consumer.pause(one);
   }
+}
+
+/** The offset that the library has asked a broker for. It keeps it in the batch, and says nothing of it in its types. */
+function askedFrom(batch: Batch): number {
+  const from = "fetchedOffset" in batch ? Number(batch.fetchedOffset) : Number.NaN;
+  if (Number.isNaN(from)) throw new Error("kafkajs: a batch does not say any more from where it was asked for");
+  return from;
 }

@@ -175,6 +175,20 @@ describe("a partition of the intake topic", () => {
     await expect(partition.read(3, 9).poll()).rejects.toMatchObject({ code: "kafka_topic_lost" });
   });
 
+  test("reads nothing on from a log that was made anew while it was read", async () => {
+    const ends = { low: 0, high: log.length };
+    const { partition, feed } = partitionOf(log, { offsets: async () => ({ partition: 3, ...ends }) });
+    const reader = partition.read(3, 7);
+    await expect.poll(async () => (await reader.poll())?.offset).toBe(7);
+    const old = [{ key: null, value: null, timestamp: "1", attributes: 0, offset: "0", headers: {} }];
+    // A broker that is late says the same; then nothing is wrong.
+    feed.push(old, 1, 0);
+    expect(await reader.poll()).toBeNull();
+    ends.high = 1;
+    feed.push(old, 1, 0);
+    await expect(reader.poll()).rejects.toMatchObject({ code: "kafka_topic_lost", context: { high: 1, from: 8 } });
+  });
+
   test("passes over what is none of its own, and counts it", async () => {
     const damaged = { ...record(forward("c")), value: Buffer.from("d") };
     const { partition, value } = partitionOf([

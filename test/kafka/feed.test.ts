@@ -112,4 +112,58 @@ describe("a partition's feed", () => {
     feed.push([vendor(7)], 9);
     expect(feed.poll()?.offset).toBe(7);
   });
+
+  test("believes an answer that leaves something out only when asking again gives it again", () => {
+    const { feed, calls } = makeFeed();
+    feed.seek(100);
+    feed.push([vendor(100)], 1000, 100);
+    // A broker that hung answers what it was asked before: from where somebody was who has begun again since.
+    feed.push([vendor(500), vendor(501)], 1000, 500);
+    expect(calls).toEqual(["seek 100", "seek 101"]);
+    feed.push([vendor(101), vendor(102)], 1000, 101);
+    expect([feed.poll()?.offset, feed.poll()?.offset, feed.poll()?.offset, feed.poll()]).toEqual([100, 101, 102, null]);
+    // One that comes twice by chance was not asked for at the same place.
+    feed.push([vendor(500)], 1000, 500);
+    feed.push([vendor(600)], 1000, 600);
+    feed.push([vendor(500)], 1000, 500);
+    expect(feed.poll()).toBeNull();
+    expect(feed.fetchOffset).toBe(103);
+    // Kafka has removed what was there.
+    feed.push([vendor(500)], 1000, 500);
+    expect(feed.poll()?.offset).toBe(500);
+    expect(feed.fetchOffset).toBe(501);
+  });
+
+  test("goes on behind records that nobody is given", () => {
+    const { feed, calls } = makeFeed();
+    feed.seek(0);
+    feed.push([vendor(0), vendor(1)], 9, 0, 3);
+    feed.push([vendor(5)], 9, 3, 6);
+    expect([feed.poll()?.offset, feed.poll()?.offset, feed.poll()?.offset]).toEqual([0, 1, 5]);
+    expect(calls).toEqual(["seek 0"]);
+    expect(feed.fetchOffset).toBe(6);
+  });
+
+  test("notices a log that ends before what was read of it", async () => {
+    const { feed } = makeFeed();
+    feed.seek(10);
+    feed.push([vendor(8), vendor(9), vendor(10)], 11, 8);
+    expect(feed.poll()?.offset).toBe(10);
+    feed.push([vendor(10)], 11, 10);
+    expect(feed.isCut).toBe(false);
+    const waiting = feed.wait();
+    // The library begins at the oldest record of a log that does not have the offset any more.
+    feed.push([vendor(0), vendor(1)], 2, 0);
+    await waiting;
+    expect(feed.poll()).toBeNull();
+    expect(feed.isCut).toBe(true);
+    await feed.wait();
+    feed.seek(2);
+    expect(feed.isCut).toBe(false);
+    feed.push([vendor(2)], 3, 2);
+    expect(feed.poll()?.offset).toBe(2);
+    feed.push([vendor(0)], 1, 0);
+    feed.isWhole();
+    expect(feed.isCut).toBe(false);
+  });
 });

@@ -34,8 +34,23 @@ class FakeConsumer extends EventEmitter {
   async connect(): Promise<void> {}
   async disconnect(): Promise<void> {}
   async subscribe(): Promise<void> {}
-  async run(): Promise<void> {}
-  seek(): void {}
+  readonly seeks: string[] = [];
+  private eachBatch: (payload: object) => Promise<void> = async () => {};
+  async run({ eachBatch }: { eachBatch: (payload: object) => Promise<void> }): Promise<void> {
+    this.eachBatch = eachBatch;
+  }
+  seek({ partition, offset }: { partition: number; offset: string }): void {
+    this.seeks.push(`${partition}@${offset}`);
+  }
+  /** An answer of a broker that was asked from `fetchedOffset` on. */
+  async answer(partition: number, fetchedOffset: number, offsets: readonly number[], end: number): Promise<void> {
+    const batch = {
+      ...{ topic: "t", partition, fetchedOffset: String(fetchedOffset), highWatermark: String(end) },
+      messages: offsets.map((offset) => ({ offset: String(offset), timestamp: "1", key: null, value: null })),
+      lastOffset: () => String(offsets.at(-1)),
+    };
+    await this.eachBatch({ batch, isStale: () => false });
+  }
   pause(): void {}
   resume(): void {}
 
@@ -147,6 +162,23 @@ describe("a member that the group has given up on", () => {
     consumer.join("m2", [0, 1]);
     expect(lost).toHaveLength(0);
     expect(gained).toHaveLength(2);
+    await group.stop();
+  });
+});
+
+describe("answers of brokers", () => {
+  test("of one that hung, and led the partition before, leave nothing out", async () => {
+    const { group, consumer, gained } = await joined(false);
+    const [feed] = gained;
+    feed.seek(500);
+    await consumer.answer(0, 500, [500], 1000);
+    // The worker begins again where the store ends; what it asked for before is still to be answered.
+    feed.seek(100);
+    await consumer.answer(0, 501, [501, 502], 1000);
+    expect(feed.poll()).toBeNull();
+    await consumer.answer(0, 100, [100], 1000);
+    expect([feed.poll()?.offset, feed.poll()]).toEqual([100, null]);
+    expect(consumer.seeks).toEqual(["0@500", "0@100", "0@100"]);
     await group.stop();
   });
 });

@@ -89,6 +89,7 @@ class FakeFeed implements LaneFeed {
   readonly topic = "logs";
   readonly partition = 0;
   isLost = false;
+  isCut = false;
   private readonly of: FakePartition;
   private next = -1;
   constructor(of: FakePartition) {
@@ -105,6 +106,7 @@ class FakeFeed implements LaneFeed {
   }
   seek(offset: number): void {
     this.next = offset;
+    this.isCut = false;
   }
   peek(): KafkaMessage | null {
     return this.isLost ? null : (this.of.log.find(({ offset }) => this.next >= 0 && offset >= this.next) ?? null);
@@ -115,7 +117,7 @@ class FakeFeed implements LaneFeed {
     return message;
   }
   async wait(): Promise<void> {
-    while (!this.isLost && this.peek() === null) await sleep(1);
+    while (!this.isLost && !this.isCut && this.peek() === null) await sleep(1);
   }
 }
 
