@@ -10,6 +10,12 @@ const GOODBYE_MS = 2000;
 /** What Kafka takes where nobody has set `max.message.bytes`, and what is assumed where the setting can't be asked for. */
 export const MESSAGE_BYTES_DEFAULT = 1_048_588;
 
+/**
+ * What the library commits in the place of a position that the log does not have any more, without asking: wherever the log begins. It
+ * stands until the member commits again.
+ */
+export const OFFSET_EARLIEST = -2;
+
 export interface TopicFacts {
   readonly partitions: number;
   /** Largest batch of records, compressed, that the topic takes; null where brokers don't tell. */
@@ -27,7 +33,7 @@ export interface PartitionOffsets {
 
 export interface CommittedOffset {
   readonly partition: number;
-  /** null: none was committed. */
+  /** null: none was committed. OFFSET_EARLIEST: what was is gone from the log. */
   readonly offset: number | null;
   readonly metadata: string;
 }
@@ -118,7 +124,7 @@ export class KafkaAdmin {
       .flatMap(({ topic: name, partitions }) => (name === topic ? partitions : []))
       .map(({ partition, offset, metadata }) => ({
         partition,
-        offset: Number(offset) < 0 ? null : Number(offset),
+        offset: Number(offset) < 0 && Number(offset) !== OFFSET_EARLIEST ? null : Number(offset),
         metadata: metadata ?? "",
       }));
   }

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import type { KafkaAdmin } from "../kafka/admin.ts";
+import { type KafkaAdmin, OFFSET_EARLIEST } from "../kafka/admin.ts";
 import type { KafkaFeed } from "../kafka/feed.ts";
 import type { KafkaGroup } from "../kafka/group.ts";
 import type { SinkPosition } from "./sink-position.ts";
@@ -72,7 +72,7 @@ export class KafkaSinkPlace {
     this.deps = deps;
   }
 
-  /** What the group has of the partition, or null. Errors as KafkaAdmin. */
+  /** What the group has of the partition, or null; OFFSET_EARLIEST for a position that Kafka has removed. Errors as KafkaAdmin. */
   async read(): Promise<PlaceNote | null> {
     const { admin, name } = this.deps;
     const { topic, partition } = this.feed;
@@ -106,7 +106,8 @@ export class KafkaSinkPlace {
     try {
       // Whoever has gone on without waiting knows better: an older position would send its records once more.
       const kept = await this.read();
-      if (kept === null || kept.owner !== this.owner || isFurther(kept.position, position)) return;
+      const isReset = kept?.position.offset === OFFSET_EARLIEST;
+      if (!isReset && (kept === null || kept.owner !== this.owner || isFurther(kept.position, position))) return;
       await this.commit({ position, owner: null });
     } catch (error) {
       // The next one waits a little longer, and sends again what was taken since the last commit.

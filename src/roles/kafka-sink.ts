@@ -4,6 +4,7 @@ import type { RecordSink } from "../core/sink.ts";
 import { endsWithin, sleepFor } from "../core/wait.ts";
 import { KafkaPartition, type WindowStore } from "../intake/kafka-partition.ts";
 import type { KafkaReadMetrics } from "../intake/kafka-read-metrics.ts";
+import { OFFSET_EARLIEST } from "../kafka/admin.ts";
 import type { KafkaFeed } from "../kafka/feed.ts";
 import { KafkaGroup } from "../kafka/group.ts";
 import type { Catalog } from "../store/catalog.ts";
@@ -205,8 +206,10 @@ export class KafkaSink {
         if (owner === null || performance.now() > until || (await this.isGone(owner))) {
           // One that was never here begins where the store is.
           if (note === null) await catalog.refresh();
-          await place.set(partition, note?.position ?? { offset: catalog.chainEnd(partition), place: 0 });
-          return (await kafka.offsetsOf(partition)).high;
+          const { low, high } = await kafka.offsetsOf(partition);
+          const found = note?.position ?? { offset: catalog.chainEnd(partition), place: 0 };
+          await place.set(partition, found.offset === OFFSET_EARLIEST ? { offset: low, place: 0 } : found);
+          return high;
         }
         await sleepFor(HANDOVER_LOOK_MS, this.stopping.signal);
       } catch (error) {

@@ -3,6 +3,7 @@ import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import type { EntryDraft } from "../core/intake-entry.ts";
 import type { Logger } from "../core/log.ts";
 import { sleepFor } from "../core/wait.ts";
+import { OFFSET_EARLIEST } from "../kafka/admin.ts";
 import type { KafkaMessage } from "../kafka/feed.ts";
 import { runSliced } from "../push/slices.ts";
 import { type BuildDeps, type BuiltBatch, buildBatch } from "./batch-builder.ts";
@@ -27,6 +28,7 @@ export interface LaneFeed {
   readonly topic: string;
   readonly partition: number;
   readonly isLost: boolean;
+  readonly isCut: boolean;
   readonly highWatermark: number;
   readonly waitingBytes: number;
   readonly wantsMore: boolean;
@@ -48,7 +50,7 @@ export interface LaneGroup {
 }
 
 export interface Committed {
-  /** null: none. */
+  /** null: none. OFFSET_EARLIEST as in KafkaAdmin.committed. */
   readonly offset: number | null;
   readonly metadata: string;
 }
@@ -153,6 +155,7 @@ export class TopicLane {
   /** Finds out where to begin. False when the lane is over before that is known. */
   private async begin(): Promise<boolean> {
     const { feed, group } = this.deps;
+    const before = { committed: this.committed, joins: this.joins };
     this.held = [];
     this.pending = null;
     this.joins = -1;
@@ -164,7 +167,14 @@ export class TopicLane {
         ...(await group.offsets(feed.topic, feed.partition)),
       }));
       if (found === null) return false;
-      const intent = decodeIntent(found.committed.metadata);
+      const standing =
+        found.committed.offset !== OFFSET_EARLIEST
+          ? found.committed
+          : // The library has put that in the place of what this lane has committed, or another before it.
+            before.joins === joins && before.committed.offset !== null
+            ? before.committed
+            : { offset: found.low, metadata: "" };
+      const intent = decodeIntent(standing.metadata);
       if (intent !== null && intent.member !== group.memberId && found.members.has(intent.member)) {
         if (!isSaid) this.deps.log.info({ ...this.where }, `kafka: ${this.place}: waits for the member that had it`);
         isSaid = true;
@@ -174,10 +184,10 @@ export class TopicLane {
       if (joins !== group.joins) continue;
       this.committed = found.committed;
       this.joins = joins;
-      if (found.committed.offset === null) {
+      if (standing.offset === null) {
         if (!(await this.beginAnew(found))) continue;
       } else {
-        this.resume(found.committed.offset, intent, found);
+        this.resume(standing.offset, intent, found);
         if (this.first !== found.committed.offset && !(await this.settle())) continue;
       }
       feed.seek(this.first);
@@ -217,7 +227,7 @@ export class TopicLane {
 
   /** Batch after batch. Ends when the lane is over, or has to find out anew where it stands. */
   private async work(): Promise<void> {
-    while (!this.isOver) {
+    while (!this.isOver && !this.deps.feed.isCut) {
       if (!(await this.waitForMessages())) return;
       const giveBack = await this.deps.slots.take();
       try {
@@ -233,12 +243,12 @@ export class TopicLane {
     }
   }
 
-  /** Waits for a message, and a little longer for others. False when the lane is over. */
+  /** Waits for a message, and a little longer for others. False when the lane is over, or the log is another. */
   private async waitForMessages(): Promise<boolean> {
     const { feed, options, stopping } = this.deps;
     if (this.held.length > 0) return true;
     while (feed.peek() === null) {
-      if (this.isOver) return false;
+      if (this.isOver || feed.isCut) return false;
       await unless(stopping, feed.wait());
     }
     const until = performance.now() + options.linger_ms;

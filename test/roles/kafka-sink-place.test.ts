@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { WeirError } from "../../src/core/errors.ts";
 import { silentLogger } from "../../src/core/log.ts";
+import { OFFSET_EARLIEST } from "../../src/kafka/admin.ts";
 import { KafkaFeed } from "../../src/kafka/feed.ts";
 import { decodePlace, encodePlace, KafkaSinkPlace } from "../../src/roles/kafka-sink-place.ts";
 import { seeded, seedOf } from "../intake/support.ts";
@@ -75,6 +76,16 @@ function placeOf(group: ReturnType<typeof fakeGroup>) {
 }
 
 describe("a sink's place in Kafka", () => {
+  test("is given back where the library has forgotten it", async () => {
+    const group = fakeGroup();
+    const { place } = placeOf(group);
+    await place.set(0, { offset: 7, place: 2 });
+    Object.assign(group.kept, { offset: OFFSET_EARLIEST, metadata: "" });
+    expect(await placeOf(group).place.read()).toEqual({ position: { offset: OFFSET_EARLIEST, place: 0 }, owner: null });
+    await place.release();
+    expect(group.kept).toEqual({ offset: 7, metadata: '{"weir":1,"place":2}' });
+  });
+
   test("is nowhere, then where it was set, and nobody's when it is released", async () => {
     const group = fakeGroup();
     const { place } = placeOf(group);

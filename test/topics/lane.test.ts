@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { WeirError } from "../../src/core/errors.ts";
+import { OFFSET_EARLIEST } from "../../src/kafka/admin.ts";
 import { decodeIntent, encodeIntent } from "../../src/topics/intent.ts";
 import { tagOf, tagProblem } from "../../src/topics/tag.ts";
 import { Random } from "../forward/random.ts";
@@ -63,6 +64,33 @@ describe("a lane", () => {
       await member.stop();
       expect(intake.lines).toEqual(numbers(4, 10));
     }
+  });
+
+  test("begins with what there is where the library has put that in the place of a position that was removed", async () => {
+    const partition = partitionWith(10);
+    partition.removeBelow(4);
+    partition.committed = { offset: OFFSET_EARLIEST, metadata: "" };
+    const intake = new FakeIntake();
+    const member = new FakeMember("a", partition, intake, { start: "latest" });
+    await until(settled(partition));
+    await member.stop();
+    expect(intake.lines).toEqual(numbers(4, 10));
+  });
+
+  test("finds out where it stands when the partition is cut off while it is read, and stores nothing twice", async () => {
+    const partition = partitionWith(10);
+    const intake = new FakeIntake();
+    const member = new FakeMember("a", partition, intake);
+    await until(settled(partition));
+    partition.log.splice(6);
+    partition.committed = { offset: OFFSET_EARLIEST, metadata: "" };
+    partition.write("new");
+    member.feed.isCut = true;
+    await until(() => partition.committed.offset === 7);
+    partition.write("newer");
+    await until(settled(partition));
+    await member.stop();
+    expect(intake.lines).toEqual([...numbers(0, 10), "newer"]);
   });
 
   test("goes on at the end of a partition that was cut off below what was read", async () => {
