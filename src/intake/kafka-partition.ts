@@ -19,7 +19,8 @@ const TURN = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 export interface WindowStore {
   /** The newest one that was kept for an offset up to `next`, or null. */
   load(partition: number, next: number): Promise<Buffer | null>;
-  save(partition: number, next: number, window: Buffer): Promise<void>;
+  /** Below `stored` everything is in the store: whoever begins to read begins there, or behind it. */
+  save(partition: number, next: number, window: Buffer, stored: number): Promise<void>;
 }
 
 export interface KafkaPartitionDeps {
@@ -32,7 +33,10 @@ export interface KafkaPartitionDeps {
   readonly commit: (next: number) => Promise<void>;
   readonly metrics: KafkaReadMetrics;
   readonly log: Logger;
-  /** Who reads, for what is logged; the store's worker if nobody else is named. */
+  /**
+   * Who reads, for what is logged; the store's worker if nobody else is named. The worker waits for the window that was kept while the
+   * store does not give it: no part of the log says of a lane what the window does. Others do without.
+   */
   readonly reader?: string;
 }
 
@@ -73,7 +77,8 @@ export class KafkaPartition {
   /** Keeps the window as it is now, for whoever reads on from any later offset. */
   async saveWindow(): Promise<void> {
     const seen = this.reader?.window();
-    if (seen !== undefined && seen !== null) await this.deps.windows.save(this.partition, seen.next, seen.bytes);
+    if (seen === undefined || seen === null) return;
+    await this.deps.windows.save(this.partition, seen.next, seen.bytes, this.committed);
   }
 
   /** Below it everything is in the store; -1 before the first reader. */
@@ -150,9 +155,10 @@ class PartitionReader implements EntryReader {
     return this.tryOn(async () => {
       const { low, high } = await offsets();
       if (high < this.from) throw this.isGone(high, this.from);
+      const next = await this.begin(low);
       if (low > this.from)
         this.lost(this.from, low, "Kafka has thrown them away before they were read: raise the topic's retention");
-      this.next = await this.begin(low);
+      this.next = next;
       feed.seek(this.next);
       this.isOpen = true;
     });
@@ -206,6 +212,7 @@ class PartitionReader implements EntryReader {
         if (next >= low && next <= this.from) return next;
       }
     } catch (error) {
+      if (this.deps.reader === undefined && error instanceof WeirError && error.retriable) throw error;
       log.warn({ partition: feed.partition }, `${this.who}: ${messageOf(error)}; reads the log again instead`);
     }
     this.seen.clear();

@@ -2,8 +2,8 @@ import { codeOf } from "../core/errors.ts";
 import type { WindowStore } from "../intake/kafka-partition.ts";
 import type { ObjectStore } from "../objects/store.ts";
 
-/** Windows of a partition that are kept: the newest may be ahead of the store, where a crash kept its segment from being written. */
-const KEPT = 4;
+/** Windows of a partition that are kept, of those that the store has reached: one may be removed while somebody is about to read it. */
+const KEPT = 2;
 
 /*
  * Beside the segments, `windows/<partition>/<next offset, 20 digits>`: intake/partition-window.ts has the bytes. Any of them, and
@@ -23,9 +23,10 @@ export function windowStore(objects: ObjectStore): WindowStore {
       }
       return null;
     },
-    async save(partition, next, window) {
+    async save(partition, next, window, stored) {
       await objects.put(`${prefixOf(partition)}${String(next).padStart(20, "0")}`, [window]);
-      const keys = await keysOf(objects, partition);
+      // Those ahead of the store are of use to nobody yet, and never will be where their worker did not come to commit.
+      const keys = (await keysOf(objects, partition)).filter((key) => nextOf(key) <= stored);
       if (keys.length > KEPT) await objects.deleteMany(keys.slice(0, -KEPT));
     },
   };
