@@ -17,7 +17,7 @@ const WATCH_MS = 60_000;
 
 export interface ForgettingDeps {
   readonly objects: ObjectStore;
-  readonly catalog: { refresh(): Promise<void>; chainEnd(partition: number): number };
+  readonly catalog: { refresh(): Promise<void>; refreshAnew(): Promise<void>; chainEnd(partition: number): number };
   /** By partition, the offset that the next entry of the intake log gets: all that a request made now may mean is below. */
   readonly intakeEnds: () => Promise<Readonly<Record<string, number>>>;
   readonly metrics: Metrics;
@@ -43,7 +43,7 @@ export interface Forgetting {
 export async function openForgetting(options: RetentionOptions, deps: ForgettingDeps): Promise<Forgetting> {
   const { objects, catalog, intakeEnds, metrics, log, now } = deps;
   const retention = new Retention(options, compileStreamSelector);
-  const deletes = await openDeleteRequests({ objects, metrics, log, now, beforeUse: () => catalog.refresh() });
+  const deletes = await openDeleteRequests({ objects, metrics, log, now, beforeUse: () => catalog.refreshAnew() });
   const cancelMs = parseDurationMs(options.delete_request_cancel_period);
   const removals = new StoreRemovals({
     retention,

@@ -205,7 +205,7 @@ export class KafkaSink {
         const owner = note?.owner ?? null;
         if (owner === null || performance.now() > until || (await this.isGone(owner))) {
           // One that was never here begins where the store is.
-          if (note === null) await catalog.refresh();
+          if (note === null) await catalog.refreshAnew();
           const { low, high } = await kafka.offsetsOf(partition);
           const found = note?.position ?? { offset: catalog.chainEnd(partition), place: 0 };
           await place.set(partition, found.offset === OFFSET_EARLIEST ? { offset: low, place: 0 } : found);

@@ -59,7 +59,7 @@ export class PartitionWorker {
       writer: this.writer,
       ...(deps.commitAgeMs === undefined ? {} : { commitAgeMs: deps.commitAgeMs }),
       chainEnd: async () => {
-        await catalog.refresh();
+        await catalog.refreshAnew();
         return catalog.chainEnd(partition);
       },
     });

@@ -139,7 +139,7 @@ export class ThreadWorkers implements Workers {
         return { snapshot: { segments, pending, open, missing }, heard };
       }
       closeTails(heard);
-      await this.catalog.refresh();
+      await this.catalog.refreshAnew();
     }
   }
 

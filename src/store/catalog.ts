@@ -135,6 +135,12 @@ export class Catalog {
     return this.refreshing;
   }
 
+  /** As `refresh`, by a reading that begins after this call: one that is under way may have passed by what is looked for. */
+  async refreshAnew(): Promise<void> {
+    await this.refreshing?.catch(() => {}); // Whoever began it hears of its error.
+    await this.refresh();
+  }
+
   /**
    * Looks whether an entry that was just created counts: `position_taken` is thrown when the manifest already reaches beyond
    * its first offset. Then another worker had that offset, its entry was folded and deleted, and this worker has been asleep; or
@@ -210,7 +216,7 @@ export class Catalog {
    */
   sweep(graceMs: number): Promise<{ deleted: number; bytes: number }> {
     return sweepOrphans(this.objects, graceMs, this.now(), async () => {
-      await this.refresh();
+      await this.refreshAnew();
       return this.namedKeys();
     });
   }

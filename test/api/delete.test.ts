@@ -30,7 +30,7 @@ afterEach(async () => {
 async function deleteApi(http: Record<string, unknown> = {}): Promise<DeleteApi> {
   const forgetting = await openForgetting(retentionSection.parse({}), {
     objects: new MemoryStore(),
-    catalog: { refresh: async () => {}, chainEnd: () => 0 },
+    catalog: { refresh: async () => {}, refreshAnew: async () => {}, chainEnd: () => 0 },
     intakeEnds: async () => ({ 0: 12 }),
     metrics: new Metrics(),
     log: silentLogger,

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
+import { FaultyStore } from "../../src/objects/faulty.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
 import { openCatalog } from "../../src/store/catalog.ts";
 import { type CatalogEntry, decodeEntry, encodeEntry, entryKey } from "../../src/store/catalog-entry.ts";
@@ -152,6 +153,31 @@ describe("catalog", () => {
     expect(catalog.tail()).toBe(catalog.tail());
     expect(catalog.chainEnd(0)).toBe(21);
     expect(() => catalog.add(entry(0, 30, 31))).toThrow(/nothing covers/);
+  });
+
+  test("reads anew for those who ask after a reading has begun that has passed by what they look for", async () => {
+    const inner = new MemoryStore();
+    let pass = () => {};
+    const passed = new Promise<void>((resolve) => {
+      pass = resolve;
+    });
+    const objects = new FaultyStore(inner);
+    const catalog = await openCatalog(objects, new Metrics(), silentLogger);
+    await put(inner, entry(0, 0, 5));
+    objects.plan = ({ op }) => {
+      if (op !== "get") return undefined;
+      pass();
+      return { delayMs: 20 };
+    };
+    const first = catalog.refresh();
+    await passed;
+    await put(inner, entry(0, 5, 9));
+    const [shared, anew] = [catalog.refresh(), catalog.refreshAnew()];
+    await shared;
+    expect(catalog.chainEnd(0)).toBe(5);
+    await anew;
+    expect(catalog.chainEnd(0)).toBe(9);
+    await first;
   });
 
   test("leaves objects alone that are no entries", async () => {
