@@ -74,6 +74,11 @@ export class KafkaPartition {
     return Math.max(this.deps.feed.highWatermark, this.reader?.nextOffset ?? 0);
   }
 
+  /** Whether a reader has come so far that there is a window to be kept. */
+  get hasWindow(): boolean {
+    return this.reader?.hasWindow ?? false;
+  }
+
   /** Keeps the window as it is now, for whoever reads on from any later offset. */
   async saveWindow(): Promise<void> {
     const seen = this.reader?.window();
@@ -139,9 +144,13 @@ class PartitionReader implements EntryReader {
     return Promise.resolve();
   }
 
+  get hasWindow(): boolean {
+    return this.isOpen && this.next >= this.from;
+  }
+
   /** The window, once the reader has come to where it gives entries; null before. */
   window(): { next: number; bytes: Buffer } | null {
-    if (!this.isOpen || this.next < this.from) return null;
+    if (!this.hasWindow) return null;
     return { next: this.next, bytes: this.seen.encode(this.next) };
   }
 

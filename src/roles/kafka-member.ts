@@ -30,7 +30,8 @@ export class KafkaMember {
   private readonly part: PartitionWorker;
   private readonly intake: KafkaPartition;
   private readonly metrics: MetricsScope;
-  private savedMs = performance.now();
+  /** The first one is kept as soon as something is stored: a start that finds none knows of lanes only what it reads again. */
+  private savedMs = Number.NEGATIVE_INFINITY;
   private saving: Promise<void> = Promise.resolve();
 
   constructor(config: WorkerConfig, feed: KafkaFeed, deps: KafkaMemberDeps) {
@@ -96,8 +97,11 @@ export class KafkaMember {
         "worker: not everything of the partition was committed in time; the next one reads it again",
       );
     this.drop();
+    const { committedOffset } = this.intake;
+    // It has not begun, nor said so.
+    if (committedOffset < 0) return;
     try {
-      await group.commit({ topic, partition }, Math.max(0, this.intake.committedOffset), RELEASED);
+      await group.commit({ topic, partition }, committedOffset, RELEASED);
     } catch (error) {
       log.debug({ partition }, `worker: can't say that the partition is released: ${messageOf(error)}`);
     }
@@ -119,7 +123,7 @@ export class KafkaMember {
     group
       .commit({ topic, partition }, next, `${OPEN}${group.memberId}`)
       .catch((error: unknown) => log.debug({ partition }, `worker: ${messageOf(error)}`));
-    if (performance.now() - this.savedMs < WINDOW_MS) return;
+    if (!this.intake.hasWindow || performance.now() - this.savedMs < WINDOW_MS) return;
     this.savedMs = performance.now();
     // Nobody waits for it, and only one is under way.
     this.saving = this.saving.then(() => this.saveWindow());

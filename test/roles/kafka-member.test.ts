@@ -1,0 +1,80 @@
+import { expect, test } from "vitest";
+import { silentLogger } from "../../src/core/log.ts";
+import { Metrics } from "../../src/core/metrics.ts";
+import { kafkaReadMetrics } from "../../src/intake/kafka-read-metrics.ts";
+import { encodeHeaders } from "../../src/intake/kafka-record.ts";
+import { KafkaFeed } from "../../src/kafka/feed.ts";
+import type { KafkaGroup } from "../../src/kafka/group.ts";
+import { MemoryStore } from "../../src/objects/memory.ts";
+import { limitsOptions } from "../../src/pipeline/options.ts";
+import { KafkaMember } from "../../src/roles/kafka-member.ts";
+import type { KafkaSide } from "../../src/roles/kafka-side.ts";
+import { windowStore } from "../../src/roles/kafka-windows.ts";
+import { openCatalog } from "../../src/store/catalog.ts";
+import { defaultStoreOptions } from "../../src/store/options.ts";
+import { chunk } from "./sink-harness.ts";
+
+async function member(lines: readonly string[]) {
+  const objects = new MemoryStore();
+  const commits: string[] = [];
+  const feed: KafkaFeed = new KafkaFeed("t", 0, {
+    bytesMax: 1 << 20,
+    turned: () => {},
+    sought: () => {
+      const messages = lines.map((line, offset) => {
+        const draft = chunk([line]);
+        const headers = { ...encodeHeaders(draft, draft.payload, null) };
+        return { key: null, value: draft.payload, timestamp: "1", attributes: 0, offset: String(offset), headers };
+      });
+      setImmediate(() => feed.push(messages, lines.length));
+    },
+  });
+  const of = new KafkaMember(
+    {
+      pipelines: [{ name: "all", from: ["in"], match: ["**"], line: ["log"], steps: [], to: ["store"] }],
+      sinks: [{ name: "store", type: "store", options: {} }],
+      sections: { store: { ...defaultStoreOptions, flush_age_ms: 20 }, limits: limitsOptions.parse({}) },
+    },
+    feed,
+    {
+      // Of Kafka and the group what a member asks of them.
+      kafka: {
+        options: { repeat_window_entries: 10, repeat_window_lines: 10 },
+        offsets: async () => [{ partition: 0, low: 0, high: lines.length }],
+      } as unknown as KafkaSide,
+      group: {
+        memberId: "me",
+        commit: async (_at: unknown, next: number, metadata: string) => void commits.push(`${next} ${metadata}`),
+      } as unknown as KafkaGroup,
+      windows: windowStore(objects),
+      readMetrics: kafkaReadMetrics(new Metrics()),
+      objects,
+      catalog: await openCatalog(objects, new Metrics(), silentLogger),
+      metrics: new Metrics(),
+      log: silentLogger,
+    },
+  );
+  const windows = async () => {
+    const keys: string[] = [];
+    for await (const { key } of objects.list("windows/")) keys.push(key);
+    return keys;
+  };
+  return { of, feed, commits, windows };
+}
+
+test("a member keeps its window of repeats with the first lines that it has stored, and says when it has released", async () => {
+  const { of, feed, commits, windows } = await member(["a", "b"]);
+  const running = of.run();
+  await expect.poll(windows).toEqual(["windows/0/00000000000000000002"]);
+  feed.lose();
+  await of.release(1000);
+  await running;
+  expect(commits).toEqual(["0 weir1 open me", "2 weir1 open me", "2 weir1 released"]);
+});
+
+test("a member that has not begun says nothing of offsets", async () => {
+  const { of, feed, commits } = await member([]);
+  feed.lose();
+  await of.release(10);
+  expect(commits).toEqual([]);
+});
