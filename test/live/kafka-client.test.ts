@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/core/log.ts";
-import { KafkaAdmin } from "../../src/kafka/admin.ts";
+import { KafkaAdmin, OFFSET_EARLIEST } from "../../src/kafka/admin.ts";
 import { openKafkaClient } from "../../src/kafka/client.ts";
 import type { KafkaFeed, KafkaMessage } from "../../src/kafka/feed.ts";
 import { KafkaGroup } from "../../src/kafka/group.ts";
@@ -287,6 +287,71 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 90_000 }, () =
     expect(read.map(({ message }) => String(message.value))).toEqual(["before", "after"]);
     expect((await admin.offsets("away"))[0].high).toBe(2);
     expect(member.trouble).toBe("");
+    await member.stop();
+    await admin.close();
+    await producer.close();
+  });
+
+  test("goes on at the oldest record when Kafka has removed what was next, and notices a topic that was made anew", async () => {
+    const topic = "removed";
+    await server.createTopic(topic, 1);
+    const producer = await producerOf();
+    const send = (count: number) =>
+      producer.send(
+        Array.from({ length: count }, () => ({ topic, partition: 0, key: null, value: Buffer.alloc(10), headers: {} })),
+      );
+    await send(10);
+    let feed: KafkaFeed | null = null;
+    const options = { sessionTimeoutMs: 6000, rebalanceTimeoutMs: 6000, fetchBytes: 1 << 20, feedBytesMax: 5000 };
+    const member = new KafkaGroup(
+      { group: "removed", topics: [topic], ...options },
+      {
+        client: await client(),
+        log,
+        onGained: ([gained]) => {
+          feed = gained;
+          gained.seek(0);
+        },
+        onLost: () => {},
+      },
+    );
+    const admin = new KafkaAdmin(await client());
+    const committed = async () => (await admin.committed("removed", topic))[0];
+    member.start();
+    const fed = () => feed as unknown as KafkaFeed;
+    await until(() => feed !== null && fed().fetchOffset === 10);
+    await member.commitSurely({ topic, partition: 0 }, 10, "mine");
+    await send(10);
+    // More waits then than is wanted, so nothing is read meanwhile.
+    await until(() => fed().fetchOffset === 20);
+    await send(20);
+    await server.admin(async (kafka) => {
+      await kafka.fetchTopicOffsets(topic); // The library wants to know the topic first.
+      await kafka.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: "35" }] });
+    });
+    const offsets: number[] = [];
+    const take = () => {
+      for (let message = fed().poll(); message !== null; message = fed().poll()) offsets.push(message.offset);
+    };
+    await until(() => {
+      take();
+      return offsets.at(-1) === 39;
+    });
+    expect(offsets).toEqual([...Array(20).keys(), 35, 36, 37, 38, 39]);
+    // That is the library's doing.
+    expect(await committed()).toMatchObject({ offset: OFFSET_EARLIEST, metadata: "" });
+    expect(fed().isCut).toBe(false);
+    await server.admin((kafka) => kafka.deleteTopics({ topics: [topic] }));
+    await sleep(500);
+    await server.createTopic(topic, 1);
+    await until(() =>
+      send(1).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await until(() => fed().isCut);
+    expect(fed().poll()).toBeNull();
     await member.stop();
     await admin.close();
     await producer.close();
