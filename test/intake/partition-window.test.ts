@@ -83,6 +83,14 @@ describe("the window of repeats", () => {
     expect(lines(4)).toMatchObject({ repeat: false });
   });
 
+  test("does not take a write that comes late for the last entry of its lane", () => {
+    const lane = (key: string) => ({ ...chunk(`lane\0${key}`), hasLane: true });
+    const others = Array.from({ length: 20 }, (_, i) => chunk(`other ${i}`));
+    const heads = [lane("1"), lane("2"), lane("1"), ...others, lane("2")];
+    const got = verdicts(new PartitionWindow({ entries: 10, lines: 4 }), heads).map(isRepeat);
+    expect(got).toEqual([false, false, true, ...Array(20).fill(false), true]);
+  });
+
   test("knows the last entry of a lane for good, from what was kept as well, and each part of a split one", () => {
     const bounds = { entries: 10, lines: 4 };
     const lane = (name: string, key: string, part: RecordHead["part"] = null) => ({
