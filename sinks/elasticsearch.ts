@@ -4,7 +4,7 @@ import { DOCUMENT_FORMS } from "./shared/elastic-document.ts";
 import { indexPattern, indexTemplate } from "./shared/elastic-index.ts";
 import { ElasticSink } from "./shared/elastic-sink.ts";
 import { tlsOptions } from "./shared/http-client.ts";
-import { httpTarget, httpUrl } from "./shared/http-options.ts";
+import { headerText, httpTarget, httpUrl } from "./shared/http-options.ts";
 
 const NODES_MAX = 32;
 const DAY_MS = 86_400_000;
@@ -43,8 +43,7 @@ const options = z
         "What document ids begin with. Ids are made of the place in the intake log, the time, and a checksum of tenant and line. Several Weirs that may receive the same lines, and are all to store them, need one each.",
       ),
     gzip: z.boolean().default(true).describe("Whether requests are compressed."),
-    api_key: z
-      .string()
+    api_key: headerText
       .min(1)
       .optional()
       .describe(

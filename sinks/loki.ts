@@ -2,9 +2,8 @@ import { z } from "zod";
 import { PbfWriter } from "../src/codec/protobuf.ts";
 import { compressSnappy } from "../src/codec/snappy.ts";
 import { formatLabels, type Labels, sanitizeLabelName } from "../src/core/labels.ts";
-import { defineRecordSink, type Refused, type SinkRecord } from "../src/core/sink.ts";
-import { sendInHalves } from "./shared/bisect.ts";
-import { byTenant, scopeHeader, tenantTemplate } from "./shared/by-tenant.ts";
+import { defineRecordSink, type SinkRecord } from "../src/core/sink.ts";
+import { sendByTenant, tenantTemplate } from "./shared/by-tenant.ts";
 import { HttpClient } from "./shared/http-client.ts";
 import { httpTarget, httpUrl } from "./shared/http-options.ts";
 import { compileTemplate } from "./shared/template.ts";
@@ -49,22 +48,13 @@ export default defineRecordSink({
     const client = new HttpClient(own, now);
     const tenantOf = compileTemplate(own.tenant);
     return {
-      async write(batch, signal) {
-        const failed: Refused[] = [];
-        for (const [tenant, places] of byTenant(batch, tenantOf)) {
-          const headers = { "content-type": "application/x-protobuf", ...scopeHeader(tenant) };
-          const result = await sendInHalves(
-            places.map((place) => batch[place]),
-            async (part) => {
-              const body = compressSnappy(encodePush(streamsOf(part, own.labels), own.metadata));
-              const answer = await client.post(body, headers, signal);
-              return answer === null ? { taken: true } : { taken: false, reason: answer.text };
-            },
-          );
-          for (const refused of result.failed) failed.push({ ...refused, position: places[refused.position] });
-        }
-        return { failed };
-      },
+      write: (batch, signal) =>
+        sendByTenant(batch, tenantOf, async (part, header) => {
+          const body = compressSnappy(encodePush(streamsOf(part, own.labels), own.metadata));
+          const headers = { "content-type": "application/x-protobuf", ...header };
+          const answer = await client.post(body, headers, signal);
+          return answer === null ? { taken: true } : { taken: false, reason: answer.text };
+        }),
       close: async () => client.close(),
     };
   },

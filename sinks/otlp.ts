@@ -4,8 +4,8 @@ import { z } from "zod";
 import { messageOf } from "../src/core/errors.ts";
 import { RESOURCE_ATTRIBUTES } from "../src/core/resource-attributes.ts";
 import { defineRecordSink, type Refused, type SinkRecord } from "../src/core/sink.ts";
-import { sendInHalves, type Verdict } from "./shared/bisect.ts";
-import { byTenant, scopeHeader, tenantTemplate } from "./shared/by-tenant.ts";
+import type { Verdict } from "./shared/bisect.ts";
+import { sendByTenant, tenantTemplate } from "./shared/by-tenant.ts";
 import { type HttpAnswer, HttpClient } from "./shared/http-client.ts";
 import { httpTarget, httpUrl } from "./shared/http-options.ts";
 import { readPartial } from "./shared/otlp-answer.ts";
@@ -83,22 +83,17 @@ export default defineRecordSink({
       async write(batch, signal) {
         signal.throwIfAborted();
         const { sayable, failed } = sorted(batch);
-        for (const [tenant, places] of byTenant(
+        const result = await sendByTenant(
           sayable.map((place) => batch[place]),
           tenantOf,
-        )) {
-          const mine = places.map((place) => sayable[place]);
-          const headers = { "content-type": "application/x-protobuf", ...coding, ...scopeHeader(tenant) };
-          const result = await sendInHalves(
-            mine.map((place) => batch[place]),
-            async (part) => {
-              const plain = encodeOtlp(part, form);
-              const body = own.gzip ? await compress(plain, { level: 1 }) : plain;
-              return verdictOf(await client.ask(body, headers, signal, isRefusal), part.length);
-            },
-          );
-          for (const refused of result.failed) failed.push({ ...refused, position: mine[refused.position] });
-        }
+          async (part, header) => {
+            const headers = { "content-type": "application/x-protobuf", ...coding, ...header };
+            const plain = encodeOtlp(part, form);
+            const body = own.gzip ? await compress(plain, { level: 1 }) : plain;
+            return verdictOf(await client.ask(body, headers, signal, isRefusal), part.length);
+          },
+        );
+        for (const refused of result.failed) failed.push({ ...refused, position: sayable[refused.position] });
         return { failed };
       },
       close: async () => client.close(),

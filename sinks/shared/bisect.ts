@@ -1,3 +1,4 @@
+import { WeirError } from "../../src/core/errors.ts";
 import type { Refused, SinkRecord, WriteResult } from "../../src/core/sink.ts";
 import { ALL_TAKEN } from "../../src/core/sink.ts";
 
@@ -12,19 +13,27 @@ export type Verdict =
 /**
  * Sends a batch as a whole, and when it is refused in halves, and so on, until each refused record stands alone: so one bad
  * record costs about twice log2 of the batch more requests, and no good one is lost with it. Rejects with what `send` rejects
- * with; records that were taken by then are sent again.
+ * with as long as nothing was taken; after that what is left comes later, and what was taken is not sent again.
  */
 export async function sendInHalves<T = SinkRecord>(
   batch: readonly T[],
   send: (part: readonly T[]) => Promise<Verdict>,
 ): Promise<WriteResult> {
   const failed: Refused[] = [];
+  let hasTaken = false;
   // Places [start, end), the next one last.
   const todo: [start: number, end: number][] = batch.length === 0 ? [] : [[0, batch.length]];
   for (let next = todo.pop(); next !== undefined; next = todo.pop()) {
     const [start, end] = next;
-    const verdict = await send(start === 0 && end === batch.length ? batch : batch.slice(start, end));
+    let verdict: Verdict;
+    try {
+      verdict = await send(start === 0 && end === batch.length ? batch : batch.slice(start, end));
+    } catch (error) {
+      const rest = [next, ...todo].flatMap(([from, to]) => Array.from({ length: to - from }, (_, i) => from + i));
+      return { failed: [...failed, ...sentLater(rest, error, hasTaken)] };
+    }
     if (verdict.taken) {
+      hasTaken = true;
       for (const one of verdict.but ?? []) failed.push({ ...one, position: start + one.position });
     } else if (end - start === 1 || verdict.final === true) {
       for (let position = start; position < end; position++) {
@@ -36,4 +45,13 @@ export async function sendInHalves<T = SinkRecord>(
     }
   }
   return failed.length === 0 ? ALL_TAKEN : { failed };
+}
+
+/**
+ * What becomes of records that were not taken because of an error, when others of their batch were (`hasTaken`): they come again, alone.
+ * Throws the error where nothing was taken, and one that says nothing of the destination.
+ */
+export function sentLater(positions: readonly number[], error: unknown, hasTaken: boolean): Refused[] {
+  if (!hasTaken || !(error instanceof WeirError) || !error.retriable) throw error;
+  return positions.map((position) => ({ position, reason: error.message, retriable: true }));
 }

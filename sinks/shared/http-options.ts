@@ -1,9 +1,19 @@
 import { z } from "zod";
 
+/** Whether a header can have the text for its value, and its reader gets the same: no character beyond ASCII, no space at an end. */
+export function isHeaderText(text: string): boolean {
+  return /^[\x20-\x7e]*$/.test(text) && text === text.trim();
+}
+
+/** An option that becomes a header's value. */
+export const headerText = z
+  .string()
+  .refine(isHeaderText, "want printable ASCII, and no space or newline at either end");
+
 /** Options of every sink that speaks HTTP. */
 export const httpTarget = {
   headers: z
-    .record(z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "want a header's name"), z.string())
+    .record(z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "want a header's name"), headerText)
     .default({})
     .describe("Further headers of each request."),
   basic: z
@@ -13,8 +23,7 @@ export const httpTarget = {
     })
     .optional()
     .describe("Basic authentication."),
-  bearer_token: z
-    .string()
+  bearer_token: headerText
     .min(1)
     .optional()
     .describe("Sent as `Authorization: Bearer …`; better as a reference to the environment."),

@@ -135,7 +135,9 @@ export class KafkaAppender {
     const written = this.trouble === "" && (await endsWithin(this.queue.whenEmpty(), CLOSE_MS));
     this.stopping.abort();
     this.wake();
-    if (!written) this.queue.refuse(new WeirError("intake_closed", "the intake log is closed", { retriable: true }));
+    // What is under way, or a part of it, Kafka may have all the same.
+    const unsure = "the intake log is closed, and whether it has the entry is not known";
+    if (!written) this.queue.refuse(new WeirError("intake_unsure", unsure, { retriable: true }));
     this.changed();
     await this.deps.producer.close();
     await Promise.all([this.writing, this.looking].map((loop) => loop.catch(() => {}))); // Said in `open`.
