@@ -146,7 +146,7 @@ export class KafkaProcess {
     await sinksStopped;
     await this.http?.close();
     await this.queriers?.close();
-    await queries?.tails.close();
+    if (queries !== null) await endsWithin(queries.tails.close(), KAFKA_CLOSE_MS);
     await queries?.engine.close();
     await store?.stop();
     await workers?.stop();

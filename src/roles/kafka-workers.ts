@@ -18,6 +18,8 @@ import { withoutRecordSinks } from "./worker-config.ts";
 const FETCH_BYTES = 1 << 20;
 /** How long a worker that has failed waits until it begins again. */
 const RETRY_MS = 5000;
+/** How long a stop waits for the group to be left. */
+const LEAVE_MS = 1000;
 /** How often it is looked whether a partition was released. */
 const HANDOVER_LOOK_MS = 200;
 /** `store.flush_age_ms` where nobody has set it: what is in memory here, no query sees. */
@@ -124,15 +126,16 @@ export class KafkaWorkers {
     const until = performance.now() + ms;
     for (const partition of [...this.members.keys()]) this.release(partition, ms);
     const done = await endsWithin(Promise.all(this.releasing.values()), ms);
-    await endsWithin(this.group.stop(), Math.max(1000, until - performance.now()));
+    await endsWithin(this.group.stop(), Math.max(LEAVE_MS, until - performance.now()));
     return done;
   }
 
-  /** Drops what is not committed: it is read again by whoever gets the partition. */
+  /** Drops what is not committed: it is read again by whoever gets the partition. Bounded. */
   async stop(): Promise<void> {
     this.stopping.abort();
     for (const member of this.members.values()) member.drop();
-    await this.group.stop();
+    // A library that is about to join a group hears of nothing before it has, or gives up.
+    await endsWithin(this.group.stop(), LEAVE_MS);
   }
 
   /** Works on a partition, again after failures, until it is lost. */
