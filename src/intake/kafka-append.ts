@@ -215,7 +215,8 @@ export class KafkaAppender {
 
   /**
    * The topic's limit was lowered, and nobody was told. Whoever sent these is, and sends them again: they are split anew then.
-   * Nothing is lost or doubled by that, and the connections that it ends open again.
+   * Nothing is lost by that, and the connections that it ends open again. Of one that was split before, and of which a part is in Kafka
+   * already, that part comes twice: another split has other parts.
    */
   private async tooLarge(batch: readonly Waiting[], error: WeirError): Promise<void> {
     this.deps.log.warn({ entries: batch.length }, `${error.message}; looks the topic's limit up again`);
