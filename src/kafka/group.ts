@@ -306,7 +306,12 @@ export class KafkaGroup {
   private steerNow(feed: KafkaFeed, seeks: boolean): void {
     // While the member is away nothing is read; it is steered when it joins again.
     if (this.consumer === null || this.member === "" || this.feeds.get(placeOf(feed)) !== feed) return;
-    this.steer(this.consumer, feed, seeks);
+    try {
+      this.steer(this.consumer, feed, seeks);
+    } catch (error) {
+      // A library that breaks down takes nothing any more, and says that it has broken down once all its connections are closed.
+      this.deps.log.debug({ group: this.options.group }, `kafka: ${placeOf(feed)}: ${messageOf(error)}`);
+    }
   }
 
   private steer(consumer: Consumer, feed: KafkaFeed, seeks: boolean): void {

@@ -39,7 +39,9 @@ class FakeConsumer extends EventEmitter {
   async run({ eachBatch }: { eachBatch: (payload: object) => Promise<void> }): Promise<void> {
     this.eachBatch = eachBatch;
   }
+  isBroken = false;
   seek({ partition, offset }: { partition: number; offset: string }): void {
+    if (this.isBroken) throw new Error("Consumer group was not initialized, consumer#run must be called first");
     this.seeks.push(`${partition}@${offset}`);
   }
   /** An answer of a broker that was asked from `fetchedOffset` on. */
@@ -181,4 +183,15 @@ describe("answers of brokers", () => {
     expect(consumer.seeks).toEqual(["0@500", "0@100", "0@100"]);
     await group.stop();
   });
+});
+
+test("a feed is sought while the library breaks down, and read from there when it has joined again", async () => {
+  const { group, consumer, gained } = await joined(false);
+  const [feed] = gained;
+  consumer.isBroken = true;
+  feed.seek(7);
+  consumer.isBroken = false;
+  consumer.join("m2", [0]);
+  expect(consumer.seeks).toEqual(["0@7"]);
+  await group.stop();
 });
