@@ -203,7 +203,7 @@ export class KafkaGroup {
         autoCommit: false,
         partitionsConsumedConcurrently: 1,
         eachBatch: async ({ batch, isStale }) => {
-          if (isStale()) return;
+          if (this.consumer !== consumer || isStale()) return;
           const feed = this.feeds.get(placeOf(batch));
           feed?.push(batch.messages, Number(batch.highWatermark), askedFrom(batch), Number(batch.lastOffset()) + 1);
         },
@@ -234,8 +234,9 @@ export class KafkaGroup {
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
     const { events } = consumer;
+    let isOver = false;
     const hear = () => {
-      this.heardMs = performance.now();
+      if (!isOver) this.heardMs = performance.now();
     };
     consumer.on(events.HEARTBEAT, hear);
     consumer.on(events.FETCH, hear);
@@ -244,6 +245,11 @@ export class KafkaGroup {
     });
     consumer.on(events.CRASH, ({ payload }) => resolve(payload.error));
     consumer.on(events.GROUP_JOIN, ({ payload }) => {
+      // A library that hung was given up, and another member has taken its place here.
+      if (isOver) {
+        consumer.disconnect().catch((error: unknown) => this.deps.log.debug(`kafka: ${messageOf(error)}`));
+        return;
+      }
       hear();
       // A listener that throws would end the library's own join.
       try {
@@ -255,6 +261,7 @@ export class KafkaGroup {
     return {
       promise,
       close: () => {
+        isOver = true;
         clearInterval(timer);
         signal.removeEventListener("abort", stop);
       },

@@ -32,7 +32,10 @@ class FakeConsumer extends EventEmitter {
   commitsAs: () => string | null = () => this.memberId;
 
   async connect(): Promise<void> {}
-  async disconnect(): Promise<void> {}
+  disconnects = 0;
+  async disconnect(): Promise<void> {
+    this.disconnects++;
+  }
   async subscribe(): Promise<void> {}
   readonly seeks: string[] = [];
   private eachBatch: (payload: object) => Promise<void> = async () => {};
@@ -72,8 +75,9 @@ class FakeConsumer extends EventEmitter {
   }
 }
 
-async function joined(beginsAnew: boolean) {
+async function joined(beginsAnew: boolean, next: FakeConsumer[] = []) {
   const consumer = new FakeConsumer();
+  const consumers = [consumer, ...next];
   const gained: KafkaFeed[] = [];
   const lost: KafkaFeed[] = [];
   const options = {
@@ -88,7 +92,7 @@ async function joined(beginsAnew: boolean) {
     { ...options, beginsAnew },
     {
       // Of the client and its consumer only what a group calls.
-      client: { consumer: () => consumer } as unknown as KafkaClient,
+      client: { consumer: () => consumers.shift() } as unknown as KafkaClient,
       log: silentLogger,
       onGained: (feeds) => gained.push(...feeds),
       onLost: (feeds) => lost.push(...feeds),
@@ -193,5 +197,23 @@ test("a feed is sought while the library breaks down, and read from there when i
   consumer.isBroken = false;
   consumer.join("m2", [0]);
   expect(consumer.seeks).toEqual(["0@7"]);
+  await group.stop();
+});
+
+test("a library that was given up, and comes back to life, changes nothing, and is told to go", async () => {
+  const second = new FakeConsumer();
+  const { group, consumer, gained, lost } = await joined(false, [second]);
+  consumer.emit("crash", { payload: { error: new Error("broken") } });
+  await expect.poll(() => second.listenerCount("join")).toBe(1);
+  await new Promise((resolve) => setImmediate(resolve));
+  second.join("m2", [0, 1]);
+  gained[0].seek(0);
+  consumer.join("m1", [5]);
+  await consumer.answer(0, 0, [0], 9);
+  expect(group.memberId).toBe("m2");
+  expect(gained.map(({ partition }) => partition)).toEqual([0, 1]);
+  expect(lost).toEqual([]);
+  expect(gained[0].poll()).toBeNull();
+  expect(consumer.disconnects).toBe(2);
   await group.stop();
 });
