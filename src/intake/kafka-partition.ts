@@ -217,8 +217,8 @@ class PartitionReader implements EntryReader {
       const kept = await windows.load(feed.partition, this.from);
       if (kept !== null) {
         const next = this.seen.decode(kept);
-        // What it does not have yet must still be there to be read.
-        if (next >= low && next <= this.from) return next;
+        // What it does not have yet is read, as far as it is there still. Without the window even less would be known.
+        if (next <= this.from) return Math.max(next, low);
       }
     } catch (error) {
       if (this.deps.reader === undefined && error instanceof WeirError && error.retriable) throw error;

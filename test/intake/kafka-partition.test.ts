@@ -179,6 +179,24 @@ describe("a partition of the intake topic", () => {
     expect(await read(second.partition, 9)).toEqual([]);
   });
 
+  test("knows what it knew when Kafka has removed some of what came after, and was stored", async () => {
+    const lane = { ...forward("lane", "the lane\0batch 1"), hasLane: true };
+    const fill = Array.from({ length: 5 }, (_, i) => record(forward(`fill ${i}`)));
+    const log = [record(lane), record(forward("a", "ka")), ...fill, record(forward("a", "ka")), record(lane)];
+    const saved: Buffer[] = [];
+    const windows: WindowStore = {
+      load: async () => saved[0] ?? null,
+      save: async (_partition, _next, window) => void saved.push(window),
+    };
+    const first = partitionOf(log.slice(0, 3), { windows });
+    await read(first.partition, 0);
+    await first.partition.saveWindow();
+    const second = partitionOf(log, { windows, low: 5 });
+    expect(await read(second.partition, 7)).toEqual([]);
+    expect(second.sought).toEqual([5]);
+    expect(await second.value("weir_intake_lost_entries_total")).toBe(0);
+  });
+
   test("says what was lost, and goes on behind it", async () => {
     const { partition, value } = partitionOf(log, { low: 5 });
     expect(await read(partition, 1)).toEqual([
