@@ -21,6 +21,8 @@ export interface KafkaMemberDeps extends KafkaWorkersDeps {
   readonly group: KafkaGroup;
   readonly windows: WindowStore;
   readonly readMetrics: KafkaReadMetrics;
+  /** For tests; WINDOW_MS otherwise. */
+  readonly windowMs?: number;
 }
 
 /** One partition of the intake topic while this process has it. */
@@ -33,6 +35,7 @@ export class KafkaMember {
   /** The first one is kept as soon as something is stored: a start that finds none knows of lanes only what it reads again. */
   private savedMs = Number.NEGATIVE_INFINITY;
   private saving: Promise<void> = Promise.resolve();
+  private timer: NodeJS.Timeout | null = null;
 
   constructor(config: WorkerConfig, feed: KafkaFeed, deps: KafkaMemberDeps) {
     this.deps = deps;
@@ -111,6 +114,7 @@ export class KafkaMember {
   drop(): void {
     this.part.worker.stop();
     this.part.writer.discard();
+    if (this.timer !== null) clearTimeout(this.timer);
     this.metrics.close();
   }
 
@@ -123,7 +127,21 @@ export class KafkaMember {
     group
       .commit({ topic, partition }, next, `${OPEN}${group.memberId}`)
       .catch((error: unknown) => log.debug({ partition }, `worker: ${messageOf(error)}`));
-    if (!this.intake.hasWindow || performance.now() - this.savedMs < WINDOW_MS) return;
+    if (this.intake.hasWindow) this.keepWindow();
+  }
+
+  /** Now, or when the one that was kept last is old enough: also what comes last before a long silence is to be kept. */
+  private keepWindow(): void {
+    const { windowMs = WINDOW_MS } = this.deps;
+    const waitMs = this.savedMs + windowMs - performance.now();
+    if (waitMs > 0) {
+      this.timer ??= setTimeout(() => {
+        this.timer = null;
+        this.keepWindow();
+      }, waitMs);
+      this.timer.unref();
+      return;
+    }
     this.savedMs = performance.now();
     // Nobody waits for it, and only one is under way.
     this.saving = this.saving.then(() => this.saveWindow());

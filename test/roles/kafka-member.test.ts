@@ -14,20 +14,21 @@ import { openCatalog } from "../../src/store/catalog.ts";
 import { defaultStoreOptions } from "../../src/store/options.ts";
 import { chunk } from "./sink-harness.ts";
 
-async function member(lines: readonly string[]) {
+async function member(lines: readonly string[], more: { windowMs?: number } = {}) {
   const objects = new MemoryStore();
   const commits: string[] = [];
+  const answer = (texts: readonly string[], first: number) => {
+    const messages = texts.map((line, i) => {
+      const draft = chunk([line]);
+      const headers = { ...encodeHeaders(draft, draft.payload, null) };
+      return { key: null, value: draft.payload, timestamp: "1", attributes: 0, offset: String(first + i), headers };
+    });
+    feed.push(messages, first + texts.length);
+  };
   const feed: KafkaFeed = new KafkaFeed("t", 0, {
     bytesMax: 1 << 20,
     turned: () => {},
-    sought: () => {
-      const messages = lines.map((line, offset) => {
-        const draft = chunk([line]);
-        const headers = { ...encodeHeaders(draft, draft.payload, null) };
-        return { key: null, value: draft.payload, timestamp: "1", attributes: 0, offset: String(offset), headers };
-      });
-      setImmediate(() => feed.push(messages, lines.length));
-    },
+    sought: () => setImmediate(answer, lines, 0),
   });
   const of = new KafkaMember(
     {
@@ -52,6 +53,7 @@ async function member(lines: readonly string[]) {
       catalog: await openCatalog(objects, new Metrics(), silentLogger),
       metrics: new Metrics(),
       log: silentLogger,
+      ...more,
     },
   );
   const windows = async () => {
@@ -59,7 +61,7 @@ async function member(lines: readonly string[]) {
     for await (const { key } of objects.list("windows/")) keys.push(key);
     return keys;
   };
-  return { of, feed, commits, windows };
+  return { of, feed, commits, windows, answer };
 }
 
 test("a member keeps its window of repeats with the first lines that it has stored, and says when it has released", async () => {
@@ -70,6 +72,17 @@ test("a member keeps its window of repeats with the first lines that it has stor
   await of.release(1000);
   await running;
   expect(commits).toEqual(["0 weir1 open me", "2 weir1 open me", "2 weir1 released"]);
+});
+
+test("a member keeps its window again some time after what came last", async () => {
+  const { of, feed, windows, answer } = await member(["a", "b"], { windowMs: 1500 });
+  const running = of.run();
+  await expect.poll(windows).toHaveLength(1);
+  answer(["c"], 2);
+  await expect.poll(windows, { timeout: 10_000 }).toContain("windows/0/00000000000000000003");
+  feed.lose();
+  await of.release(1000);
+  await running;
 });
 
 test("a member that has not begun says nothing of offsets", async () => {
