@@ -19,6 +19,7 @@ import { AnswerBudget, sendText } from "./reply.ts";
 import { LEGACY_TAIL_PATH, TAIL_PATH, TailSockets } from "./tail-route.ts";
 import { Tenants } from "./tenants.ts";
 import { requestIds, watchTraffic } from "./traffic.ts";
+import { answerWithoutUpgrade, isWebSocket } from "./upgrade.ts";
 import { addServiceRoutes, addTraceRoute } from "./weir-routes.ts";
 
 /** Room for an escaped query of 128 KiB in an address; Go's servers take 1 MiB as well. */
@@ -71,7 +72,10 @@ export async function startHttp(options: HttpOptions, deps: HttpDeps): Promise<H
   const tenants = new Tenants(options.auth_enabled);
   const app = await createApp(options, { ...deps, tenants, budget, gate });
   const tails = new TailSockets({ engine, tenants, log, stallMs: options.stall_timeout_ms });
-  app.server.on("upgrade", (request, socket, head) => tails.upgrade(request, socket, head));
+  app.server.on("upgrade", (request, socket, head) => {
+    if (isWebSocket(request)) tails.upgrade(request, socket, head);
+    else answerWithoutUpgrade(app.server, request, socket, head);
+  });
   app.server.maxConnections = options.connections_max;
   const { host, port } = splitListen(options.listen);
   try {

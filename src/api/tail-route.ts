@@ -26,6 +26,8 @@ const CLIENT_MESSAGE_BYTES_MAX = 4096;
 /** Unsent bytes at which a tail waits for its client; the engine then drops and reports what its queue can't hold. */
 const UNSENT_BYTES_MAX = 1024 * 1024;
 const DRAIN_CHECK_MS = 50;
+/** Of the reason in a close frame. Source: RFC 6455, 5.5. */
+const REASON_BYTES_MAX = 123;
 
 export interface TailDeps {
   readonly engine: Engine;
@@ -61,9 +63,9 @@ export class TailSockets {
   /** For the server's `upgrade` event. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on("error", () => socket.destroy()); // A client that goes away during the handshake is nobody's concern.
-    const url = new URL(request.url ?? "/", "http://localhost");
-    const isLegacy = url.pathname === LEGACY_TAIL_PATH;
-    if (url.pathname !== TAIL_PATH && !isLegacy) {
+    const url = urlOf(request);
+    const isLegacy = url?.pathname === LEGACY_TAIL_PATH;
+    if (url === null || (url.pathname !== TAIL_PATH && !isLegacy)) {
       refuse(socket, 404, "404 page not found");
       return;
     }
@@ -153,7 +155,7 @@ export class TailSockets {
       client.close(1001, "tail ended");
     } catch (error) {
       log.warn({ query: params.query, err: error }, `tail: ${messageOf(error)}`);
-      client.close(1011, messageOf(error).slice(0, 100));
+      client.close(1011, reasonOf(messageOf(error)));
     } finally {
       clearInterval(pings);
       this.running.delete(abort);
@@ -178,6 +180,20 @@ export class TailSockets {
       }
     }
   }
+}
+
+/** What is asked for; null for what is no address, such as `//`. */
+function urlOf({ url = "/" }: IncomingMessage): URL | null {
+  const base = "http://localhost";
+  return URL.canParse(url, base) ? new URL(url, base) : null;
+}
+
+/** As much of a text as a close frame has room for, in whole characters. */
+function reasonOf(text: string): string {
+  const bytes = Buffer.from(text);
+  let end = Math.min(bytes.length, REASON_BYTES_MAX);
+  while (end < bytes.length && (bytes[end] & 0xc0) === 0x80) end--;
+  return bytes.toString("utf8", 0, end);
 }
 
 /** An answer instead of an upgrade. */

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+import type { Engine } from "../../src/query/engine.ts";
 import { SECOND, T0 } from "../query/run/harness.ts";
 import { makeApi, queryString, type TestApi } from "./harness.ts";
 
@@ -43,6 +44,21 @@ class Client {
     return { code, reason: reason.toString() };
   }
 }
+
+test("a tail that fails says why, however long that is and in whatever letters", async () => {
+  const wrap = (engine: Engine): Engine =>
+    Object.assign(Object.create(engine) as Engine, {
+      tail: () => Promise.reject(new Error("Die Datei \u201ePrüfling\u201c fehlt: ".repeat(20))),
+    });
+  const api = await makeApi({ wrap });
+  const client = new Client(`${api.base.replace("http", "ws")}/loki/api/v1/tail${queryString({ query: '{app="x"}' })}`);
+  const { code, reason } = await client.closed();
+  expect(code).toBe(1011);
+  expect(Buffer.byteLength(reason)).toBeLessThanOrEqual(123);
+  expect(reason).toMatch(/^Die Datei „Prüfling“ fehlt: Die Datei/);
+  expect(reason).not.toContain("\ufffd");
+  await api.close();
+});
 
 describe("tail", () => {
   let api: TestApi;
