@@ -7,14 +7,15 @@ import { parseByteSize, parseGoDuration, parseGoFloat } from "../query/syntax/un
  * Which fields lines have, and of which types. Source: "Loki's HTTP contract", 9.
  */
 
-const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /** Labels that are shown whatever their values are. */
 const ALWAYS = new Set(["cluster", "namespace", "instance", "pod"]);
 const BOOLEANS = new Set(["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"]);
 /** Sizes as people write them: `2KB`, `1.5 MiB`, `10b`. */
 const BYTES = /^\d+(?:\.\d+)?\s*(?:[kmgtp]i?b?|b)$/i;
-const LOGFMT_PAIR = /([^\s="]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"=]*))/g;
+/** A key begins where the run of its characters does: tried at each place of it, a long word would take the square of its length. */
+const LOGFMT_PAIR = /(?<![^\s="])([^\s="]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"=]*))/g;
 const ERROR_LABELS = new Set([ERROR_LABEL, ERROR_DETAILS_LABEL, PRESERVE_ERROR_LABEL]);
 const JSON_DEPTH_MAX = 32;
 

@@ -22,9 +22,12 @@ export function parseInt64(text: string, func: "ParseInt" | "Atoi" = "ParseInt")
   return value;
 }
 
+/** No two parts of it may begin with the same digits: a text of a megabyte, which a parameter may be, would take hours. */
+const DECIMAL = /^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$/;
+
 /** strconv.ParseFloat's decimal forms, or null. Neither hexadecimal floats nor names (`inf`, `nan`). */
 export function parseGoFloat(text: string): number | null {
-  return /^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$/.test(text) ? Number(text) : null;
+  return DECIMAL.test(text) ? Number(text) : null;
 }
 
 /** strconv.Quote, as far as JSON's quoting differs from it only for characters that nobody puts in a parameter. */

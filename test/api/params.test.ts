@@ -48,6 +48,11 @@ describe("parseTime", () => {
   });
 });
 
+test.each(["start", "step", "interval", "limit", "since"])("a megabyte of digits as %s is refused at once", (name) => {
+  const params = new URLSearchParams({ query: "{}", [name]: `${"1".repeat(1_000_000)}x.` });
+  expect(() => rangeParams(params, NOW)).toThrow(/^(?:could not|cannot) parse |^strconv\.Atoi: parsing /);
+});
+
 describe("timeRange", () => {
   const range = (params: Record<string, string>) => timeRange(new URLSearchParams(params), NOW);
   const hour = 3_600_000_000_000n;

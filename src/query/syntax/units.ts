@@ -89,7 +89,8 @@ function timeQuote(text: string): string {
   return `"${escaped}"`;
 }
 
-const DECIMAL = /^[+-]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?$/;
+/** In linear time: values of lines may be long. */
+const DECIMAL = /^[+-]?(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][+-]?\d[\d_]*)?$/;
 const HEX = /^([+-]?)0[xX]_?([0-9a-fA-F][0-9a-fA-F_]*)?(?:\.([0-9a-fA-F][0-9a-fA-F_]*)?)?[pP]([+-]?\d+)$/;
 const SPECIAL = /^([+-]?)(inf|infinity)$|^nan$/i;
 
