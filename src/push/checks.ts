@@ -56,6 +56,8 @@ export class LineCheck {
   private readonly limits: TenantLimits;
   private readonly oldestSec: number;
   private readonly newestSec: number;
+  private labels: Labels | null = null;
+  private labelsText = "";
 
   /** `nowMs`: milliseconds since 1970. */
   constructor(limits: TenantLimits, nowMs: number) {
@@ -72,19 +74,28 @@ export class LineCheck {
     if (at < oldestSec || sec < 0) {
       return {
         reason: "time",
-        text: `entry for stream '${formatLabels(labels)}' has timestamp too old: ${utc(sec)}, oldest acceptable timestamp is: ${utc(oldestSec)}`,
+        text: `entry for stream '${this.textOf(labels)}' has timestamp too old: ${utc(sec)}, oldest acceptable timestamp is: ${utc(oldestSec)}`,
       };
     }
     if (at > newestSec) {
-      return { reason: "time", text: `entry for stream '${formatLabels(labels)}' has timestamp too new: ${utc(sec)}` };
+      return { reason: "time", text: `entry for stream '${this.textOf(labels)}' has timestamp too new: ${utc(sec)}` };
     }
     if (limits.max_line_size > 0 && lineBytes > limits.max_line_size && !limits.max_line_size_truncate) {
       return {
         reason: "line_size",
-        text: `max entry size '${limits.max_line_size}' bytes exceeded for stream '${formatLabels(labels)}' while adding an entry with length '${lineBytes}' bytes`,
+        text: `max entry size '${limits.max_line_size}' bytes exceeded for stream '${this.textOf(labels)}' while adding an entry with length '${lineBytes}' bytes`,
       };
     }
     return metadata.length === 0 ? null : this.metadataFault(labels, metadata);
+  }
+
+  /** Of neighbours with the same labels once: a push may have hundreds of thousands of lines that are refused. */
+  private textOf(labels: Labels): string {
+    if (labels !== this.labels) {
+      this.labels = labels;
+      this.labelsText = formatLabels(labels);
+    }
+    return this.labelsText;
   }
 
   private metadataFault(labels: Labels, metadata: Metadata): Fault | null {
@@ -92,19 +103,19 @@ export class LineCheck {
     const { limits } = this;
     if (!limits.allow_structured_metadata) {
       return fault(
-        `stream '${formatLabels(labels)}' includes structured metadata, but this feature is disallowed. Please see \`limits_config.allow_structured_metadata\` or contact your Loki administrator to enable it`,
+        `stream '${this.textOf(labels)}' includes structured metadata, but this feature is disallowed. Please see \`limits_config.allow_structured_metadata\` or contact your Loki administrator to enable it`,
       );
     }
     const bytes = metadataBytes(metadata);
     const { max_structured_metadata_size: size, max_structured_metadata_entries_count: count } = limits;
     if (size > 0 && bytes > size) {
       return fault(
-        `stream '${formatLabels(labels)}' has structured metadata too large: '${bytes}' bytes, limit: '${size}' bytes. ${SEE}`,
+        `stream '${this.textOf(labels)}' has structured metadata too large: '${bytes}' bytes, limit: '${size}' bytes. ${SEE}`,
       );
     }
     if (count > 0 && metadata.length > count) {
       return fault(
-        `stream '${formatLabels(labels)}' has too many structured metadata labels: '${metadata.length}', limit: '${count}'. ${SEE}`,
+        `stream '${this.textOf(labels)}' has too many structured metadata labels: '${metadata.length}', limit: '${count}'. ${SEE}`,
       );
     }
     return null;

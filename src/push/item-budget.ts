@@ -6,6 +6,8 @@ const ITEM_BYTES = 320;
 const STEP = 64;
 /** Items of one push: a hundred times what clients send at once, and little enough to hold several of them. */
 const ITEMS_MAX = 500_000;
+/** Of them those of one line, or of one resource or scope, which are read and sorted at once: some ten milliseconds, and far more than a line may keep. */
+const ITEMS_AT_ONCE_MAX = 16_384;
 
 /**
  * Counts what is decoded of a body: in a body of two bytes each there may be millions, which take a hundred times their size. Lines and
@@ -19,14 +21,27 @@ export class ItemBudget {
   private givenOn = 0;
   /** Items that `hold` was told of. */
   private held = 0;
+  /** Before the present line. */
+  private begun = 0;
 
   constructor(hold: (bytes: number) => void) {
     this.hold = hold;
   }
 
+  /** What follows belongs to one line, resource or scope. */
+  begin(): void {
+    this.begun = this.count;
+  }
+
   /** One item more. Throws PushError 413 beyond the most, and what `hold` throws. */
   take(): void {
     this.count++;
+    if (this.count - this.begun > ITEMS_AT_ONCE_MAX) {
+      throw new PushError(
+        413,
+        `request body too large: got more than ${ITEMS_AT_ONCE_MAX} attributes or values at one place`,
+      );
+    }
     if (this.count <= this.held) return;
     if (this.count > ITEMS_MAX) {
       throw new PushError(413, `request body too large: got more than ${ITEMS_MAX} lines, streams and attributes`);
@@ -39,5 +54,6 @@ export class ItemBudget {
   given(lines: number): void {
     this.givenOn += lines + 1;
     this.count = this.givenOn;
+    this.begun = this.count;
   }
 }

@@ -1,6 +1,6 @@
 import type { ItemBudget } from "./item-budget.ts";
 import { unescapeJson } from "./json-escapes.ts";
-import { PushError, type Sliced, Turns } from "./stream.ts";
+import { PushError, type Sliced } from "./stream.ts";
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -9,12 +9,15 @@ const COLON = 0x3a;
 const DEPTH_MAX = 128;
 /** JSON's numbers and literals, at the cursor. */
 const PLAIN = /(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null)/y;
-/** Longest number or literal that is read: digits beyond that mean nothing. */
+/** Longest number or literal that is read: digits beyond that mean nothing. Nearly all are much shorter. */
 const PLAIN_BYTES_MAX = 1024;
+const PLAIN_BYTES_USUAL = 24;
 
 /** Bytes of a string that are looked at in one go where `attempt` lets others have a turn: about three milliseconds. */
 const STRING_SLICE_BYTES = 1 << 20;
-/** Thrown within `attempt` for a string that goes on. */
+/** The same of values that nobody wants: their parts may be two bytes each. */
+const SKIP_SLICE_BYTES = 64 << 10;
+/** Thrown within `attempt` for a string, or a value to be skipped, that goes on. */
 const PAUSE = Symbol("pause");
 
 /** A string of more than a slice, as far as it is known. */
@@ -26,6 +29,14 @@ interface LongString {
   escapes: boolean;
   /** What it is without its escapes, as far as it was made. */
   plain: { out: Buffer; length: number; at: number } | null;
+}
+
+/** A value that is gone over, as far as that has come. */
+interface SkippedValue {
+  at: number;
+  /** Objects and arrays around the place. */
+  readonly open: (typeof OBJECT | typeof ARRAY)[];
+  next: "value" | "first" | "more" | "done";
 }
 
 export const OBJECT = 0x7b;
@@ -44,6 +55,7 @@ export class JsonCursor {
   private mayPause = false;
   /** By their places, within `attempt`. At most as many as the body has slices. */
   private readonly long = new Map<number, LongString>();
+  private readonly skipped = new Map<number, SkippedValue>();
 
   constructor(bytes: Buffer, items: ItemBudget | null = null) {
     this.bytes = bytes;
@@ -60,6 +72,7 @@ export class JsonCursor {
     try {
       const value = read(this);
       if (this.long.size > 0) this.long.clear();
+      if (this.skipped.size > 0) this.skipped.clear();
       return value;
     } catch (error) {
       if (error !== PAUSE) throw error;
@@ -140,7 +153,7 @@ export class JsonCursor {
   }
 
   /** Goes behind the next value, whatever it is. */
-  skip(depth = 0): void {
+  skip(): void {
     const c = this.peek();
     if (c === STRING) {
       this.skipString();
@@ -150,46 +163,60 @@ export class JsonCursor {
       this.plain();
       return;
     }
-    if (depth === DEPTH_MAX) throw this.bad("nested too deep");
-    this.at++;
-    for (let isFirst = true; this.more(c, isFirst); isFirst = false) {
-      if (c === OBJECT) this.key();
-      this.skip(depth + 1);
+    const start = this.at;
+    const state = this.skipped.get(start) ?? { at: start, open: [], next: "value" };
+    this.at = state.at;
+    try {
+      const stop = this.mayPause ? state.at + SKIP_SLICE_BYTES : Number.POSITIVE_INFINITY;
+      while (state.next !== "done") {
+        if (this.at > stop) throw PAUSE;
+        state.next = this.skipStep(state);
+        // Only what is done as a whole counts: a pause within a step has it done again.
+        state.at = this.at;
+      }
+    } catch (error) {
+      if (error === PAUSE) this.skipped.set(start, state);
+      throw error;
     }
+    if (state.at - start > SKIP_SLICE_BYTES && this.mayPause) this.skipped.set(start, state);
   }
 
-  /** The same in slices, for values that may be as large as a body. */
-  *skipping(): Sliced<void> {
-    const turns = new Turns();
-    const open: (typeof OBJECT | typeof ARRAY)[] = [];
-    do {
+  /** Reads one value or sign of what is skipped, and says what comes after it. */
+  private skipStep({ open, next }: SkippedValue): SkippedValue["next"] {
+    if (next === "value") {
       const c = this.peek();
-      let isFirst = false;
       if (c === OBJECT || c === ARRAY) {
         if (open.length === DEPTH_MAX) throw this.bad("nested too deep");
         this.at++;
         open.push(c);
-        isFirst = true;
-      } else yield* this.whole(skipPlainOrString);
-      while (open.length > 0) {
-        const sign = open[open.length - 1];
-        if (this.more(sign, isFirst)) {
-          if (sign === OBJECT) yield* this.whole(keyOf);
-          break;
-        }
-        open.pop();
-        isFirst = false;
+        return "first";
       }
-      if (turns.isDue(this.at)) yield;
-    } while (open.length > 0);
+      this.skip();
+      return open.length === 0 ? "done" : "more";
+    }
+    const sign = open[open.length - 1];
+    if (this.more(sign, next === "first")) {
+      if (sign === OBJECT) this.key();
+      return "value";
+    }
+    open.pop();
+    return open.length === 0 ? "done" : "more";
+  }
+
+  /** The same in slices, for values that may be as large as a body. */
+  skipping(): Sliced<true> {
+    return this.whole(skipOne);
   }
 
   /** A number, `true`, `false` or `null` as its text. */
   plain(): string {
     this.peek();
-    const text = this.bytes.toString("latin1", this.at, this.at + PLAIN_BYTES_MAX);
-    PLAIN.lastIndex = 0;
-    const match = PLAIN.exec(text);
+    const read = (most: number) => {
+      PLAIN.lastIndex = 0;
+      return PLAIN.exec(this.bytes.toString("latin1", this.at, this.at + most));
+    };
+    let match = read(PLAIN_BYTES_USUAL);
+    if (match?.[0].length === PLAIN_BYTES_USUAL) match = read(PLAIN_BYTES_MAX);
     if (match === null) throw this.bad("want a value");
     this.at += match[0].length;
     return match[0];
@@ -268,7 +295,7 @@ export class JsonCursor {
 /** A member's name, for `whole`. */
 export const keyOf = (cursor: JsonCursor): string => cursor.key();
 
-function skipPlainOrString(cursor: JsonCursor): true {
+function skipOne(cursor: JsonCursor): true {
   cursor.skip();
   return true;
 }

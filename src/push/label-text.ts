@@ -7,6 +7,18 @@ const SPACE = /[ \t\n\r]*/y;
 const NAME_ONLY = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const SIMPLE: Readonly<Record<string, string>> = { ...GO_ESCAPES, "'": "'" };
 
+/** Longest text of a stream's labels, in bytes: of 15 of them, as long as may be, it is 46 KB. They are read, sorted and shown at once. */
+const LABELS_BYTES_MAX = 256 << 10;
+
+/** Throws PushError 400 for labels that are too long in all, before anything is done with them. */
+export function checkLabelsBytes(bytes: number): void {
+  if (bytes <= LABELS_BYTES_MAX) return;
+  throw new PushError(
+    400,
+    `couldn't parse labels: got ${bytes} bytes of labels for one stream, limit ${LABELS_BYTES_MAX}`,
+  );
+}
+
 export function isLabelName(name: string): boolean {
   return NAME_ONLY.test(name);
 }
@@ -16,6 +28,7 @@ export function isLabelName(name: string): boolean {
  * label with an empty value is as good as none. Throws PushError 400 with Prometheus' text and position.
  */
 export function parseLabels(text: string): Labels {
+  checkLabelsBytes(text.length);
   const labels: Record<string, string> = {};
   let at = 0;
   const bad = (what: string, place = at) => {

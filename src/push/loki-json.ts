@@ -2,7 +2,7 @@ import { formatLabels, type Labels } from "../core/labels.ts";
 import { parseRfc3339, splitNs } from "../core/time.ts";
 import type { ItemBudget } from "./item-budget.ts";
 import { ARRAY, JsonCursor, keyOf, OBJECT, STRING } from "./json-cursor.ts";
-import { isLabelName, parseLabels } from "./label-text.ts";
+import { checkLabelsBytes, isLabelName, parseLabels } from "./label-text.ts";
 import { type Metadata, type Pieces, PushError, type PushedLine, type PushedStream, Turns } from "./stream.ts";
 
 /*
@@ -51,6 +51,7 @@ class StreamsReader {
     const { cursor } = this;
     let labels: Labels | null = null;
     let lines: PushedLine[] = [];
+    this.items.begin();
     this.items.take();
     if (this.turns.isDue(cursor.at)) yield;
     cursor.open(OBJECT);
@@ -77,6 +78,7 @@ class StreamsReader {
     cursor.open(ARRAY);
     const readOne = () => read(cursor, this.items);
     for (let isFirst = true; cursor.more(ARRAY, isFirst); isFirst = false) {
+      this.items.begin();
       this.items.take();
       let line = cursor.attempt(readOne);
       for (; line === null; line = cursor.attempt(readOne)) yield;
@@ -97,6 +99,7 @@ class StreamsReader {
     cursor.peek();
     const start = cursor.at;
     cursor.skip();
+    checkLabelsBytes(cursor.at - start);
     const text = cursor.bytes.toString("latin1", start, cursor.at);
     let labels = this.known.get(text);
     if (labels === undefined) {

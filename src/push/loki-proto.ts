@@ -23,8 +23,10 @@ export function* readLokiProto(body: Buffer, items: ItemBudget): Pieces {
   const context = { known: new Map<string, Labels>(), items, turns: new Turns() };
   const end = body.length;
   for (let field = reader.next(end); field !== 0; field = reader.next(end)) {
+    if (reader.isDue()) yield;
     if (field !== 1) continue;
     const span = reader.span(end);
+    items.begin();
     items.take();
     yield* readStream(reader, span, context);
     if (context.turns.isDue(span.end)) yield;
@@ -42,9 +44,11 @@ function* readStream(
   let labels: Labels | null = null;
   reader.enter(span);
   for (let field = reader.next(span.end); field !== 0; field = reader.next(span.end)) {
+    if (reader.isDue()) yield;
     if (field === 1) labels = labelsOf(reader.text(span.end), known);
     else if (field === 2) {
       const entry = reader.span(span.end);
+      items.begin();
       items.take();
       lines.push(readEntry(reader, entry, items));
       reader.enter({ start: entry.end, end: span.end });

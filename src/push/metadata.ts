@@ -3,6 +3,8 @@ import type { Metadata } from "./stream.ts";
 const EMPTY_MAP = Buffer.of(0x80);
 const VALID = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const NAMES_MAX = 4096;
+/** Longest name that is remembered, so that all of them together take a few megabytes at most, whatever comes. */
+const NAME_CHARS_MAX = 256;
 const REPLACED = /\ufffd/g;
 
 /**
@@ -27,6 +29,7 @@ export function metadataName(name: string): string {
   if (valid === undefined) {
     const clean = name.replace(/[^A-Za-z0-9_]/gu, "_");
     valid = clean === "" || /^[0-9]/.test(clean) ? `key_${clean}` : clean;
+    if (name.length > NAME_CHARS_MAX) return valid;
     // Names are few; should they not be, begin anew.
     if (names.size >= NAMES_MAX) names.clear();
     names.set(name, valid);

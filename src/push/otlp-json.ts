@@ -8,6 +8,7 @@ import {
   Blob,
   NO_SCOPE,
   newRecord,
+  numberText,
   type OtlpRecord,
   type OtlpResource,
   type OtlpScopeFacts,
@@ -21,6 +22,9 @@ import { type Pieces, Turns } from "./stream.ts";
  * ExportLogsServiceRequest as JSON: names in camelCase, ids as hex, 64-bit numbers as text or as numbers, bytes as base64.
  * Names with underscores, as the schema has them, are read too. Source: OTLP specification, "JSON Protobuf Encoding".
  */
+
+/** Four numbers each, from 1 on. Source: OTLP, logs.proto, SeverityNumber. */
+const SEVERITIES = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 
 /** Decodes a body: resources with some of their scopes and records each. Throws PushError 400. */
 export function* readOtlpJson(body: Buffer, items: ItemBudget): Pieces<OtlpResource> {
@@ -55,6 +59,7 @@ function camelCase(name: string): string {
 
 function* readResource(cursor: JsonCursor, turns: Turns, items: ItemBudget): Pieces<OtlpResource> {
   const pieces = new ResourcePieces(items);
+  items.begin();
   for (const key of members(cursor)) {
     if (key === "resource") {
       let attributes: Attribute[] = [];
@@ -72,6 +77,7 @@ function* readResource(cursor: JsonCursor, turns: Turns, items: ItemBudget): Pie
 
 function* readScopeLogs(cursor: JsonCursor, turns: Turns, pieces: ResourcePieces): Pieces<OtlpResource> {
   pieces.beginScope();
+  cursor.items?.begin();
   for (const key of members(cursor)) {
     if (key === "scope") pieces.scope = { ...NO_SCOPE, ...(yield* cursor.whole(readScope)) };
     else if (key === "logRecords") {
@@ -87,6 +93,7 @@ function* readScopeLogs(cursor: JsonCursor, turns: Turns, pieces: ResourcePieces
 }
 
 function readScope(cursor: JsonCursor): Partial<OtlpScopeFacts> {
+  cursor.items?.begin();
   const scope: { -readonly [K in keyof OtlpScopeFacts]?: OtlpScopeFacts[K] } = {};
   for (const key of members(cursor)) {
     if (key === "name") scope.name = textOf(cursor);
@@ -99,6 +106,7 @@ function readScope(cursor: JsonCursor): Partial<OtlpScopeFacts> {
 }
 
 function readRecord(cursor: JsonCursor): OtlpRecord {
+  cursor.items?.begin();
   const record = newRecord();
   for (const key of members(cursor)) readMember(cursor, key, record);
   return record;
@@ -113,7 +121,7 @@ function readMember(cursor: JsonCursor, key: string, record: OtlpRecord): void {
       record.observedNs = integerOf(cursor);
       break;
     case "severityNumber":
-      record.severityNumber = Number(integerOf(cursor));
+      record.severityNumber = severityOf(cursor);
       break;
     case "severityText":
       record.severityText = textOf(cursor);
@@ -158,7 +166,36 @@ function integerOf(cursor: JsonCursor): bigint {
   return BigInt(value);
 }
 
-const readAllAttributes = (cursor: JsonCursor): Attribute[] => readAttributes(cursor, 0);
+/** The number, or the schema's name for it, which protobuf's JSON has for enums: `SEVERITY_NUMBER_WARN2`. */
+function severityOf(cursor: JsonCursor): number {
+  if (cursor.peek() !== STRING) return Number(integerOf(cursor));
+  const text = cursor.text();
+  if (/^-?[0-9]{1,10}$/.test(text)) return Number(text);
+  if (text === "SEVERITY_NUMBER_UNSPECIFIED") return 0;
+  const [, level = "", step = "1"] = /^SEVERITY_NUMBER_([A-Z]+)([234]?)$/.exec(text) ?? [];
+  const place = SEVERITIES.indexOf(level);
+  if (place === -1) throw cursor.bad("want a number of a severity, or its name, before this");
+  return place * 4 + Number(step === "" ? "1" : step);
+}
+
+/** A number's text; `NaN` and the infinities are texts in JSON, and others may be. */
+function doubleOf(cursor: JsonCursor): NumberText | null {
+  if (cursor.takeNull()) return null;
+  if (cursor.peek() !== STRING) {
+    const text = cursor.plain();
+    if (text === "true" || text === "false") throw cursor.bad("want a number before this");
+    return new NumberText(text);
+  }
+  const text = cursor.text();
+  if (text === "NaN" || text === "Infinity" || text === "-Infinity") return numberText(Number(text));
+  if (!/^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/.test(text)) throw cursor.bad("want a number before this");
+  return new NumberText(text);
+}
+
+function readAllAttributes(cursor: JsonCursor): Attribute[] {
+  cursor.items?.begin();
+  return readAttributes(cursor, 0);
+}
 
 function readAttributes(cursor: JsonCursor, depth: number): Attribute[] {
   const attributes: Attribute[] = [];
@@ -191,7 +228,7 @@ function readValue(cursor: JsonCursor, depth: number, asBytes = false): AnyValue
         value = new NumberText(String(integerOf(cursor)));
         break;
       case "doubleValue":
-        value = new NumberText(cursor.peek() === STRING ? cursor.text() : cursor.plain());
+        value = doubleOf(cursor);
         break;
       case "bytesValue":
         value = new Blob(Buffer.from(textOf(cursor), "base64"));

@@ -34,6 +34,8 @@ export function* readOtlpProto(body: Buffer, items: ItemBudget): Pieces<OtlpReso
   const turns = new Turns();
   for (const logs of messages(reader, { start: 0, end: body.length }, 1)) {
     const pieces = new ResourcePieces(items);
+    items.begin();
+    if (reader.isDue()) yield;
     for (const [field, part] of parts(reader, logs)) {
       if (field === 1) pieces.attributes = [...messages(reader, part, 1)].map((pair) => readPair(reader, pair, 0));
       else if (field === 2) yield* readScopeLogs(reader, part, turns, pieces);
@@ -44,11 +46,13 @@ export function* readOtlpProto(body: Buffer, items: ItemBudget): Pieces<OtlpReso
 
 function* readScopeLogs(reader: ProtoReader, span: Span, turns: Turns, pieces: ResourcePieces): Pieces<OtlpResource> {
   pieces.beginScope();
+  reader.items?.begin();
+  if (reader.isDue()) yield;
   for (const [field, message] of parts(reader, span)) {
     if (field === 1) pieces.scope = readScope(reader, message);
     else if (field === 2) {
       pieces.records.push(readRecord(reader, message));
-      if (turns.isDue(message.end)) yield pieces.next();
+      if (reader.isDue() || turns.isDue(message.end)) yield pieces.next();
     }
   }
   pieces.endScope();
@@ -73,6 +77,7 @@ function* messages(reader: ProtoReader, span: Span, wanted: number): Generator<S
 }
 
 function readScope(reader: ProtoReader, span: Span): OtlpScopeFacts {
+  reader.items?.begin();
   const scope = { name: "", version: "", attributes: [] as Attribute[], droppedAttributes: 0 };
   reader.enter(span);
   const { end } = span;
@@ -86,6 +91,7 @@ function readScope(reader: ProtoReader, span: Span): OtlpScopeFacts {
 }
 
 function readRecord(reader: ProtoReader, span: Span): OtlpRecord {
+  reader.items?.begin();
   const record = newRecord();
   const { end } = span;
   reader.enter(span);

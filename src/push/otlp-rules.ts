@@ -3,6 +3,8 @@ import { type AttributeAction, type AttributeRule, compileAttributeRegex, type O
 
 /** Names of attributes whose action is remembered; should they be more, it begins anew. */
 const NAMES_MAX = 4096;
+/** Longest name that is remembered: all of them together take a few megabytes at most, whatever comes. */
+const NAME_CHARS_MAX = 256;
 
 /** Says what becomes of an attribute, by its name. */
 type Rules = (name: string) => AttributeAction;
@@ -47,6 +49,7 @@ function compile(rules: readonly AttributeRule[]): Rules {
     let action = actions.get(name);
     if (action === undefined) {
       action = compiled.find(({ fits }) => fits(name))?.action ?? "structured_metadata";
+      if (name.length > NAME_CHARS_MAX) return action;
       if (actions.size >= NAMES_MAX) actions.clear();
       actions.set(name, action);
     }

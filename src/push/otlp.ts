@@ -140,8 +140,11 @@ export function validId(hex: string, bytes: number): string {
 
 type Pairs = readonly (readonly [name: string, value: string])[];
 
-/** Attributes of resources and scopes, counted once for each record that gets them: few bytes can say much. */
+/** Attributes of resources and scopes, and characters of them, counted once for each record that gets them: few bytes can say much. */
 const SHARED_ATTRIBUTES_MAX = 4_000_000;
+const SHARED_CHARS_MAX = 256 << 20;
+/** Characters of the names that members of maps get, all of them together: each has those on the way to it. */
+const NESTED_CHARS_MAX = 32 << 20;
 
 /**
  * The streams that the records of `resources` belong to, by a tenant's limits. `nowNs` is the time of records that have none.
@@ -153,22 +156,22 @@ export function* otlpStreams(
   nowNs: bigint,
 ): Pieces {
   const rules = otlpRules(limits.otlp_config);
-  let sharedCount = 0;
+  const costs = new Costs();
   let count = 0;
   for (const resource of resources) {
     if (resource === undefined) {
       yield;
       continue;
     }
-    sharedCount += sharedAttributes(resource);
-    if (sharedCount > SHARED_ATTRIBUTES_MAX) throw tooMuchShared();
-    const ofResource = sort(resource.attributes, rules.ofResource);
+    const ofResource = sort(resource.attributes, rules.ofResource, costs);
     const found = new StreamsOf(Object.fromEntries(ofResource.labels), limits.discover_service_name);
     for (const scope of resource.scopes) {
-      const ofScope = sort(scope.attributes, rules.ofScope);
-      const shared = [...ofResource.metadata, ...ofScope.metadata, ...scopeFacts(scope)];
+      const ofScope = sort(scope.attributes, rules.ofScope, costs);
+      const attributes = [...ofResource.metadata, ...ofScope.metadata];
+      const shared = [...attributes, ...scopeFacts(scope)];
+      costs.takeShared(attributes.length * scope.records.length, charsOf(shared) * scope.records.length);
       for (const record of scope.records) {
-        const own = sort(record.attributes, rules.ofRecord);
+        const own = sort(record.attributes, rules.ofRecord, costs);
         if (rules.isSeverityLabel) own.labels.push(["severity_text", record.severityText]);
         const labels = [...ofScope.labels, ...own.labels].filter(([, value]) => value !== "");
         found.stream(labels).lines.push(lineOf(record, [...shared, ...own.metadata, ...recordFacts(record)], nowNs));
@@ -179,17 +182,33 @@ export function* otlpStreams(
   }
 }
 
-function sharedAttributes({ attributes, scopes }: OtlpResource): number {
-  let count = 0;
-  for (const scope of scopes) count += (attributes.length + scope.attributes.length) * scope.records.length;
-  return count;
+const charsOf = (pairs: Pairs): number => pairs.reduce((sum, [name, value]) => sum + name.length + value.length, 0);
+
+/** What a body's attributes become beyond what they are in it. Each method throws PushError 413 where that is too much. */
+class Costs {
+  private shared = 0;
+  private sharedChars = 0;
+  private nestedChars = 0;
+
+  takeShared(attributes: number, chars: number): void {
+    this.shared += attributes;
+    this.sharedChars += chars;
+    if (this.shared > SHARED_ATTRIBUTES_MAX)
+      throw tooMuch(`share more than ${SHARED_ATTRIBUTES_MAX} attributes of resources and scopes`);
+    if (this.sharedChars > SHARED_CHARS_MAX)
+      throw tooMuch(`share more than ${SHARED_CHARS_MAX} characters of attributes`);
+  }
+
+  takeNested(name: string): void {
+    this.nestedChars += name.length;
+    if (this.nestedChars > NESTED_CHARS_MAX) {
+      throw tooMuch(`have maps whose members get names of more than ${NESTED_CHARS_MAX} characters in all`);
+    }
+  }
 }
 
-function tooMuchShared(): PushError {
-  return new PushError(
-    413,
-    `request body too large: its records share more than ${SHARED_ATTRIBUTES_MAX} attributes of resources and scopes`,
-  );
+function tooMuch(what: string): PushError {
+  return new PushError(413, `request body too large: its records ${what}`);
 }
 
 /** The streams of one resource: one, unless scopes or records have labels of their own. */
@@ -228,13 +247,14 @@ class StreamsOf {
 function sort(
   attributes: readonly Attribute[],
   rules: OtlpRules["ofRecord"],
+  costs: Costs,
 ): { readonly labels: [string, string][]; readonly metadata: [string, string][] } {
   const labels: [string, string][] = [];
   const metadata: [string, string][] = [];
   for (const attribute of attributes) {
     const action = rules(attribute[0]);
     if (action === "drop") continue;
-    addAttribute(action === "index_label" ? labels : metadata, attribute);
+    addAttribute(action === "index_label" ? labels : metadata, attribute, costs);
   }
   return { labels, metadata };
 }
@@ -270,10 +290,11 @@ function lineOf({ timeNs, observedNs, body }: OtlpRecord, metadata: Pairs, nowNs
 }
 
 /** Adds an attribute under its valid name; a map's members each under the names on the way to them. */
-function addAttribute(pairs: [string, string][], [key, value]: Attribute, prefix = ""): void {
+function addAttribute(pairs: [string, string][], [key, value]: Attribute, costs: Costs, prefix = ""): void {
   const name = prefix === "" ? key : `${prefix}_${key}`;
+  if (prefix !== "") costs.takeNested(name);
   if (value instanceof AnyMap) {
-    for (const pair of value.pairs) addAttribute(pairs, pair, name);
+    for (const pair of value.pairs) addAttribute(pairs, pair, costs, name);
     return;
   }
   pairs.push([metadataName(name), textOf(value)]);

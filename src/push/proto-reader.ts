@@ -7,6 +7,9 @@ export const FIXED64 = 1;
 export const BYTES = 2;
 export const FIXED32 = 5;
 
+/** Fields that may be read between two turns of others, those that are skipped too: some ten milliseconds. */
+const FIELDS_AT_ONCE_MAX = 262_144;
+
 /** A message's bytes within the body: `[start, end)`. */
 export interface Span {
   readonly start: number;
@@ -22,6 +25,7 @@ export class ProtoReader {
   /** Counts what is decoded, for decoders that have no place of their own to. */
   readonly items: ItemBudget | null;
   private readonly pbf: PbfReader;
+  private fields = 0;
 
   constructor(bytes: Buffer, items: ItemBudget | null = null) {
     this.bytes = bytes;
@@ -39,6 +43,13 @@ export class ProtoReader {
     return this.pbf.type === BYTES;
   }
 
+  /** Whether so many fields were read that others should have a turn before further ones; they are counted anew then. */
+  isDue(): boolean {
+    if (this.fields < FIELDS_AT_ONCE_MAX / 2) return false;
+    this.fields = 0;
+    return true;
+  }
+
   /** Begins to read the fields of a message. */
   enter({ start }: Span): void {
     this.pbf.pos = start;
@@ -49,6 +60,7 @@ export class ProtoReader {
   /** The number of the next field of the message that ends at `end`; 0 at its end. What was not read of the one before is skipped. */
   next(end: number): number {
     const { pbf } = this;
+    if (++this.fields > FIELDS_AT_ONCE_MAX) throw this.bad(`more than ${FIELDS_AT_ONCE_MAX} fields at one place`);
     const field = this.guard(() => pbf.nextField(end));
     if (pbf.pos > end || (field === 0 && pbf.pos !== end)) throw this.bad("a field goes beyond its message");
     return field;

@@ -53,6 +53,8 @@ export interface PushReceiver {
 const INFLATING = new InflateGate(2);
 const NO_BODY = Buffer.alloc(0);
 const TEXT = "text/plain; charset=utf-8";
+/** Longest text of an answer. It names what was refused, with labels that may be as long as the body, and waits in memory for its reader. */
+const ANSWER_CHARS_MAX = 128 << 10;
 const LEGACY_PUSH = "/api/prom/push";
 const STANDARD_PUSH = "/loki/api/v1/push";
 
@@ -150,11 +152,16 @@ async function answered(
 ): Promise<ReceiverAnswer> {
   try {
     const { status, text } = await work();
-    return answer(status, text);
+    return answer(status, shortened(text));
   } catch (error) {
     if (!(error instanceof PushError)) throw error;
-    return answer(error.status, messageOf(error));
+    return answer(error.status, shortened(messageOf(error)));
   }
+}
+
+function shortened(text: string): string {
+  if (text.length <= ANSWER_CHARS_MAX) return text;
+  return `${text.slice(0, ANSWER_CHARS_MAX)}… (${text.length - ANSWER_CHARS_MAX} characters more)`;
 }
 
 function textAnswer(status: number, text: string): ReceiverAnswer {

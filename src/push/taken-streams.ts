@@ -8,8 +8,9 @@ import { type Pieces, type PushedStream, type Sliced, Turns } from "./stream.ts"
 
 /** Refused lines of one stream that are named in an answer. Loki's. */
 const FAULTS_A_STREAM = 10;
-/** Texts in one answer; there may be as many streams as a body has room for. */
+/** Texts in one answer, and characters at which no more are added; there may be as many streams as a body has room for. */
 const FAULTS_MAX = 1000;
+const FAULT_CHARS_MAX = 256 << 10;
 /** What an entry of metadata counts for in slices, in bytes: it is cleaned and sorted. */
 const METADATA_WORK = 512;
 const MB = 1 << 20;
@@ -48,6 +49,7 @@ export class TakenStreams {
   /** More than this is refused as a whole, so no line of it has to be kept. */
   private readonly bytesMax: number;
   private bytes = 0;
+  private faultChars = 0;
 
   /** `hold` is told of the memory that lines take, and throws when there is none. */
   constructor(limits: TenantLimits, nowMs: number, hold: (bytes: number) => void) {
@@ -132,6 +134,8 @@ export class TakenStreams {
 
   /** Adds a text to the client's answer, while there is room. */
   note(text: string): void {
-    if (this.faults.length < FAULTS_MAX) this.faults.push(text);
+    if (this.faults.length >= FAULTS_MAX || this.faultChars >= FAULT_CHARS_MAX) return;
+    this.faultChars += text.length;
+    this.faults.push(text);
   }
 }

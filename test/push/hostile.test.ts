@@ -1,4 +1,7 @@
+import v8 from "node:v8";
+import vm from "node:vm";
 import fc from "fast-check";
+import { PbfWriter } from "pbf";
 import snappy from "snappyjs";
 import { afterAll, describe, expect, test } from "vitest";
 import { body, NOW_NS, pushProto, Receive, stream } from "./receive.ts";
@@ -186,10 +189,10 @@ describe("bodies of very many very small things", () => {
       bytes: () => Buffer.alloc(1_200_000, Buffer.of(0x0a, 0)),
     },
     {
-      name: "OTLP values",
+      name: "OTLP records",
       to: "otlp",
       contentType: "application/json",
-      bytes: () => Buffer.from(`{"resourceLogs":[{"resource":{"attributes":[${many(600_000, "{}")}]}}]}`),
+      bytes: () => Buffer.from(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[${many(600_000, "{}")}]}]}]}`),
     },
   ] as const)("of $name are 413, and their memory is counted", async ({ to, contentType, bytes }) => {
     let held = 0;
@@ -205,4 +208,110 @@ describe("bodies of very many very small things", () => {
     await expect(receive.send(to, { contentType, body: bytes(), hold: full })).rejects.toThrow("no memory");
     expect(receive.drafts).toEqual([]);
   });
+});
+
+describe("a body has no place where very much is done at once", () => {
+  const many = (n: number, item: string): string => Array.from({ length: n }, () => item).join(",");
+  const unknown = (n: number) => Buffer.alloc(2 * n, Buffer.of(0x78, 1)); // Field 15, which is none.
+  const field = (number: number, bytes: Buffer): Buffer => {
+    const pbf = new PbfWriter();
+    pbf.writeBytesField(number, bytes);
+    return Buffer.from(pbf.finish());
+  };
+  test.each([
+    {
+      name: "attributes of an OTLP resource",
+      to: "otlp",
+      contentType: "application/json",
+      body: () => Buffer.from(`{"resourceLogs":[{"resource":{"attributes":[${many(20_000, "{}")}]}}]}`),
+      status: 413,
+    },
+    {
+      name: "metadata of a line",
+      to: "loki",
+      contentType: "application/json",
+      body: () => Buffer.from(`{"streams":[{"values":[["1","",{${many(20_000, '"a":""')}}]]}]}`),
+      status: 413,
+    },
+    {
+      name: "labels as JSON",
+      to: "loki",
+      contentType: "application/json",
+      body: () => Buffer.from(`{"streams":[{"stream":{${many(40_000, '"a":""')}},"values":[["1",""]]}]}`),
+      status: 400,
+    },
+    {
+      name: "labels as text",
+      to: "loki",
+      contentType: "x/y",
+      body: () => snappy.compress(field(1, field(1, Buffer.from(`{a="${"x".repeat(300_000)}"}`)))),
+      status: 400,
+    },
+    {
+      name: "unknown fields of a line",
+      to: "loki",
+      contentType: "x/y",
+      body: () => snappy.compress(field(1, field(2, unknown(400_000)))),
+      status: 400,
+    },
+    {
+      name: "unknown fields of a record",
+      to: "otlp",
+      contentType: "application/x-protobuf",
+      body: () => field(1, field(2, field(2, unknown(400_000)))),
+      status: 400,
+    },
+  ] as const)("as $name", async ({ to, contentType, body, status }) => {
+    const receive = new Receive();
+    const sent = await receive.send(to, { contentType, body: body() });
+    expect(sent.status).toBe(status);
+    expect(sent.text.length).toBeLessThan(1000);
+    expect(receive.drafts).toEqual([]);
+  });
+
+  test("unknown fields between lines, streams and records are passed over", async () => {
+    const line = pushProto([{ labels: '{a="b"}', entries: [{ sec: 1_700_000_000, line: "x" }] }]);
+    // The stream without the tag and length around it.
+    const inner = line.subarray(2);
+    const receive = new Receive();
+    const padded = Buffer.concat([unknown(400_000), field(1, Buffer.concat([unknown(400_000), inner]))]);
+    expect(await receive.proto(padded)).toMatchObject({ status: 204 });
+    const records = Array.from({ length: 100 }, () => field(2, unknown(10_000)));
+    const logs = field(1, field(2, Buffer.concat(records)));
+    expect(await receive.send("otlp", { contentType: "application/x-protobuf", body: logs })).toMatchObject({
+      status: 204,
+    });
+    expect(receive.stored()).toHaveLength(2); // Records that are all the same are one.
+  });
+});
+
+test("names that are made valid are remembered only while they are short", async () => {
+  v8.setFlagsFromString("--expose-gc");
+  const gc = vm.runInNewContext("gc") as () => void;
+  const receive = new Receive();
+  gc();
+  const before = process.memoryUsage().heapUsed;
+  for (let i = 0; i < 100; i++) {
+    const name = `a.${i}${"x".repeat(1 << 20)}`;
+    expect((await receive.json(body(stream({ a: "b" }, [NOW_NS, "", { [name]: "v" }])))).status).toBe(400);
+    const attributes = [{ key: name, value: { stringValue: "v" } }];
+    const resource = { resourceLogs: [{ resource: { attributes }, scopeLogs: [{ logRecords: [{}] }] }] };
+    const sent = await receive.send("otlp", { body: Buffer.from(JSON.stringify(resource)) });
+    expect(sent.status).toBe(400);
+  }
+  const kept = () => {
+    gc();
+    return process.memoryUsage().heapUsed - before;
+  };
+  await expect.poll(kept).toBeLessThan(50 << 20);
+});
+
+test("an answer names what was refused, but is never as long as what was sent", async () => {
+  const receive = new Receive();
+  const long = stream({ a: "x".repeat(200_000) }, [NOW_NS, "x"]);
+  const old = Array.from({ length: 100 }, (_, i) => stream({ a: `${i}${"x".repeat(2000)}` }, ["1", "x"], ["2", "x"]));
+  const { status, text } = await receive.json(body(long, ...old));
+  expect(status).toBe(400);
+  expect(text).toMatch(/^stream '\{a="x+… \(\d+ characters more\)\n$/s);
+  expect(text.length).toBeLessThan(140_000);
 });

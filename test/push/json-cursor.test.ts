@@ -128,7 +128,28 @@ describe("values that nobody wants", () => {
     });
     let turns = 0;
     for (const _ of new JsonCursor(Buffer.from(text)).skipping()) turns++;
+    expect(turns).toBeGreaterThan(10);
+  });
+
+  test("give others turns within what is read at once, too, and are passed over once", () => {
+    const ignored = `[${'[1,{"a":[]}],'.repeat(100_000)}"${"x".repeat(3 * MIB)}"]`;
+    const cursor = new JsonCursor(Buffer.from(`[${ignored},"end"]`));
+    let turns = 0;
+    const read = (it: JsonCursor): string => {
+      it.open(0x5b);
+      it.more(0x5b, true);
+      it.skip();
+      it.more(0x5b, false);
+      const text = it.text();
+      it.more(0x5b, false);
+      return text;
+    };
+    let found = cursor.attempt(read);
+    for (; found === null; found = cursor.attempt(read)) turns++;
+    expect(found).toBe("end");
+    cursor.end();
     expect(turns).toBeGreaterThan(20);
+    expect(turns).toBeLessThan(40);
   });
 
   test.each(["[1,]", "{", '{"a"}', "[1 2]", "[".repeat(200), '{"a":1,}', "tru", '["a]'])("are refused: %s", (text) => {

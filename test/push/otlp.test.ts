@@ -338,6 +338,49 @@ test("JSON may have names with underscores, numbers as numbers, ids in capitals,
   expect(receive.stored()).toMatchObject([{ ns: NOW_NS, line: "x", metadata: { trace_id: TRACE } }]);
 });
 
+test.each([
+  { severityNumber: "SEVERITY_NUMBER_UNSPECIFIED", is: undefined },
+  { severityNumber: "SEVERITY_NUMBER_TRACE", is: "1" },
+  { severityNumber: "SEVERITY_NUMBER_INFO", is: "9" },
+  { severityNumber: "SEVERITY_NUMBER_WARN2", is: "14" },
+  { severityNumber: "SEVERITY_NUMBER_FATAL4", is: "24" },
+  { severityNumber: "17", is: "17" },
+  { severityNumber: 17, is: "17" },
+])("JSON may name a severity, as protobuf's JSON names enums: $severityNumber", async ({ severityNumber, is }) => {
+  const receive = new Receive();
+  const body = Buffer.from(JSON.stringify(request({ records: [{ severityNumber }] })));
+  expect(await receive.send("otlp", { body })).toMatchObject({ status: 204 });
+  expect(receive.stored()[0].metadata.severity_number).toBe(is);
+});
+
+test.each([
+  { doubleValue: "NaN", line: '["NaN"]' },
+  { doubleValue: "-Infinity", line: '["-Inf"]' },
+  { doubleValue: "1.5", line: "[1.5]" },
+  { doubleValue: 2e300, line: "[2e+300]" },
+  { doubleValue: null, line: "[null]" },
+])("a float in JSON may be a text: $doubleValue", async ({ doubleValue, line }) => {
+  const receive = new Receive();
+  const body = Buffer.from(JSON.stringify(request({ records: [{ body: array({ doubleValue }) }] })));
+  expect(await receive.send("otlp", { body })).toMatchObject({ status: 204 });
+  expect(receive.stored()).toMatchObject([{ line }]);
+});
+
+test.each([
+  { severityNumber: "SEVERITY_NUMBER_LOUD" },
+  { severityNumber: "SEVERITY_NUMBER_INFO5" },
+  { severityNumber: "info" },
+  { severityNumber: true },
+  { body: array({ doubleValue: "1],[2" }) },
+  { body: array({ doubleValue: "one" }) },
+  { body: array({ doubleValue: true }) },
+])("JSON with $severityNumber$body is 400", async (record) => {
+  const receive = new Receive();
+  const body = Buffer.from(JSON.stringify(request({ records: [record] })));
+  expect((await receive.send("otlp", { body })).status).toBe(400);
+  expect(receive.drafts).toEqual([]);
+});
+
 test("JSON may have space anywhere", async () => {
   const receive = new Receive();
   const text = JSON.stringify(
@@ -503,6 +546,45 @@ describe.each(["json", "protobuf"] as const)("otlp_config, as %s", (type) => {
     const sent = await send(receive, { resource: many, records: Array.from({ length: 2000 }, () => ({})) });
     expect(sent.status).toBe(413);
     expect(statusText(sent)).toContain("share more than 4000000 attributes of resources and scopes");
+    expect(receive.stored()).toEqual([]);
+  });
+
+  test.each([
+    {
+      name: "a map of a resource is as many attributes as it has members",
+      resource: { m: map(Object.fromEntries(Array.from({ length: 4001 }, (_, i) => [`a${i}`, text("v")]))) },
+      records: Array.from({ length: 1000 }, () => ({})),
+      says: "share more than 4000000 attributes of resources and scopes",
+    },
+    {
+      name: "a long attribute of a resource is as long in each of its records",
+      resource: { m: text("x".repeat(600_000)) },
+      records: Array.from({ length: 500 }, () => ({})),
+      says: "share more than 268435456 characters of attributes",
+    },
+    {
+      name: "the members of a map have its name in theirs",
+      resource: {},
+      records: [
+        {
+          attributes: attributes({
+            ["n".repeat(50_000)]: map(Object.fromEntries([...Array(700).keys()].map((i) => [i, text("")]))),
+          }),
+        },
+      ],
+      says: "have maps whose members get names of more than 33554432 characters",
+    },
+    {
+      name: "one record has more attributes than are sorted at once",
+      resource: {},
+      records: [{ attributes: Array.from({ length: 17_000 }, () => ({ key: "a", value: text("v") })) }],
+      says: "more than 16384 attributes or values at one place",
+    },
+  ] as (Setup & { readonly name: string; readonly says: string })[])("few bytes are not to become many: $name", async ({ resource, records, says }) => {
+    const receive = new Receive();
+    const sent = await send(receive, { resource, records });
+    expect(sent.status).toBe(413);
+    expect(statusText(sent)).toContain(says);
     expect(receive.stored()).toEqual([]);
   });
 });
