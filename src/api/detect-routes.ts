@@ -1,9 +1,10 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { Slices } from "../query/slices.ts";
 import { parseLogQuery, parseSelector } from "../query/syntax/parse.ts";
 import { DetectedFields, detectLabels, type SampledEntry } from "./detect.ts";
 import { BadRequest } from "./errors.ts";
 import type { QueryRoutesDeps, RouteHandler } from "./loki-routes.ts";
-import { checkLength, countParam, timeRange } from "./params.ts";
+import { checkLength, countParam, orderedRange, stepOf } from "./params.ts";
 import { sendJson } from "./reply.ts";
 import { abortOnLeave, nowNs, paramsOf } from "./request.ts";
 
@@ -29,9 +30,11 @@ export function detectRoutes(deps: QueryRoutesDeps): Record<string, RouteHandler
     },
     // Templates of lines are not made yet.
     "/loki/api/v1/patterns": async (request, reply) => {
-      deps.tenants.of(request.headers);
+      const tenant = deps.tenants.of(request.headers);
       const params = paramsOf(request);
-      timeRange(params, nowNs());
+      const range = orderedRange(params, nowNs());
+      stepOf(params, range);
+      checkLength(range, deps.engine.limitsOf(tenant).max_query_length);
       parseSelector(params.get("query") ?? "");
       return sendJson(reply, { status: "success", data: [] });
     },
@@ -41,7 +44,7 @@ export function detectRoutes(deps: QueryRoutesDeps): Record<string, RouteHandler
 async function labels(deps: QueryRoutesDeps, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const tenant = deps.tenants.of(request.headers);
   const params = paramsOf(request);
-  const range = timeRange(params, nowNs());
+  const range = orderedRange(params, nowNs());
   checkLength(range, deps.engine.limitsOf(tenant).max_query_length);
   const query = params.get("query") ?? "";
   const selectors = /^\s*(?:\{\s*\}\s*)?$/.test(query) ? [] : [query];
@@ -57,7 +60,8 @@ async function sample(
 ): Promise<{ found: DetectedFields; limit: number }> {
   const tenant = tenants.of(request.headers);
   const params = paramsOf(request);
-  const range = timeRange(params, nowNs());
+  const range = orderedRange(params, nowNs());
+  stepOf(params, range);
   const limits = engine.limitsOf(tenant);
   checkLength(range, limits.max_query_length);
   const query = params.get("query") ?? "";
@@ -76,7 +80,12 @@ async function sample(
     categorize: true,
     signal: abortOnLeave(reply),
   });
-  for (const { group, detail, line } of result.entries) found.add(entryOf(group, detail, line));
+  // Each line is taken apart twice, and all of them together may be as large as an answer.
+  const slices = new Slices();
+  for (const { group, detail, line } of result.entries) {
+    found.add(entryOf(group, detail, line));
+    await slices.turn();
+  }
   return { found, limit };
 }
 

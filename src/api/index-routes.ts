@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { parseSelector } from "../query/syntax/parse.ts";
 import { BadRequest } from "./errors.ts";
 import type { QueryRoutesDeps, RouteHandler } from "./loki-routes.ts";
-import { checkLength, limitParam, stepOf, type TimeRange, timeRange } from "./params.ts";
+import { checkLength, limitParam, orderedRange, stepOf, type TimeRange } from "./params.ts";
 import { sendJson } from "./reply.ts";
 import { abortOnLeave, nowNs, paramsOf } from "./request.ts";
 import { IndexStats, Volumes } from "./volumes.ts";
@@ -72,8 +72,7 @@ async function volume(
 }
 
 function checkedRange({ engine }: QueryRoutesDeps, tenant: string, params: URLSearchParams): TimeRange {
-  const range = timeRange(params, nowNs());
-  if (range.endNs < range.startNs) throw new BadRequest("end timestamp must not be before or equal to start time");
+  const range = orderedRange(params, nowNs());
   checkLength(range, engine.limitsOf(tenant).max_query_length);
   return range;
 }

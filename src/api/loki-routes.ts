@@ -12,9 +12,9 @@ import {
   instantTime,
   labelsRange,
   limitParam,
+  orderedRange,
   rangeParams,
   type TimeRange,
-  timeRange,
 } from "./params.ts";
 import { type AnswerBudget, sendJson, sendPieces, sendText } from "./reply.ts";
 import { abortOnLeave, CATEGORIZE, encodingFlags, nowNs, paramsOf } from "./request.ts";
@@ -29,17 +29,20 @@ export interface QueryRoutesDeps {
 
 export type RouteHandler = (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>;
 
+/** Bytes that the labels of a stream take in memory, about. */
+const SERIES_BYTES = 500;
 const LOG_QUERY_AS_INSTANT =
   "log queries are not supported as an instant query type, please change your query to a range query type";
 
 /** The read paths of Loki. Source: "Loki's HTTP contract", 5 and 6. */
 export function queryRoutes(deps: QueryRoutesDeps): Record<string, RouteHandler> {
-  const { engine, tenants } = deps;
+  const { engine, tenants, budget } = deps;
   const label: RouteHandler = async (request, reply) => {
     const tenant = tenants.of(request.headers);
     const range = labelsRange(paramsOf(request), nowNs());
     checkLength(range, engine.limitsOf(tenant).max_query_length);
-    return sendNames(reply, await engine.labels({ ...streamsRequest(request, reply, range, ["query"]), tenant }));
+    budget.check();
+    return sendNames(reply, await engine.labels({ ...streamsRequest(request, reply, range, ["query"]), tenant }), deps);
   };
   const values: RouteHandler = async (request, reply) => {
     const tenant = tenants.of(request.headers);
@@ -47,21 +50,20 @@ export function queryRoutes(deps: QueryRoutesDeps): Record<string, RouteHandler>
     checkLength(range, engine.limitsOf(tenant).max_query_length);
     const { name } = request.params as { name: string };
     if (name === "") return sendText(reply, 404, "404 page not found");
-    return sendNames(
-      reply,
-      await engine.labelValues(name, { ...streamsRequest(request, reply, range, ["query"]), tenant }),
-    );
+    budget.check();
+    const wanted = { ...streamsRequest(request, reply, range, ["query"]), tenant };
+    return sendNames(reply, await engine.labelValues(name, wanted), deps);
   };
   const series: RouteHandler = async (request, reply) => {
     const tenant = tenants.of(request.headers);
-    const range = timeRange(paramsOf(request), nowNs());
-    if (range.endNs < range.startNs) throw new BadRequest("end timestamp must not be before or equal to start time");
+    const range = orderedRange(paramsOf(request), nowNs());
     checkLength(range, engine.limitsOf(tenant).max_query_length);
+    budget.check();
     const wanted = { ...streamsRequest(request, reply, range, ["match", "match[]"]), tenant };
     // `{}` matches everything and is refused like every selector that does, but by itself it means all series.
     const all = wanted.selectors.length === 1 && /^\s*\{\s*\}\s*$/.test(wanted.selectors[0]);
     const data = await engine.series(all ? { ...wanted, selectors: [] } : wanted);
-    return sendJson(reply, { status: "success", data });
+    return sendList(reply, data, data.length * SERIES_BYTES, deps);
   };
   return {
     "/loki/api/v1/query": (request, reply) => instant(deps, request, reply),
@@ -164,6 +166,24 @@ function streamsRequest(
 }
 
 /** Loki leaves `data` out when there is nothing. */
-function sendNames(reply: FastifyReply, names: readonly string[]): FastifyReply {
-  return sendJson(reply, names.length === 0 ? { status: "success" } : { status: "success", data: names });
+function sendNames(reply: FastifyReply, names: readonly string[], deps: QueryRoutesDeps): FastifyReply {
+  if (names.length === 0) return sendJson(reply, { status: "success" });
+  const bytes = names.reduce((sum, name) => sum + name.length, 0);
+  return sendList(reply, names, bytes, deps);
+}
+
+/** A list of any length, in pieces. `holds`: bytes that its items take in memory. */
+function sendList(
+  reply: FastifyReply,
+  data: readonly unknown[],
+  holds: number,
+  { budget, stallMs }: QueryRoutesDeps,
+): FastifyReply {
+  return sendPieces(reply, { texts: listJson(data), holds }, budget, stallMs);
+}
+
+function* listJson(data: readonly unknown[]): Generator<string> {
+  yield '{"status":"success","data":[';
+  for (let i = 0; i < data.length; i++) yield (i === 0 ? "" : ",") + JSON.stringify(data[i]);
+  yield "]}\n";
 }

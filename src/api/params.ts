@@ -91,6 +91,13 @@ export function timeRange(params: URLSearchParams, nowNs: bigint): TimeRange {
   return { startNs, endNs };
 }
 
+/** The same, in order. */
+export function orderedRange(params: URLSearchParams, nowNs: bigint): TimeRange {
+  const range = timeRange(params, nowNs);
+  if (range.endNs < range.startNs) throw new BadRequest("end timestamp must not be before or equal to start time");
+  return range;
+}
+
 /** `time` of an instant query. */
 export function instantTime(params: URLSearchParams, nowNs: bigint): bigint {
   const text = params.get("time");
@@ -165,8 +172,7 @@ export function countParam(params: URLSearchParams, names: readonly string[], fa
 
 /** All of `query_range`'s parameters, checked in Loki's order. */
 export function rangeParams(params: URLSearchParams, nowNs: bigint): RangeParams {
-  const range = timeRange(params, nowNs);
-  if (range.endNs < range.startNs) throw new BadRequest("end timestamp must not be before or equal to start time");
+  const range = orderedRange(params, nowNs);
   const limit = limitParam(params);
   const backward = backwardParam(params);
   const stepNs = stepOf(params, range);

@@ -5,6 +5,7 @@ import type { Logger } from "../core/log.ts";
 import { endsWithin } from "../core/wait.ts";
 import type { PushReceiver, ReceiverAnswer } from "../push/receivers.ts";
 import { HttpProblem } from "./errors.ts";
+import { sendText } from "./reply.ts";
 import type { Tenants } from "./tenants.ts";
 
 /*
@@ -179,6 +180,8 @@ function refuse(receiver: PushReceiver, log: Logger, reply: FastifyReply, error:
   }
   // The rest of the body is not read.
   reply.header("connection", "close");
+  // Who does not say who he is, is told so before anybody knows what he sends: in the same words everywhere.
+  if (error.status === 401) return sendText(reply, error.status, error.message);
   return send(reply, receiver.refuse(error.status, error.message));
 }
 

@@ -43,6 +43,8 @@ import { BlockPlan } from "./plan.ts";
 import { ScanPool, workerUrl } from "./pool.ts";
 import { fetchRows } from "./row-pass.ts";
 import { nextJobId, ScanControl, type ScanExecutor, type ScanJob } from "./scan-job.ts";
+import { sortedInSlices } from "./sliced-sort.ts";
+import { Slices } from "./slices.ts";
 import type { Snapshots, TailSource, WantedLines } from "./snapshots.ts";
 import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
@@ -97,6 +99,9 @@ function createExecutor(options: QueryOptions, { reader, objectsUrl, log }: Engi
 }
 
 /** What all passes of one query share. */
+/** Streams whose labels are looked at between two looks at the clock. */
+const STREAMS_A_SLICE = 256;
+
 interface Run {
   readonly snapshot: StoreSnapshot;
   /** Not younger than the snapshot: what compaction has removed since is still in the one and hidden by the other. */
@@ -231,13 +236,31 @@ class LocalEngine implements Engine {
   }
 
   async labels(request: StreamsRequest): Promise<string[]> {
-    const streams = await this.series(request);
-    return [...new Set(streams.flatMap((labels) => Object.keys(labels)))].sort();
+    return this.distinct(request, (labels, found) => {
+      for (const name of Object.keys(labels)) found.add(name);
+    });
   }
 
   async labelValues(name: string, request: StreamsRequest): Promise<string[]> {
+    return this.distinct(request, (labels, found) => {
+      if (Object.hasOwn(labels, name)) found.add(labels[name]);
+    });
+  }
+
+  /** What `note` finds in the labels of the streams, sorted. In slices, because streams may be very many. */
+  private async distinct(
+    request: StreamsRequest,
+    note: (labels: Labels, found: Set<string>) => void,
+  ): Promise<string[]> {
     const streams = await this.series(request);
-    return [...new Set(streams.flatMap((labels) => (Object.hasOwn(labels, name) ? [labels[name]] : [])))].sort();
+    const slices = new Slices();
+    const found = new Set<string>();
+    for (let i = 0; i < streams.length; i++) {
+      note(streams[i], found);
+      if (i % STREAMS_A_SLICE === 0) await slices.turn();
+    }
+    await slices.turn();
+    return [...(await sortedInSlices([...found], (a, b) => (a < b ? -1 : 1), slices))];
   }
 
   series(request: StreamsRequest): Promise<Labels[]> {

@@ -144,6 +144,30 @@ describe("endpoints", () => {
     });
   });
 
+  test.each(["detected_labels", "detected_fields", "detected_field/level/values", "patterns", "series", "index/stats"])(
+    "%s wants a range in order, and not too long a one",
+    async (path) => {
+      const ask = (params: string) => weir.get(`/loki/api/v1/${path}?query=${enc('{env="prod"}')}&${params}`);
+      expect(await ask(`start=${at(1)}&end=${at(0)}`)).toMatchObject({
+        status: 400,
+        text: "end timestamp must not be before or equal to start time\n",
+      });
+      expect((await ask(`start=${at(0)}&end=${at(0)}`)).status).toBe(200);
+      expect(await ask(`start=1700000000&end=${1_700_000_000 + 2_880_000}`)).toMatchObject({
+        status: 400,
+        text: "the query time range exceeds the limit (query length: 800h0m0s, limit: 30d1h)\n",
+      });
+    },
+  );
+
+  test.each(["detected_fields", "detected_field/level/values", "patterns"])("%s checks its step", async (path) => {
+    const ask = (step: string) => weir.get(`/loki/api/v1/${path}?query=${enc('{env="prod"}')}&${range}&step=${step}`);
+    expect((await ask("1m")).status).toBe(200);
+    expect((await ask("0")).text).toContain("zero or negative query resolution step widths are not accepted");
+    expect((await ask("0.001")).text).toContain("exceeded maximum resolution of 11,000 points per time series");
+    expect((await ask("x")).text).toBe('cannot parse "x" to a valid duration\n');
+  });
+
   describe("detected", () => {
     test("labels leave out numbers and ids, but not flags and pods", async () => {
       const answer = await weir.get(`/loki/api/v1/detected_labels?query=&${range}`);
