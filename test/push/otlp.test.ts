@@ -580,11 +580,14 @@ describe.each(["json", "protobuf"] as const)("otlp_config, as %s", (type) => {
       records: [{ attributes: Array.from({ length: 17_000 }, () => ({ key: "a", value: text("v") })) }],
       says: "more than 16384 attributes or values at one place",
     },
-  ] as (Setup & { readonly name: string; readonly says: string })[])("few bytes are not to become many: $name", async ({ resource, records, says }) => {
-    const receive = new Receive();
-    const sent = await send(receive, { resource, records });
-    expect(sent.status).toBe(413);
-    expect(statusText(sent)).toContain(says);
-    expect(receive.stored()).toEqual([]);
-  });
+  ] as (Setup & { readonly name: string; readonly says: string })[])(
+    "few bytes are not to become many: $name",
+    async ({ resource, records, says }) => {
+      const receive = new Receive();
+      const sent = await send(receive, { resource, records });
+      expect(sent.status).toBe(413);
+      expect(statusText(sent)).toContain(says);
+      expect(receive.stored()).toEqual([]);
+    },
+  );
 });
