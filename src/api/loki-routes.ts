@@ -7,6 +7,7 @@ import { groupsOf, streamsAnswer } from "./json.ts";
 import { legacyRange } from "./legacy.ts";
 import { alignToStep, instantAnswer, matrixAnswer, metricBytes } from "./metric-json.ts";
 import {
+  backwardParam,
   checkLength,
   checkLimit,
   instantTime,
@@ -115,6 +116,7 @@ async function instant(deps: QueryRoutesDeps, request: FastifyRequest, reply: Fa
   deps.tenants.of(request.headers); // Nobody is told of a bad parameter before he has said who he is.
   const params = paramsOf(request);
   limitParam(params);
+  backwardParam(params); // Only that it is one: there is no order of lines.
   const timeNs = instantTime(params, nowNs());
   const query = params.get("query") ?? "";
   const kind = deps.engine.kindOf(query);

@@ -122,7 +122,7 @@ async function push(
   }
   let held = 0;
   try {
-    const { headers } = request;
+    const { headers } = request.raw;
     const tenant = receiver.tenant ?? deps.tenants.of(headers);
     const hold = (bytes: number) => {
       gate.hold(bytes);

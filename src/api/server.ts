@@ -121,8 +121,13 @@ async function createApp(options: HttpOptions, deps: AppDeps): Promise<FastifyIn
     http: { maxHeaderSize: HEADER_BYTES_MAX },
     routerOptions: { maxParamLength: PATH_PARAM_CHARS_MAX },
     forceCloseConnections: "idle",
+    // Of addresses that can't be read, for which there is no route.
+    frameworkErrors: (error, _request, reply) => {
+      sendText(reply, error.statusCode ?? 400, error.message);
+    },
   });
   app.removeAllContentTypeParsers();
+  app.addHook("onRequest", async (request) => passOddType(request));
   await app.register(formbody, {
     bodyLimit: options.body_bytes_max,
     parser: (text) => new URLSearchParams(text) as unknown as Record<string, unknown>,
@@ -172,6 +177,14 @@ async function createApp(options: HttpOptions, deps: AppDeps): Promise<FastifyIn
  */
 function loadWebTypes(): void {
   void [Response, ReadableStream];
+}
+
+const MEDIA_TYPE = /^\s*[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(?:;|$)/;
+
+/** The framework answers 415 to a type that is none, such as `json`. Go's servers pass it on, and whoever looks at it finds it in `request.raw`. */
+function passOddType(request: FastifyRequest): void {
+  const type = request.raw.headers["content-type"];
+  if (type !== undefined && !MEDIA_TYPE.test(type)) request.headers = { "content-type": "application/octet-stream" };
 }
 
 /** Loki's texts for what goes wrong: an unknown path, a wrong method, and errors of a handler. */

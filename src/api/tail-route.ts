@@ -58,6 +58,8 @@ export class TailSockets {
 
   constructor(deps: TailDeps) {
     this.deps = deps;
+    // A handshake that is none, such as one without a key.
+    this.sockets.on("wsClientError", (_error, socket) => refuse(socket, 400, "Bad Request"));
   }
 
   /** For the server's `upgrade` event. */

@@ -71,6 +71,7 @@ describe("query", () => {
     { params: { query: "" }, says: "parse error : syntax error: unexpected $end\n" },
     { params: { query: "vector(1)", time: "x" }, says: 'strconv.ParseInt: parsing "x": invalid syntax\n' },
     { params: { query: "vector(1)", limit: "0" }, says: "limit must be a positive value\n" },
+    { params: { query: "vector(1)", direction: "up" }, says: "invalid direction 'up'\n" },
   ])("refuses $params", async ({ params, says }) => {
     const answer = await api.get(PATH + queryString(params));
     expect(answer.status).toBe(400);

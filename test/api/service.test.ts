@@ -108,6 +108,25 @@ describe("the server", () => {
     expect(await raw(api.server.address, request)).toMatch(/^HTTP\/1\.1 200 [\s\S]*"1"\]\}\]/);
   });
 
+  test.each(["garbage", ";;", "a/b/c", "text/plain", "application/json"])(
+    "ignores a body of the type %s, and takes what the address says",
+    async (type) => {
+      const init = { method: "POST", body: "xx", headers: { "content-type": type } };
+      const answer = await api.get("/loki/api/v1/query?query=vector(1)&time=1", init);
+      expect(answer).toMatchObject({ status: 200, text: expect.stringContaining('"value":[1,"1"]') as string });
+    },
+  );
+
+  test.each([
+    { path: "/loki/api/v1/label/%zz/values", status: 400 },
+    { path: `/loki/api/v1/label/${"x".repeat(3000)}/values`, status: 414 },
+  ])("says as text what it can't read in an address", async ({ path, status }) => {
+    const answer = await api.get(path);
+    expect(answer.status).toBe(status);
+    expect(answer.headers.get("content-type")).toBe("text/plain; charset=utf-8");
+    expect(answer.text).toMatch(/\/loki\/api\/v1\/label\/.*\n$/);
+  });
+
   test("refuses a body that is too large", async () => {
     const answer = await api.post("/loki/api/v1/query", { query: "x".repeat(20_000) });
     expect(answer.status).toBe(413);

@@ -81,3 +81,15 @@ test("what is wrong with such a request is said as with any other", async () => 
   const bad = await raw([`PUT ${HEALTH} HTTP/1.1\r\nHost: x\r\n${H2C}\r\n`], 1);
   expect(bad).toMatch(/^HTTP\/1\.1 405 /);
 });
+
+test.each([
+  { name: "without a key", head: "Sec-WebSocket-Version: 13\r\n" },
+  { name: "with a broken key", head: "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n" },
+  { name: "of another version", head: "Sec-WebSocket-Version: 7\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" },
+])("a handshake $name is a bad request", async ({ head }) => {
+  const url = `/loki/api/v1/tail?query=${encodeURIComponent('{a="b"}')}`;
+  const got = await raw([`GET ${url} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${head}\r\n`]);
+  expect(got).toMatch(
+    /^HTTP\/1\.1 400 Bad Request\r\nContent-Type: text\/plain; charset=utf-8\r\n.*\r\n\r\nBad Request\n$/s,
+  );
+});

@@ -142,6 +142,16 @@ test.each([
   expect(await sent.text()).toBe(says);
 });
 
+test.each([
+  { type: "json", says: "snappy: corrupt input\n" },
+  { type: ";", says: "mime: no media type\n" },
+  { type: "x y/z", says: "snappy: corrupt input\n" },
+])("what is no type is nobody's JSON: $type", async ({ type, says }) => {
+  const it = await serve();
+  const sent = await post(it, Buffer.from("{}"), { "content-type": type });
+  expect([sent.status, await sent.text()]).toEqual([400, says]);
+});
+
 describe("a body", () => {
   test("that says it is too long is refused before it is read", async () => {
     const it = await serve();
