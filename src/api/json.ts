@@ -11,6 +11,9 @@ import { Slices } from "../query/slices.ts";
 
 /** Characters that a piece should have before it is given away: one write to a socket. */
 const PIECE_CHARS = 64 * 1024;
+/** How long a piece may be worked on, and texts between two looks at the clock. */
+const PIECE_MS = 4;
+const TEXTS_AT_ONCE = 16;
 /** Entries between two looks at the clock. */
 const SLICE_ENTRIES = 64;
 
@@ -130,18 +133,33 @@ export function tailMessage(
   );
 }
 
-/** Joins small texts to pieces of about 64 KiB. */
-export function* inPieces(texts: Iterable<string>): Generator<string> {
-  let piece: string[] = [];
-  let chars = 0;
-  for (const text of texts) {
-    piece.push(text);
-    chars += text.length;
-    if (chars >= PIECE_CHARS) {
-      yield piece.join("");
-      piece = [];
-      chars = 0;
-    }
+/** Joins small texts to pieces, each of about 64 KiB or of some milliseconds' work, whichever is less. */
+export class Pieces {
+  private readonly texts: Iterator<string>;
+  private ended = false;
+
+  constructor(texts: Iterable<string>) {
+    this.texts = texts[Symbol.iterator]();
   }
-  if (chars > 0) yield piece.join("");
+
+  /** Whether there is no further piece. Not known of one that ends just where it is full. */
+  get isDone(): boolean {
+    return this.ended;
+  }
+
+  next(): string {
+    const piece: string[] = [];
+    const deadline = performance.now() + PIECE_MS;
+    for (let chars = 0; chars < PIECE_CHARS; ) {
+      const step = this.texts.next();
+      if (step.done === true) {
+        this.ended = true;
+        break;
+      }
+      piece.push(step.value);
+      chars += step.value.length;
+      if (piece.length % TEXTS_AT_ONCE === 0 && performance.now() >= deadline) break;
+    }
+    return piece.join("");
+  }
 }

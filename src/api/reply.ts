@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { FastifyReply } from "fastify";
 import { WeirError } from "../core/errors.ts";
-import { inPieces } from "./json.ts";
+import { Pieces } from "./json.ts";
 
 const JSON_TYPE = "application/json; charset=UTF-8";
 
@@ -95,25 +95,24 @@ export function sendPieces(
   budget: AnswerBudget,
   stallMs: number,
 ): FastifyReply {
-  const pieces = inPieces(answer.texts);
+  const pieces = new Pieces(answer.texts);
   const first = pieces.next();
-  const second = pieces.next();
   reply.header("content-type", answer.type ?? JSON_TYPE);
   reply.raw.setTimeout(stallMs, () => reply.raw.destroy());
-  if (second.done === true) {
+  if (pieces.isDone) {
     // One piece: send it whole, with its length.
-    const whole = first.done === true ? "" : first.value;
-    budget.hold(reply, whole.length);
-    return deliver(reply, whole);
+    budget.hold(reply, first.length);
+    return deliver(reply, first);
   }
   budget.hold(reply, answer.holds);
-  return deliver(reply, Readable.from(paced([first.value ?? "", second.value], pieces), { objectMode: false }));
+  return deliver(reply, Readable.from(paced(first, pieces), { objectMode: false }));
 }
 
-async function* paced(begin: readonly string[], rest: Iterable<string>): AsyncGenerator<string> {
-  yield* begin;
-  for (const piece of rest) {
+async function* paced(first: string, rest: Pieces): AsyncGenerator<string> {
+  yield first;
+  while (!rest.isDone) {
     await nextTurn();
-    yield piece;
+    const piece = rest.next();
+    if (piece !== "") yield piece;
   }
 }
