@@ -9,6 +9,9 @@ const ITEMS_MAX = 500_000;
 /** Of them those of one line, or of one resource or scope, which are read and sorted at once: some ten milliseconds, and far more than a line may keep. */
 const ITEMS_AT_ONCE_MAX = 16_384;
 
+/** Bytes of names and values there, which are made texts of at once. A line's own text is not made one. */
+const TEXT_AT_ONCE_MAX = 1 << 20;
+
 /**
  * Counts what is decoded of a body: in a body of two bytes each there may be millions, which take a hundred times their size. Lines and
  * streams count to the end; what else belongs to them, until they are given on. `hold` is told of the memory, and throws when there
@@ -23,6 +26,8 @@ export class ItemBudget {
   private held = 0;
   /** Before the present line. */
   private begun = 0;
+  /** Of the present line. */
+  private textBytes = 0;
 
   constructor(hold: (bytes: number) => void) {
     this.hold = hold;
@@ -31,6 +36,18 @@ export class ItemBudget {
   /** What follows belongs to one line, resource or scope. */
   begin(): void {
     this.begun = this.count;
+    this.textBytes = 0;
+  }
+
+  /** A name or value of so many bytes is to be made a text. Throws PushError 413 beyond the most. */
+  takeText(bytes: number): void {
+    this.textBytes += bytes;
+    if (this.textBytes > TEXT_AT_ONCE_MAX) {
+      throw new PushError(
+        413,
+        `request body too large: got more than ${TEXT_AT_ONCE_MAX} bytes of names and values at one place`,
+      );
+    }
   }
 
   /** One item more. Throws PushError 413 beyond the most, and what `hold` throws. */

@@ -6,7 +6,11 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
 const COLON = 0x3a;
+const POINT = 0x2e;
+const LETTER_E = 0x65;
 const DEPTH_MAX = 128;
+/** Longest run of space: far more than an indentation, and soon passed over. */
+const SPACE_MAX = 64 << 10;
 /** JSON's numbers and literals, at the cursor. */
 const PLAIN = /(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null)/y;
 /** Longest number or literal that is read: digits beyond that mean nothing. Nearly all are much shorter. */
@@ -95,7 +99,13 @@ export class JsonCursor {
   peek(): number {
     const { bytes } = this;
     let c = bytes[this.at];
-    while (c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09) c = bytes[++this.at];
+    if (c <= 0x20) {
+      const stop = this.at + SPACE_MAX;
+      while (c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09) {
+        if (this.at >= stop) throw this.bad(`want no more than ${SPACE_MAX} bytes of space on end`);
+        c = bytes[++this.at];
+      }
+    }
     return this.at < bytes.length ? c : -1;
   }
 
@@ -124,16 +134,22 @@ export class JsonCursor {
   /** A member's name, and goes behind its colon. */
   key(): string {
     const text = this.text();
+    this.colon();
+    return text;
+  }
+
+  private colon(): void {
     if (this.peek() !== COLON) throw this.bad("want a colon");
     this.at++;
-    return text;
   }
 
   text(): string {
     const { bytes } = this;
     this.peek();
     const start = this.at;
-    if (this.skipString()) return this.unescape(start).toString("utf8");
+    const escapes = this.skipString();
+    this.items?.takeText(this.at - start);
+    if (escapes) return this.unescape(start).toString("utf8");
     return bytes.toString("utf8", start + 1, this.at - 1);
   }
 
@@ -155,12 +171,8 @@ export class JsonCursor {
   /** Goes behind the next value, whatever it is. */
   skip(): void {
     const c = this.peek();
-    if (c === STRING) {
-      this.skipString();
-      return;
-    }
     if (c !== OBJECT && c !== ARRAY) {
-      this.plain();
+      this.skipScalar(c);
       return;
     }
     const start = this.at;
@@ -191,16 +203,38 @@ export class JsonCursor {
         open.push(c);
         return "first";
       }
-      this.skip();
+      this.skipScalar(c);
       return open.length === 0 ? "done" : "more";
     }
     const sign = open[open.length - 1];
     if (this.more(sign, next === "first")) {
-      if (sign === OBJECT) this.key();
+      if (sign === OBJECT) {
+        this.skipString();
+        this.colon();
+      }
       return "value";
     }
     open.pop();
     return open.length === 0 ? "done" : "more";
+  }
+
+  /** A string, number or literal, whose first byte is `c`. */
+  private skipScalar(c: number): void {
+    if (c === STRING) {
+      this.skipString();
+      return;
+    }
+    // Most numbers are whole ones, which need no look at the pattern.
+    if (c >= 0x31 && c <= 0x39) {
+      let end = this.at + 1;
+      while (isDigit(this.bytes[end])) end++;
+      const next = this.bytes[end];
+      if (next !== POINT && (next | 0x20) !== LETTER_E) {
+        this.at = end;
+        return;
+      }
+    }
+    this.plain();
   }
 
   /** The same in slices, for values that may be as large as a body. */
@@ -255,7 +289,8 @@ export class JsonCursor {
     }
     let escapes = known?.escapes ?? false;
     let at = known?.at ?? this.at + 1;
-    const stop = this.mayPause ? Math.min(length, at + STRING_SLICE_BYTES) : length;
+    const mayStop = this.mayPause || this.items !== null;
+    const stop = mayStop ? Math.min(length, at + STRING_SLICE_BYTES) : length;
     for (; at < stop; at++) {
       const c = bytes[at];
       if (c === QUOTE) {
@@ -269,6 +304,11 @@ export class JsonCursor {
       } else if (c < 0x20) break;
     }
     if (at >= stop && stop < length) {
+      if (!this.mayPause) {
+        // A name of a megabyte, where nobody can be given a turn.
+        this.items?.takeText(at - this.at);
+        throw this.bad("want a shorter name");
+      }
       this.long.set(this.at, { at, end: -1, escapes, plain: null });
       throw PAUSE;
     }
@@ -291,6 +331,8 @@ export class JsonCursor {
     return plain.out.subarray(0, plain.length);
   }
 }
+
+const isDigit = (c: number): boolean => c >= 0x30 && c <= 0x39;
 
 /** A member's name, for `whole`. */
 export const keyOf = (cursor: JsonCursor): string => cursor.key();

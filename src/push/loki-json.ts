@@ -15,7 +15,7 @@ const INT64_DIGITS = 19;
 
 /** Decodes a body. Throws PushError 400 for anything that is not as it should be: nothing of it is stored then. */
 export function* readLokiJson(body: Buffer, items: ItemBudget): Pieces {
-  const cursor = new JsonCursor(body);
+  const cursor = new JsonCursor(body, items);
   const reader = new StreamsReader(cursor, items);
   if (!cursor.takeNull()) {
     cursor.open(OBJECT);

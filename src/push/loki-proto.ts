@@ -19,7 +19,7 @@ const NO_METADATA: Metadata = [];
 
 /** Decodes a body. Throws PushError 400. */
 export function* readLokiProto(body: Buffer, items: ItemBudget): Pieces {
-  const reader = new ProtoReader(body);
+  const reader = new ProtoReader(body, items);
   const context = { known: new Map<string, Labels>(), items, turns: new Turns() };
   const end = body.length;
   for (let field = reader.next(end); field !== 0; field = reader.next(end)) {

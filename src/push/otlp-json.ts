@@ -30,6 +30,7 @@ const SEVERITIES = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 export function* readOtlpJson(body: Buffer, items: ItemBudget): Pieces<OtlpResource> {
   const cursor = new JsonCursor(body, items);
   const turns = new Turns();
+  items.begin();
   for (const key of members(cursor)) {
     if (key !== "resourceLogs") yield* cursor.skipping();
     else for (const _ of itemsOf(cursor)) yield* readResource(cursor, turns, items);

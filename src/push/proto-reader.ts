@@ -79,6 +79,7 @@ export class ProtoReader {
 
   text(end: number): string {
     const span = this.span(end);
+    this.items?.takeText(span.end - span.start);
     return this.bytes.toString("utf8", span.start, span.end);
   }
 

@@ -247,6 +247,51 @@ describe("a body has no place where very much is done at once", () => {
       body: () => snappy.compress(field(1, field(1, Buffer.from(`{a="${"x".repeat(300_000)}"}`)))),
       status: 400,
     },
+    ...[
+      { name: "one value of metadata", metadata: { a: "é".repeat(600_000) } },
+      { name: "one name of metadata", metadata: { [`a.${"x".repeat(1_200_000)}`]: "" } },
+      {
+        name: "values of metadata",
+        metadata: Object.fromEntries([..."abcdefghijkl"].map((a) => [a, a.repeat(100_000)])),
+      },
+    ].map(({ name, metadata }) => ({
+      name,
+      to: "loki" as const,
+      contentType: "application/json",
+      body: () => Buffer.from(JSON.stringify(body(stream({ a: "b" }, [NOW_NS, "", metadata])))),
+      status: 413,
+    })),
+    {
+      name: "a label of an OTLP resource",
+      to: "otlp",
+      contentType: "application/x-protobuf",
+      body: () =>
+        field(
+          1,
+          field(
+            1,
+            field(
+              1,
+              Buffer.concat([field(1, Buffer.from("service.name")), field(2, field(1, Buffer.alloc(1_200_000, "x")))]),
+            ),
+          ),
+        ),
+      status: 413,
+    },
+    {
+      name: "a name of nothing",
+      to: "otlp",
+      contentType: "application/json",
+      body: () => Buffer.from(`{"${"x".repeat(1_200_000)}":1}`),
+      status: 413,
+    },
+    {
+      name: "space",
+      to: "loki",
+      contentType: "application/json",
+      body: () => Buffer.from(`{${" ".repeat(100_000)}}`),
+      status: 400,
+    },
     {
       name: "unknown fields of a line",
       to: "loki",
@@ -292,7 +337,7 @@ test("names that are made valid are remembered only while they are short", async
   gc();
   const before = process.memoryUsage().heapUsed;
   for (let i = 0; i < 100; i++) {
-    const name = `a.${i}${"x".repeat(1 << 20)}`;
+    const name = `a.${i}${"x".repeat(1_000_000)}`;
     expect((await receive.json(body(stream({ a: "b" }, [NOW_NS, "", { [name]: "v" }])))).status).toBe(400);
     const attributes = [{ key: name, value: { stringValue: "v" } }];
     const resource = { resourceLogs: [{ resource: { attributes }, scopeLogs: [{ logRecords: [{}] }] }] };
