@@ -1,5 +1,6 @@
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type WebSocket, WebSocketServer } from "ws";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
@@ -26,6 +27,8 @@ const CLIENT_MESSAGE_BYTES_MAX = 4096;
 /** Unsent bytes at which a tail waits for its client; the engine then drops and reports what its queue can't hold. */
 const UNSENT_BYTES_MAX = 1024 * 1024;
 const DRAIN_CHECK_MS = 50;
+/** Bytes of lines at which a message is full: some milliseconds' work. */
+const MESSAGE_LINE_BYTES = 262_144;
 /** Of the reason in a close frame. Source: RFC 6455, 5.5. */
 const REASON_BYTES_MAX = 123;
 
@@ -147,12 +150,16 @@ export class TailSockets {
         ...params,
         categorize,
         signal: abort.signal,
-        onEntries: (entries: readonly TailEntry[], dropped: readonly DroppedEntry[]) =>
-          this.send(
-            client,
-            isLegacy ? legacyTailMessage(entries, dropped) : tailMessage(entries, dropped, flags, categorize),
-            abort,
-          ),
+        onEntries: async (entries: readonly TailEntry[], dropped: readonly DroppedEntry[]) => {
+          let lost = dropped;
+          for (const some of inMessages(entries)) {
+            const message = isLegacy ? legacyTailMessage(some, lost) : tailMessage(some, lost, flags, categorize);
+            await this.send(client, message, abort);
+            if (abort.signal.aborted) return;
+            lost = [];
+            await nextTurn();
+          }
+        },
       });
       client.close(1001, "tail ended");
     } catch (error) {
@@ -182,6 +189,17 @@ export class TailSockets {
       }
     }
   }
+}
+
+/** The entries in parts that make messages of a moderate size: the lines before now may be as many as an answer has. At least one. */
+function* inMessages(entries: readonly TailEntry[]): Generator<readonly TailEntry[]> {
+  let from = 0;
+  do {
+    let to = from;
+    for (let bytes = 0; to < entries.length && bytes < MESSAGE_LINE_BYTES; to++) bytes += entries[to].line.length;
+    yield entries.slice(from, to);
+    from = to;
+  } while (from < entries.length);
 }
 
 /** What is asked for; null for what is no address, such as `//`. */

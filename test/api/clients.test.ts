@@ -102,6 +102,29 @@ test("a client that reads nothing for too long is cut off", async () => {
   expect(reader.bytes).toBeLessThan(16 * MIB);
 });
 
+test("lists of streams are answers like others: in pieces, whole, and counted while nobody reads them", async () => {
+  const api = await makeApi({ http: { answers_bytes_max: 3 * MIB } });
+  apis.push(api);
+  const filler = "x".repeat(2000);
+  for (let i = 0; i < 6000; i++) api.append({ labels: { app: "many", i: `${i} ${filler}` }, ns: T0, text: "x" });
+  const range = { start: String(T0), end: String(T0 + SECOND) };
+  const series = `/loki/api/v1/series${queryString(range)}`;
+  const reader = new SlowReader(api, series);
+  await expect.poll(() => unread(api), PATIENT).toBeGreaterThan(2 * MIB);
+  for (const path of [series, `/loki/api/v1/label/i/values${queryString(range)}`]) {
+    expect(await api.get(path)).toMatchObject({ status: 503 });
+  }
+  reader.read();
+  await expect.poll(() => unread(api), PATIENT).toBe(0);
+  reader.socket.destroy();
+  const { data } = JSON.parse((await api.get(series)).text) as { data: { i: string }[] };
+  expect(new Set(data.map(({ i }) => i)).size).toBe(6000);
+  const values = JSON.parse((await api.get(`/loki/api/v1/label/i/values${queryString(range)}`)).text) as {
+    data: string[];
+  };
+  expect(values.data).toEqual(data.map(({ i }) => i).sort());
+});
+
 test("a large answer arrives whole", async () => {
   const api = await makeLargeApi({}, { lines: 128, bytes: 100_000 });
   const { data } = JSON.parse((await api.get(LARGE)).text) as { data: { result: { values: [string, string][] }[] } };

@@ -92,6 +92,17 @@ describe("tail", () => {
   });
   afterAll(() => api.close());
 
+  test("gives many long lines in several messages, in order", async () => {
+    for (let i = 0; i < 40; i++) {
+      api.append({ labels: { app: "long" }, ns: at(i), text: `${i} ${"x".repeat(50_000)}` });
+    }
+    const client = open({ query: '{app="long"}', limit: "40" });
+    const lines = await client.lines(40);
+    expect(lines.map((line) => line.split(" ", 1)[0])).toEqual(Array.from({ length: 40 }, (_, i) => String(i)));
+    // Six of the lines fill one.
+    expect(client.messages.map(({ streams }) => streams[0].values.length)).toEqual([6, 6, 6, 6, 6, 6, 4]);
+  });
+
   test("gives the newest lines before now, oldest first, and then new ones", async () => {
     const client = open({ query: '{app="old"}', limit: "3" });
     expect(await client.lines(3)).toEqual(["old 2", "old 3", "old 4"]);
