@@ -16,6 +16,7 @@ import { addQueryRoutes } from "./loki-routes.ts";
 import { type HttpOptions, splitListen } from "./options.ts";
 import { addPushRoutes, PushGate } from "./push-routes.ts";
 import { AnswerBudget, sendText } from "./reply.ts";
+import { formOf } from "./request.ts";
 import { LEGACY_TAIL_PATH, TAIL_PATH, TailSockets } from "./tail-route.ts";
 import { Tenants } from "./tenants.ts";
 import { requestIds, watchTraffic } from "./traffic.ts";
@@ -28,6 +29,8 @@ const HEADER_BYTES_MAX = 1_048_576;
 const PATH_PARAM_CHARS_MAX = 2048;
 /** Answers below this go as they are. */
 const COMPRESS_BYTES_MIN = 1024;
+/** Newer Nodes ask which requests are no ordinary ones; for others `answerWithoutUpgrade` makes up for it. */
+const UPGRADES = { shouldUpgradeCallback: isWebSocket };
 const STOPPING = { ready: false, reason: "the server is stopping" };
 /** How long bodies may go on coming after `stopPushes`. */
 const PUSH_DRAIN_MS = 2000;
@@ -118,7 +121,7 @@ async function createApp(options: HttpOptions, deps: AppDeps): Promise<FastifyIn
     exposeHeadRoutes: false,
     bodyLimit: options.body_bytes_max,
     requestTimeout: options.request_timeout_ms,
-    http: { maxHeaderSize: HEADER_BYTES_MAX },
+    http: { maxHeaderSize: HEADER_BYTES_MAX, ...UPGRADES },
     routerOptions: { maxParamLength: PATH_PARAM_CHARS_MAX },
     forceCloseConnections: "idle",
     // Of addresses that can't be read, for which there is no route.
@@ -130,7 +133,7 @@ async function createApp(options: HttpOptions, deps: AppDeps): Promise<FastifyIn
   app.addHook("onRequest", async (request) => passOddType(request));
   await app.register(formbody, {
     bodyLimit: options.body_bytes_max,
-    parser: (text) => new URLSearchParams(text) as unknown as Record<string, unknown>,
+    parser: (text) => formOf(text) as unknown as Record<string, unknown>,
   });
   // Bodies of other types are read (up to the limit) and ignored, as Go's ParseForm does.
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, _body, done) => done(null, undefined));

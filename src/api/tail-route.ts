@@ -10,7 +10,7 @@ import { parseInt64 } from "./go.ts";
 import { tailMessage } from "./json.ts";
 import { legacyQuery, legacyTailMessage } from "./legacy.ts";
 import { checkLimit, limitParam, timeRange } from "./params.ts";
-import { CATEGORIZE, encodingFlags, nowNs } from "./request.ts";
+import { CATEGORIZE, encodingFlags, nowNs, paramsIn } from "./request.ts";
 import type { Tenants } from "./tenants.ts";
 
 /*
@@ -80,7 +80,7 @@ export class TailSockets {
     }
     let params: TailParams;
     try {
-      params = this.check(url.searchParams, request, isLegacy);
+      params = this.check(paramsIn(url.search.slice(1)), request, isLegacy);
     } catch (error) {
       const { status, text } = errorAnswer(error);
       refuse(socket, status, text);

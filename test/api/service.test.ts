@@ -31,7 +31,7 @@ function raw(address: string, request: string, ms = 1000): Promise<string> {
 describe("the server", () => {
   let api: TestApi;
   beforeAll(async () => {
-    api = await makeApi({ http: { body_bytes_max: 10_000 } });
+    api = await makeApi({ http: { body_bytes_max: 15_000 } });
   });
   afterAll(() => api.close());
 
@@ -116,6 +116,19 @@ describe("the server", () => {
       expect(answer).toMatchObject({ status: 200, text: expect.stringContaining('"value":[1,"1"]') as string });
     },
   );
+
+  test("takes ten thousand parameters, and no more", async () => {
+    const path = "/loki/api/v1/query";
+    const few = `query=vector(1)${"&".repeat(4000)}`;
+    const many = `query=vector(1)${"&".repeat(10_000)}`;
+    const says = { status: 400, text: "too many parameters: want no more than 10000\n" };
+    const form = (body: string) =>
+      api.get(path, { method: "POST", body, headers: { "content-type": "application/x-www-form-urlencoded" } });
+    expect((await api.get(`${path}?${few}`)).status).toBe(200);
+    expect((await form(few)).status).toBe(200);
+    expect(await api.get(`${path}?${many}`)).toMatchObject(says);
+    expect(await form(many)).toMatchObject(says);
+  });
 
   test.each([
     { path: "/loki/api/v1/label/%zz/values", status: 400 },
