@@ -8,8 +8,8 @@ export interface EvalTimes {
   readonly stepNs: bigint;
 }
 
-/** Longest stretch outside of all windows that is looked at as one: 52 days. */
-const OUTSIDE_MAX_NS = 2n ** 52n;
+/** Longest stretch of time that is looked at as one, 52 days: in it a double counts nanoseconds exactly. */
+const STRETCH_MAX_NS = 2n ** 52n;
 
 /** How many points there are; 0 when the end is before the start. */
 export function pointCount({ startNs, endNs, stepNs }: EvalTimes): number {
@@ -125,10 +125,12 @@ export class Windows {
 
   private relocate(ns: bigint): number {
     const { index, beginNs, endNs } = this.place(ns);
-    const { sec, nsec } = splitNs(beginNs);
+    // Of a longer interval only what is around the time.
+    const from = endNs - beginNs > STRETCH_MAX_NS ? ns - 1n : beginNs;
+    const { sec, nsec } = splitNs(from);
     this.anchorSec = sec;
     this.anchorNsec = nsec;
-    this.width = Number(endNs - beginNs);
+    this.width = Number(least(endNs, from + STRETCH_MAX_NS) - from);
     this.current = index;
     return index;
   }
@@ -136,8 +138,8 @@ export class Windows {
   /** The interval (beginNs, endNs] of a time, with index -1 for what is in no window. */
   private place(ns: bigint): { index: number; beginNs: bigint; endNs: bigint } {
     const { baseNs, stepNs, phaseNs, spanNs, rangeNs, points } = this;
-    if (ns <= baseNs) return { index: -1, beginNs: ns - 1n, endNs: cut(ns, baseNs) };
-    if (ns > this.lastNs) return { index: -1, beginNs: ns - 1n, endNs: cut(ns, null) };
+    if (ns <= baseNs) return { index: -1, beginNs: ns - 1n, endNs: baseNs };
+    if (ns > this.lastNs) return { index: -1, beginNs: ns - 1n, endNs: ns + STRETCH_MAX_NS };
     const at = ns - 1n - baseNs;
     if (this.isWide && at >= spanNs) {
       if (at < rangeNs) return { index: points - 1, beginNs: baseNs + spanNs, endNs: baseNs + rangeNs };
@@ -154,8 +156,6 @@ export class Windows {
   }
 }
 
-/** The end of an interval outside of all windows: no farther than a double counts nanoseconds exactly. */
-function cut(ns: bigint, end: bigint | null): bigint {
-  const farthest = ns + OUTSIDE_MAX_NS;
-  return end !== null && end < farthest ? end : farthest;
+function least(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
 }

@@ -59,6 +59,44 @@ describe("windows", () => {
     }
   });
 
+  test("longer than a double counts nanoseconds end at the very nanosecond", () => {
+    const day = 86_400_000_000_000n;
+    const startNs = 1_700_000_000n * 1_000_000_000n;
+    for (const days of [104n, 105n, 365n, 3650n]) {
+      for (const times of [
+        { startNs, endNs: startNs, stepNs: 1n },
+        { startNs, endNs: startNs + 2n * days * day, stepNs: days * day },
+        { startNs, endNs: startNs + 3n * day, stepNs: day },
+        { startNs, endNs: startNs + 2n * (days + 7n) * day, stepNs: (days + 7n) * day },
+      ]) {
+        const range = days * day;
+        const windows = new Windows(times, Number(range), 0);
+        const edges = Array.from({ length: pointCount(times) }, (_, point) => windows.bounds(point)).flatMap(
+          ({ beginNs, endNs }) => [beginNs, endNs],
+        );
+        // From the middle of a window to its edges, so that what is remembered of the middle is put to the test.
+        for (const edge of edges) {
+          for (const before of [edge - range / 2n, edge + range / 2n, edge - 1n, edge + 1n]) {
+            for (const ns of [edge - 1n, edge, edge + 1n, edge + 2n]) {
+              const asked = splitNs(before);
+              windows.find(asked.sec, asked.nsec);
+              const { sec, nsec } = splitNs(ns);
+              const interval = windows.find(sec, nsec);
+              for (let point = 0; point < pointCount(times); point++) {
+                const { beginNs, endNs } = windows.bounds(point);
+                expect(
+                  interval !== -1 && inWindow(windows, point).has(interval),
+                  `${days} days, ${before}, ${ns}`,
+                ).toBe(ns > beginNs && ns <= endNs);
+              }
+              if (interval !== -1) expect(windows.single(ns, ns + BigInt(windows.ahead(sec, nsec)))).toBe(interval);
+            }
+          }
+        }
+      }
+    }
+  });
+
   test("overlap a span when one of its times is in a window", () => {
     const random = new Random(SEED + 1);
     for (let round = 0; round < 500; round++) {
