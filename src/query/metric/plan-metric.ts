@@ -60,7 +60,7 @@ export function planMetric(expr: MetricExpr): MetricPlan {
       case "range_aggregation":
         return leaf(at, null);
       case "vector_aggregation":
-        if (at.inner.type === "range_aggregation" && isPushable(at.op, at.inner)) {
+        if (at.inner.type === "range_aggregation" && isPushable(at, at.inner)) {
           return leaf(at.inner, at.grouping ?? { without: false, labels: [] });
         }
         return { type: "aggregate", expr: at, inner: node(at.inner) };
@@ -90,10 +90,12 @@ function groupingText({ without, labels }: Grouping): string {
 
 /**
  * Whether grouping samples before the range aggregation gives what aggregating its series after it gives: sums of sums,
- * the greatest of the greatest.
+ * the greatest of the greatest. Loki does it for `sum` alone, which shows: there the label that becomes the value can be grouped by,
+ * and `__error__` asked for. Under `min` and `max` neither is there any more.
  */
-function isPushable(op: MetricOf<"vector_aggregation">["op"], inner: MetricOf<"range_aggregation">): boolean {
+function isPushable({ op, grouping }: MetricOf<"vector_aggregation">, inner: MetricOf<"range_aggregation">): boolean {
   if (inner.grouping !== null) return false;
+  const isShown = grouping?.labels.some((name) => name === ERROR_LABEL || name === inner.range.unwrap?.label) === true;
   switch (inner.op) {
     case "count_over_time":
     case "rate":
@@ -102,9 +104,9 @@ function isPushable(op: MetricOf<"vector_aggregation">["op"], inner: MetricOf<"r
     case "sum_over_time":
       return op === "sum";
     case "min_over_time":
-      return op === "min";
+      return op === "min" && !isShown;
     case "max_over_time":
-      return op === "max";
+      return op === "max" && !isShown;
     default:
       return false;
   }

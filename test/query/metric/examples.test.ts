@@ -95,6 +95,7 @@ describe("errors in pipelines", () => {
     { query: 'count_over_time({job="w"} | logfmt | v > 5 [1m])', error: "LabelFilterErr" },
     { query: 'absent_over_time({job="w"} | logfmt | v > 5 [1m])', error: "LabelFilterErr" },
     { query: 'max by (__error__) (count_over_time({job="w"} | logfmt | v > 5 [1m]))', error: "LabelFilterErr" },
+    { query: 'max by (__error__) (max_over_time({job="w"} | logfmt | unwrap v [1m]))', error: "SampleExtractionErr" },
   ])("$query fails with $error", async ({ query, error }) => {
     expect(await instant(await storeOf(lines("@10 v=ten")), query)).toMatch(
       new RegExp(`^pipeline error: '${error}' for series: '\\{__error__="${error}", `),
@@ -198,6 +199,9 @@ describe("series", () => {
     expect(await instant(store, `max_over_time(${log}) by (v)`)).toEqual(["{v=1} 1", "{v=3} 3"]);
     expect(await instant(store, `sum without (job) (sum_over_time(${log}))`)).toEqual(["{k=a} 4"]);
     expect(await instant(store, `sum by (v) (sum_over_time(${log}))`)).toEqual(["{v=1} 1", "{v=3} 3"]);
+    // Of these only `sum` hands its grouping on to the samples.
+    expect(await instant(store, `max by (v, k) (max_over_time(${log}))`)).toEqual(["{k=a} 3"]);
+    expect(await instant(store, `min by (v) (min_over_time(${log}))`)).toEqual(["{} 1"]);
   });
 });
 
@@ -405,6 +409,7 @@ describe("label_replace", () => {
       query: `label_replace(${T}, "new", "\${first}-$first-$$-$9-$1x", "app", "(?P<first>.)")`,
       gives: ["{app=t, new=t-t-$--} 4"],
     },
+    { query: `label_replace(${T}, "new", "$1-$01-$0-$1é-\${1}", "app", "(.)")`, gives: ["{app=t, new=t--t--t} 4"] },
     { query: `sum by (app) (label_replace(${E}, "h", "", "h", ".*"))`, gives: ["{app=e} 3"] },
   ])("$query", async ({ query, gives }) => {
     expect(await instant(await storeOf(VECTORS), query)).toEqual(gives);
