@@ -1,8 +1,8 @@
 import { compileRegex } from "../../codec/re2.ts";
 import type { Labels } from "../../core/labels.ts";
+import { goExpand } from "../go-expand.ts";
 import type { Slices } from "../slices.ts";
 import type { MetricOf } from "../syntax/ast.ts";
-import { goExpand } from "./go-expand.ts";
 import type { StepVector, VectorSource } from "./leaf-steps.ts";
 import { dropLabels, PerSeries, SeriesTable } from "./series-table.ts";
 
@@ -40,11 +40,12 @@ function compileReplace({ target, replacement, source, regex }: MetricOf<"label_
     const text = Object.hasOwn(labels, source) ? labels[source] : "";
     const found = compiled.captures(text);
     if (found === null) return labels;
-    const value = goExpand(replacement, (name) => {
-      if (!/^\d+$/.test(name)) return found.values[compiled.groups.indexOf(name)] ?? "";
+    const value = goExpand(
+      replacement,
       // The whole match is the whole text.
-      return name === "0" ? text : (found.values[Number(name) - 1] ?? "");
-    });
+      (number) => (number === 0 ? text : found.values[number - 1]),
+      (name) => found.values[compiled.groups.indexOf(name)],
+    );
     const rest = dropLabels(labels, new Set([target]));
     return value === "" ? rest : { ...rest, [target]: value };
   };

@@ -47,6 +47,7 @@ describe("functions that Go and sprig don't have, or not so", () => {
     ['{{toDate "3:04PM" "12:30AM" | date "15:04"}}', "00:30"],
     // biome-ignore lint/suspicious/noTemplateCurlyInString: that is how Go names a group.
     ['{{regexReplaceAll "(?P<first>\\\\w)(\\\\w)" "abcd" "${2}${first}"}}', "badc"],
+    ['{{regexReplaceAll "(b)" "abc" "<$1$01$none$1é>"}}', "a<b>c"],
     ['{{count "l" .name}}', "3"],
     ["{{.n | int | mul 2 | add 1}}", "11"],
     ["{{$.n}}{{with .name}}{{$.n}}{{end}}", "55"],
