@@ -100,7 +100,8 @@ export class LineQuery {
    */
   private knownTexts(row: number): LabelTexts {
     let key = "";
-    for (const [name, value] of this.metadata(row)) key += `${name}\0${value}\0`;
+    // With lengths, since a value may hold any character.
+    for (const [name, value] of this.metadata(row)) key += `${name.length},${value.length},${name}${value}`;
     let texts = this.texts.get(key);
     if (texts === undefined) {
       texts = this.makeTexts();

@@ -70,7 +70,8 @@ export function setsPart(
   const known = new Map<string, number>();
   const codeOf = Uint32Array.from(sets, (set) => {
     const pairs = set.filter(([name]) => wants(name));
-    const key = pairs.map(([name, value]) => `${name}\0${value}`).join("\0");
+    // With lengths, since a value may hold any character.
+    const key = pairs.map(([name, value]) => `${name.length},${value.length},${name}${value}`).join("");
     const code = known.get(key) ?? reduced.length;
     if (code === reduced.length) {
       known.set(key, code);

@@ -184,6 +184,23 @@ describe("series", () => {
     ]);
   });
 
+  test("whose metadata only look alike are different ones", async () => {
+    const store = await storeOf([
+      { at: 10, line: "x", metadata: { a: "1", b: "2" } },
+      { at: 20, line: "x", metadata: { a: "1\0b\x002" } },
+    ]);
+    expect(await instant(store, 'count_over_time({job="w"}[1m])')).toEqual([
+      "{a=1, b=2, job=w} 1",
+      "{a=1\0b\x002, job=w} 1",
+    ]);
+    const range = { startNs: 0n, endNs: 60n * SECOND, limit: 10, backward: false, categorize: false };
+    const { entries } = await store.engine.queryRange({ query: '{job="w"}', ...range });
+    expect([...entries].map(({ group }) => JSON.parse(group))).toEqual([
+      { a: "1", b: "2", job: "w" },
+      { a: "1\0b\x002", job: "w" },
+    ]);
+  });
+
   test("with a label that is set but empty stand for themselves", async () => {
     const store = await storeOf(lines("@10 a=", "@20 b=1"));
     expect(await instant(store, 'sum by (a) (count_over_time({job="w"} | logfmt --keep-empty [1m]))')).toEqual([
