@@ -379,7 +379,7 @@ export class LeafScan {
     const { place } = this;
     const { entry } = this.labels;
     let value = 1;
-    if (this.sampleValue === "bytes") value = lineBytes(entry);
+    if (this.sampleValue === "bytes") value = entry.lineBytes;
     else if (this.unwrap !== null) {
       const unwrapped = this.unwrap();
       if (unwrapped === null) return;
@@ -417,8 +417,4 @@ class CodeVerdicts {
 /** An empty value is the same as no label. */
 function isLabel(labels: Labels, name: string): boolean {
   return Object.hasOwn(labels, name) && labels[name] !== "";
-}
-
-function lineBytes(entry: Entry): number {
-  return entry.lineChanged ? Buffer.byteLength(entry.text) : entry.end - entry.start;
 }

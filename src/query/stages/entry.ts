@@ -270,6 +270,12 @@ export class Entry {
     return this.changedBytes ?? Buffer.from(this.text, "utf8");
   }
 
+  /** Bytes of the line as it came out. */
+  get lineBytes(): number {
+    if (!this.changed) return this.end - this.start;
+    return this.changedBytes?.length ?? Buffer.byteLength(this.text);
+  }
+
   loadCodes(): void {
     if (this.codesReady) return;
     this.codesReady = true;

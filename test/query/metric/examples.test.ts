@@ -10,7 +10,7 @@ const EMPTY_LOGS: readonly Given[] = [];
 interface Given {
   /** Seconds. */
   readonly at: number;
-  readonly line: string;
+  readonly line: string | Buffer;
   readonly labels?: Labels;
   readonly metadata?: Labels;
 }
@@ -268,6 +268,12 @@ describe("range aggregations", () => {
   ])("$query gives $gives", async ({ given, query, gives }) => {
     const result = await instant(await storeOf(given), query);
     expect(result).toEqual(gives === null ? [] : [`{job=w} ${gives}`]);
+  });
+
+  test("count the bytes of a line that is not UTF-8 as they are, without its colours too", async () => {
+    const store = await storeOf([{ at: 10, line: Buffer.from("\x1b[31m\xff\xe2\x82\x1b[0m", "latin1") }]);
+    expect(await instant(store, 'bytes_over_time({job="w"}[1m])')).toEqual(["{job=w} 12"]);
+    expect(await instant(store, 'bytes_over_time({job="w"} | decolorize [1m])')).toEqual(["{job=w} 3"]);
   });
 
   test("convert durations and sizes", async () => {
