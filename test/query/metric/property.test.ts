@@ -1,12 +1,11 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
 import { codeOf, messageOf } from "../../../src/core/errors.ts";
-import type { Labels } from "../../../src/core/labels.ts";
 import type { Engine } from "../../../src/query/engine.ts";
 import { keyOf, type PlainResult, plainQuery } from "../plain/metric.ts";
 import { makeStore, type TestStore } from "../run/harness.ts";
 import { makeRandomQuery } from "../syntax/random-query.ts";
-import { type RandomTimes, randomEntries, randomMetric, randomTimes } from "./random-metric.ts";
+import { givenOf, type RandomTimes, randomEntries, randomMetric, randomTimes } from "./random-metric.ts";
 
 const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const QUERIES = 150;
@@ -62,8 +61,7 @@ describe("metric queries give what the plain evaluation gives", () => {
     let flushing: Promise<void> = Promise.resolve();
     stores.push(store);
     for (let i = 0; i < entries.length; i++) {
-      const { labels, metadata, ns, text } = entries[i];
-      store.append({ labels: labels as Labels, metadata, ns, text });
+      store.append(givenOf(entries[i]));
       // Segments, blocks that wait to be committed, and open blocks.
       if (i === 200) await store.flush();
       if (i === 350) flushing = store.flush();
@@ -92,8 +90,7 @@ describe("metric queries give what the plain evaluation gives", () => {
     const random = new Random(SEED + 100);
     const store = await makeStore({ store: { block_bytes: 4096 } });
     stores.push(store);
-    for (const { labels, metadata, ns, text } of randomEntries(random, 300))
-      store.append({ labels, metadata, ns, text });
+    for (const entry of randomEntries(random, 300)) store.append(givenOf(entry));
     await store.flush();
     const codes = new Set<string>();
     const source = makeRandomQuery(SEED + 100);

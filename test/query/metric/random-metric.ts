@@ -1,10 +1,14 @@
 import type { Random } from "../../../bench/lines.ts";
+import type { SharedMetadata } from "../../../src/core/line.ts";
 import type { PlainEntry } from "../plain/metric.ts";
+import type { Given } from "../run/harness.ts";
 
 const APPS = ["web", "db", "mail"];
 const LEVELS = ["info", "warn", "error"];
 const VALUES = ["1", "2.5", "-3", "40", "1e3", "0.125", "NaN", "+Inf", "7", "12", "x"];
+const TRACES = ["0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"];
 const SECOND = 1_000_000_000n;
+const DAY = 86_400n * SECOND;
 
 /** Lines of few streams with few different times, so that every boundary of a window is hit. */
 export function randomEntries(random: Random, count: number): PlainEntry[] {
@@ -16,9 +20,53 @@ export function randomEntries(random: Random, count: number): PlainEntry[] {
     if (random.below(4) === 0) metadata.pod = `pod-${random.below(3)}`;
     // Beside a stream label: becomes env_extracted.
     if (random.below(8) === 0) metadata.env = "m";
-    const ns = BigInt(random.below(300)) * SECOND + BigInt(random.pick([0, 0, 1, 500_000_000, 999_999_999]));
-    return { labels, metadata, ns: ns + 1_700_000_000n * SECOND, text: randomText(random) };
+    if (random.below(40) === 0) metadata.pod = random.pick(["a\0b", "\0", "\u00fc\n"]);
+    // In every second stretch of time, so that there are blocks without any.
+    const sec = random.below(300);
+    if (sec % 100 < 50 && random.below(6) === 0) metadata.trace_id = random.pick(TRACES);
+    const ns = BigInt(sec) * SECOND + BigInt(random.pick([0, 0, 1, 500_000_000, 999_999_999]));
+    const odd = random.below(25) === 0 ? oddText(random, app) : null;
+    const text = odd ?? randomText(random) + (random.below(3) === 0 ? ` ${metadata.trace_id ?? ""}` : "");
+    return { labels, metadata, ns: ns + 1_700_000_000n * SECOND, text };
   });
+}
+
+/** Lines that are no lines of text, or hardly. */
+function oddText(random: Random, app: string): string | Buffer {
+  const broken = Buffer.from(
+    random.pick(["v=1 level=\xff", "\xe2\x82", "\x1b[31mv=2\xc3\x1b[0m level=warn", "v=\xf0\x9f\x98"]),
+    "latin1",
+  );
+  const texts = [
+    "v=3 level=info\r",
+    "\r",
+    "\0",
+    "v=4\0 level=warn",
+    "\tlevel=info\tv=5",
+    "\u2028v=6",
+    `v=7 ${"x".repeat(5000)}`,
+  ];
+  // Blocks with newlines in their lines are found by other means, so not every stream has them.
+  if (app === "mail") texts.push("v=8\nlevel=error v=9", "\n", "plain\n\nlevel");
+  return random.below(2) === 0 ? broken : random.pick(texts);
+}
+
+const shared = new Map<string, SharedMetadata>();
+
+/** An entry as the store gets it: what a pipeline finds is in places of its own. */
+export function givenOf({ labels, metadata, ns, text }: PlainEntry): Given {
+  const { detected_level: level, trace_id: trace, pod, ...rest } = metadata;
+  const set = pod === undefined ? undefined : (shared.get(pod) ?? { pairs: [["pod", pod] as const] });
+  if (pod !== undefined && set !== undefined) shared.set(pod, set);
+  return {
+    labels,
+    ns,
+    text,
+    metadata: rest,
+    ...(level === undefined ? {} : { level }),
+    ...(trace === undefined ? {} : { trace }),
+    ...(set === undefined ? {} : { shared: set }),
+  };
 }
 
 function randomText(random: Random): string {
@@ -47,8 +95,30 @@ export interface RandomTimes {
 export function randomTimes(random: Random): RandomTimes {
   const startNs = (1_700_000_000n + BigInt(random.below(350) - 20)) * SECOND;
   if (random.below(3) === 0) return { startNs, endNs: startNs, stepNs: 1n };
-  const stepNs = random.pick([SECOND, 7n * SECOND, 10n * SECOND, 60n * SECOND, 2_500_000_000n, 33n]);
+  const stepNs = random.pick([SECOND, 7n * SECOND, 10n * SECOND, 60n * SECOND, 2_500_000_000n, 33n, 130n * DAY]);
   return { startNs, endNs: startNs + stepNs * BigInt(random.below(15)) + BigInt(random.below(2)), stepNs };
+}
+
+/** A log query of which most give something on `randomEntries`. */
+export function randomLog(random: Random): string {
+  return (
+    selector(random) +
+    stages(random, true) +
+    random.pick([
+      "",
+      "",
+      "",
+      ' |= "level"',
+      ' | line_format "{{.v}} {{.level}}{{.trace_id}}"',
+      ' | label_format v="{{.v}}!", app=level',
+      " | keep app, v, level",
+      ' | drop env, v=~"[0-9]"',
+      ' | detected_level!="info"',
+      " | v < 60",
+      " | decolorize",
+      ' != "v=1"',
+    ])
+  );
 }
 
 /** A metric query of which most give something on `randomEntries`. */
@@ -110,8 +180,10 @@ function aggregation(random: Random, depth: number): string {
     "bottomk",
     "sort",
   ]);
+  // What is handed on to the samples, and what looks as if it might be.
+  const alike = /^(?:sum|min|max)$/.test(op) && random.below(3) === 0 ? `${op}_over_time` : undefined;
   // An aggregation over no logs at all is refused, and so is grouping with sort.
-  const over = inner.startsWith("vector") ? leaf(random) : inner;
+  const over = alike !== undefined || inner.startsWith("vector") ? leaf(random, alike) : inner;
   if (op === "topk" || op === "bottomk") {
     // Of values that are rounded differently another one may be the greatest.
     const exact = /rate|avg|std|quantile|[-+*/%^]/.test(over) ? `count_over_time(${selector(random)}[20s])` : over;
@@ -128,6 +200,9 @@ function grouping(random: Random): string {
     " by (app, detected_level)",
     " by (level)",
     " by (env, env_extracted)",
+    " by (v)",
+    " by (trace_id, app)",
+    " by (pod)",
     " by ()",
     " without (env)",
     " without (detected_level, pod, v)",
@@ -152,6 +227,11 @@ function stages(random: Random, parses: boolean): string {
       ' !~ "^$"',
       ' |~ "[0-9]+[a-z ]"',
       ' !~ "[0-9]{2}"',
+      ' |= "0af7651916cd43dd8448eb211c80319c"',
+      ' |~ "(?i)LEVEL=(Warn|INFO)"',
+      ' |> "v=<_> level=<_>"',
+      ' |~ "[^ ]{4}$"',
+      ' |~ "\\\\bv.*n\\\\b"',
     ]);
   }
   if (random.below(4) === 0) {
@@ -163,6 +243,11 @@ function stages(random: Random, parses: boolean): string {
       " | drop detected_level, pod",
       " | keep app, env",
       " | label_format lvl=detected_level",
+      " | decolorize",
+      ' | trace_id="0af7651916cd43dd8448eb211c80319c"',
+      ' | trace_id!="" or pod!=""',
+      " | drop trace_id",
+      ' | line_format "{{.pod}} {{__line__}}"',
     ]);
   }
   if (parses && random.below(2) === 0) {
@@ -190,10 +275,11 @@ function stages(random: Random, parses: boolean): string {
   return out;
 }
 
-function leaf(random: Random): string {
-  const range = `[${random.pick(["10s", "20s", "1m", "7s", "90s", "1500ms", "5m", "0s"])}]`;
-  const offset = random.pick(["", "", "", " offset 30s", " offset -20s"]);
-  if (random.below(2) === 0) {
+/** `wanted`: a range aggregation of unwrapped values. */
+function leaf(random: Random, wanted?: string): string {
+  const range = `[${random.pick(["10s", "20s", "1m", "7s", "90s", "1500ms", "5m", "0s", "125d", "1y"])}]`;
+  const offset = random.pick(["", "", "", " offset 30s", " offset -20s", " offset 1ns", " offset -500ms"]);
+  if (wanted === undefined && random.below(2) === 0) {
     const log = selector(random) + stages(random, true);
     const op = random.pick(["count_over_time", "rate", "bytes_over_time", "bytes_rate", "absent_over_time"]);
     return `${op}(${log}${range}${offset})`;
@@ -203,23 +289,25 @@ function leaf(random: Random): string {
   const parser = random.pick([" | logfmt", " | logfmt", " | json", ' | regexp "v=(?P<v>[0-9.]+)"']);
   const unwrap = random.pick(["v", "v", "v", "duration(took)", "bytes(size)"]);
   const filter = random.pick(["", ' | __error__=""', ' | __error__=""', ' | __error__="" | v > 3']);
-  const op = random.pick([
-    "sum_over_time",
-    "rate",
-    "avg_over_time",
-    "min_over_time",
-    "max_over_time",
-    "stddev_over_time",
-    "stdvar_over_time",
-    "quantile_over_time",
-    "first_over_time",
-    "last_over_time",
-    "rate_counter",
-    "absent_over_time",
-  ]);
+  const op =
+    wanted ??
+    random.pick([
+      "sum_over_time",
+      "rate",
+      "avg_over_time",
+      "min_over_time",
+      "max_over_time",
+      "stddev_over_time",
+      "stdvar_over_time",
+      "quantile_over_time",
+      "first_over_time",
+      "last_over_time",
+      "rate_counter",
+      "absent_over_time",
+    ]);
   const parameter = op === "quantile_over_time" ? `${random.pick(["0", "0.5", "0.9", "1", "1.5"])}, ` : "";
   // Which of two lines of different streams comes first at equal times is nobody's business.
   const mayGroup = /^(avg|min|max|stddev|stdvar|quantile)_/.test(op);
-  const by = mayGroup && random.below(2) === 0 ? grouping(random) : "";
+  const by = wanted === undefined && mayGroup && random.below(2) === 0 ? grouping(random) : "";
   return `${op}(${parameter}${log}${parser} | unwrap ${unwrap}${filter} ${range}${offset})${by}`;
 }

@@ -1,10 +1,9 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
 import { codeOf, messageOf } from "../../../src/core/errors.ts";
-import type { Labels } from "../../../src/core/labels.ts";
 import { Metrics } from "../../../src/core/metrics.ts";
 import type { Engine, LogRequest, LogResult, MetricResult } from "../../../src/query/engine.ts";
-import { randomEntries, randomMetric, randomTimes } from "../metric/random-metric.ts";
+import { givenOf, randomEntries, randomMetric, randomTimes } from "../metric/random-metric.ts";
 import { entriesOf, makeStore, type TestStore } from "../run/harness.ts";
 import { engineOver, FAULTS, FaultyQuerier, scansOver, untilUp } from "./support.ts";
 
@@ -76,11 +75,11 @@ describe("queries spread over other queriers give what one gives by itself", () 
     ends.push(() => store.close());
     // A batch has at least 64 KiB of compressed lines, and a query should have several.
     const entries = randomEntries(random, LINES).map((entry) => {
-      const isPlain = /^[pv]/.test(entry.text);
+      const isPlain = typeof entry.text === "string" && /^[pv]/.test(entry.text);
       return isPlain ? { ...entry, text: `${entry.text} pad=${random.hex(400)}` } : entry;
     });
-    for (const [i, { labels, metadata, ns, text }] of entries.entries()) {
-      store.append({ labels: labels as Labels, metadata, ns, text });
+    for (const [i, entry] of entries.entries()) {
+      store.append(givenOf(entry));
       // Many segments; the last lines stay in memory, where no other querier can see them.
       if (i % 100 === 99 && i < LINES - 100) await store.flush();
     }

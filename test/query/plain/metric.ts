@@ -16,7 +16,7 @@ export interface PlainEntry {
   readonly labels: Labels;
   readonly metadata: Labels;
   readonly ns: bigint;
-  readonly text: string;
+  readonly text: string | Buffer;
 }
 
 interface Sample {
@@ -166,7 +166,7 @@ class Evaluation {
     );
     return this.entries.flatMap(({ labels, metadata, ns, text }) => {
       if (!compiled.matchesStream(labels)) return [];
-      const bytes = Buffer.from(`${text}\n`);
+      const bytes = Buffer.concat([Buffer.from(text), Buffer.from("\n")]);
       entry.openBlock(bytes, labels, { metadata: () => Object.entries(metadata) });
       entry.openLine(0, bytes.length - 1);
       if (!compiled.process()) return [];

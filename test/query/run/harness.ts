@@ -1,5 +1,5 @@
 import { canonicalLabels, DEFAULT_TENANT, type Labels } from "../../../src/core/labels.ts";
-import { ID_ELSEWHERE, Line, TRACE_ID } from "../../../src/core/line.ts";
+import { ID_ELSEWHERE, Line, NO_METADATA, type SharedMetadata, TRACE_ID } from "../../../src/core/line.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { Metrics } from "../../../src/core/metrics.ts";
 import { MemoryStore } from "../../../src/objects/memory.ts";
@@ -20,7 +20,10 @@ export interface Given {
   readonly ns: bigint;
   readonly text: string | Buffer;
   readonly metadata?: Labels;
-  /** 32 hex digits. */
+  /** Metadata that it has in common with other lines: one object for each set. */
+  readonly shared?: SharedMetadata;
+  readonly level?: string;
+  /** 32 hex digits. Where the line has them too, the store keeps their place. */
   readonly trace?: string;
   readonly tenant?: string;
 }
@@ -94,8 +97,10 @@ export async function makeStore({ query = {}, store = {}, folder, hidden }: Stor
   };
 }
 
-function fill(line: Line, { ns, text, metadata = {}, trace }: Given): void {
+function fill(line: Line, { ns, text, metadata = {}, shared = NO_METADATA, level = "", trace }: Given): void {
   line.clear();
+  line.shared = shared;
+  line.level = level;
   line.sec = Number(ns / 1_000_000_000n);
   line.nsec = Number(ns % 1_000_000_000n);
   line.bytes = Buffer.isBuffer(text) ? text : Buffer.from(text);
@@ -104,7 +109,8 @@ function fill(line: Line, { ns, text, metadata = {}, trace }: Given): void {
   for (const [name, value] of Object.entries(metadata)) line.addExtra(name, value);
   if (trace === undefined) return;
   line.ids.set(Buffer.from(trace, "hex"), TRACE_ID * 16);
-  line.idAt[TRACE_ID] = ID_ELSEWHERE;
+  const at = line.bytes.indexOf(trace);
+  line.idAt[TRACE_ID] = at === -1 ? ID_ELSEWHERE : at;
 }
 
 export interface Found {
