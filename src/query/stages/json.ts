@@ -1,6 +1,7 @@
 import { AllFound } from "./all-found.ts";
 import type { Codes, Entry } from "./entry.ts";
 import {
+  areBracesPaired,
   BACKSLASH,
   BRACE,
   BRACE_END,
@@ -8,6 +9,7 @@ import {
   blockEnd,
   COLON,
   COMMA,
+  hasQuoteOrBrace,
   MALFORMED_ARRAY,
   MALFORMED_ESCAPE,
   MALFORMED_OBJECT,
@@ -24,6 +26,8 @@ import { plainEnd, standsAt, type WordText, wordText } from "./word-scan.ts";
 
 /** Deeper objects are taken for broken ones; agents nest a handful of levels. */
 const DEPTH_MAX = 128;
+/** Not said to anybody: where a nested object ends can't be told by reading it. */
+const UNCLEAR = "unclear";
 /** Distinct keys that are remembered; lines with ids as keys would fill the memory otherwise. */
 const KEYS_MAX = 20_000;
 
@@ -89,6 +93,8 @@ class JsonReader {
   private from = 0;
   private to = 0;
   private problem = "";
+  /** Where a nested object ends is looked for before it is read. */
+  private isCareful = false;
   /** Open nested objects: where each begins, and how much had been set before it. */
   private readonly openAt: number[] = [];
   private readonly marks: number[] = [];
@@ -123,7 +129,17 @@ class JsonReader {
     this.keyAt = 0;
     const at = skipSpace(this.codes, this.from, this.to);
     if (at === this.to || this.codes[at] !== BRACE) return MALFORMED_OBJECT;
+    const { mark } = entry;
+    this.isCareful = false;
     if (this.object(this.root, at) !== -1) return null;
+    if (this.problem === UNCLEAR) {
+      entry.takeBack(mark);
+      this.openAt.length = 0;
+      this.marks.length = 0;
+      this.keyAt = 0;
+      this.isCareful = true;
+      if (this.object(this.root, at) !== -1) return null;
+    }
     this.undoUnclosed();
     return this.problem;
   }
@@ -227,10 +243,12 @@ class JsonReader {
     if (c === BRACE) return this.nested(key, at);
     if (c === BRACKET) {
       const end = blockEnd(codes, at, to);
-      return end === -1 ? this.fails(MALFORMED_ARRAY) : end;
+      if (end === -1) return this.fails(MALFORMED_ARRAY);
+      return this.mayMislead && !areBracesPaired(codes, at, end) ? this.fails(UNCLEAR) : end;
     }
     const end = tokenEnd(codes, at, to);
     const isNumber = c === 0x2d || (c >= 0x30 && c <= 0x39);
+    if (isNumber && this.mayMislead && hasQuoteOrBrace(codes, at, end)) return this.fails(UNCLEAR);
     if (isNumber && key.id === -1) return end;
     if (isNumber && this.text === null) {
       this.setAt(key.id, at, end);
@@ -241,6 +259,11 @@ class JsonReader {
       if (key.id !== -1) this.set(key.id, word);
     } else if (word !== "null") return this.fails(UNKNOWN_VALUE);
     return end;
+  }
+
+  /** What stands here may count for the end of an object around it, though it does not for itself. */
+  private get mayMislead(): boolean {
+    return this.openAt.length > 0 && !this.isCareful;
   }
 
   private string(key: Key, start: number): number {
@@ -279,11 +302,22 @@ class JsonReader {
     if (this.openAt.length === DEPTH_MAX) return this.fails(MALFORMED_OBJECT);
     this.openAt.push(at);
     this.marks.push(this.entry.mark);
-    const end = this.object(key, at);
+    const end = this.isCareful ? this.objectWithin(key, at) : this.object(key, at);
     if (end === -1) return -1;
     this.openAt.pop();
     this.marks.pop();
     return end;
+  }
+
+  /** The same as `object`, for one that ends where its brackets say so, whatever it is found to hold. */
+  private objectWithin(key: Key, at: number): number {
+    const { to } = this;
+    const end = blockEnd(this.codes, at, to);
+    if (end === -1) return this.fails(MALFORMED_OBJECT);
+    this.to = end;
+    const found = this.object(key, at);
+    this.to = to;
+    return found === -1 ? -1 : end;
   }
 
   /**
@@ -292,7 +326,10 @@ class JsonReader {
    */
   private undoUnclosed(): void {
     const open = this.openAt.findIndex((at) => blockEnd(this.codes, at, this.to) === -1);
-    if (open !== -1) this.entry.takeBack(this.marks[open]);
+    if (open !== -1) {
+      this.entry.takeBack(this.marks[open]);
+      this.problem = MALFORMED_OBJECT;
+    }
     this.openAt.length = 0;
     this.marks.length = 0;
   }

@@ -2,8 +2,8 @@ import type { Codes, Entry } from "./entry.ts";
 
 /**
  * Takes a line apart into `key=value` pairs: one after the other, without building anything but key and value.
- * Values are bare or in double quotes with Go's escapes. A malformed pair (`=x`, `a=1=2`, an unterminated quote) gives an
- * error, and reading goes on after the next space.
+ * Values are bare or in double quotes with Go's escapes. A malformed pair (`=x`, `a=1=2`, an unterminated quote, a key that is not
+ * UTF-8) gives an error, and reading goes on after the next space.
  * The rules are those of github.com/go-logfmt/logfmt as Loki has them, error texts included.
  */
 export class LogfmtScanner {
@@ -13,6 +13,8 @@ export class LogfmtScanner {
   private from = 0;
   private to = 0;
   private at = 0;
+  /** Some of the text is not UTF-8. */
+  private isBroken = false;
   /** Places in the text. */
   keyFrom = 0;
   keyTo = 0;
@@ -21,7 +23,8 @@ export class LogfmtScanner {
   valueTo = 0;
   /** The value's text where it had escapes; null for text[valueFrom, valueTo). */
   unescaped: string | null = null;
-  error = "";
+  private problem = "";
+  private problemAt = 0;
 
   open(entry: Entry): void {
     entry.loadCodes();
@@ -30,6 +33,7 @@ export class LogfmtScanner {
     this.from = entry.codesFrom;
     this.to = entry.codesTo;
     this.at = this.from;
+    this.isBroken = !entry.codesAreText && this.text.includes("\ufffd");
   }
 
   /** Goes to the next pair. "end" after the last; "bad" for a malformed one, which is stepped over. */
@@ -49,7 +53,7 @@ export class LogfmtScanner {
       if (c === 0x3d) {
         if (at === start) return this.unexpected("=", at);
         this.keyTo = at - from;
-        return this.value(at + 1);
+        return this.isBroken && this.isKeyBroken() ? this.bad("invalid key", at) : this.value(at + 1);
       }
       if (c === 0x22) return this.unexpected('"', at);
       if (c <= 0x20) break;
@@ -58,7 +62,11 @@ export class LogfmtScanner {
     this.valueFrom = at - from;
     this.valueTo = at - from;
     this.at = at;
-    return "pair";
+    return this.isBroken && this.isKeyBroken() ? this.bad("invalid key", at) : "pair";
+  }
+
+  private isKeyBroken(): boolean {
+    return this.text.slice(this.keyFrom, this.keyTo).includes("\ufffd");
   }
 
   private value(at: number): "pair" | "bad" {
@@ -90,16 +98,20 @@ export class LogfmtScanner {
         if (!escaped) return "pair";
         this.unescaped = unquoteLogfmt(this.text.slice(this.valueFrom, this.valueTo));
         if (this.unescaped !== null) return "pair";
-        this.error = syntaxError(at + 2 - from, "invalid quoted value");
+        this.note("invalid quoted value", at + 1);
         return "bad";
       }
     }
-    this.error = syntaxError(to + 1 - from, "unterminated quoted value");
+    this.note("unterminated quoted value", to);
     return this.skip(quote);
   }
 
   private unexpected(char: string, at: number): "bad" {
-    this.error = syntaxError(at + 1 - this.from, `unexpected '${char}'`);
+    return this.bad(`unexpected '${char}'`, at);
+  }
+
+  private bad(what: string, at: number): "bad" {
+    this.note(what, at);
     return this.skip(at);
   }
 
@@ -108,10 +120,18 @@ export class LogfmtScanner {
     this.at = at;
     return "bad";
   }
-}
 
-function syntaxError(position: number, what: string): string {
-  return `logfmt syntax error at pos ${position} : ${what}`;
+  private note(what: string, at: number): void {
+    this.problem = what;
+    this.problemAt = at - this.from;
+  }
+
+  /** What is wrong with the pair that was stepped over last. */
+  get error(): string {
+    // Positions count bytes, from 1.
+    const position = 1 + Buffer.byteLength(this.text.slice(0, this.problemAt));
+    return `logfmt syntax error at pos ${position} : ${this.problem}`;
+  }
 }
 
 const ESCAPE = /\\(?:(["\\/'])|([bfnrt])|u([0-9a-fA-F]{4}))|\\/g;

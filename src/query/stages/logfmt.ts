@@ -120,9 +120,8 @@ class KeyMemory {
   }
 }
 
-/** The label name of a key; "" for one that can't be read. */
+/** The label name of a key; "" for one that has none. */
 function logfmtName(key: string): string {
-  if (key.includes("\ufffd")) return "";
   const part = sanitizePart(key);
   return /^[0-9]/.test(part) ? `_${part}` : part;
 }

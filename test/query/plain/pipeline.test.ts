@@ -102,6 +102,46 @@ function randomLine(random: RandomQuery): string {
   }
 }
 
+/** Characters that one kind of line or another gives a meaning to, and some that none does. */
+const ODD = [
+  "\0",
+  "\r",
+  "\n",
+  "\t",
+  "\x7f",
+  "\u2028",
+  "é",
+  "\u{1f600}",
+  "\\",
+  '"',
+  "=",
+  "{",
+  "}",
+  "[",
+  ",",
+  ":",
+  " ",
+  "\ufffd",
+  "k",
+  "\u212a",
+];
+
+/** The line, or now and then one with something odd in it: a character, a byte that is no UTF-8, more than is read ahead at once. */
+function mangled(random: RandomQuery, line: string): Buffer {
+  const { pick, below, chance } = random;
+  let text = line;
+  if (chance(0.15)) {
+    const at = below(text.length + 1);
+    text = text.slice(0, at) + pick(ODD) + text.slice(at);
+  }
+  if (chance(0.02)) text = chance(0.5) ? `${text} pad=${"x".repeat(17_000)}` : `${"y".repeat(17_000)} ${text}`;
+  const bytes = Buffer.from(text);
+  if (!chance(0.1)) return bytes;
+  const at = below(bytes.length + 1);
+  const broken = Buffer.from(pick(["\xff", "\xc3", "\xe2\x82", "\xf0\x9f", "\xed\xa0\x80", "\x80"]), "latin1");
+  return Buffer.concat([bytes.subarray(0, at), broken, bytes.subarray(at)]);
+}
+
 function randomPipeline(random: RandomQuery): string {
   const { pick, below, chance } = random;
   const name = () => pick(NAMES);
@@ -168,7 +208,7 @@ function randomPipeline(random: RandomQuery): string {
 interface Given {
   readonly query: string;
   readonly expr: LogExpr;
-  readonly lines: readonly string[];
+  readonly lines: readonly Buffer[];
   readonly stream: Labels;
   readonly metadata: readonly (readonly [string, string])[];
   readonly plain: readonly (PlainResult | null | "no opinion")[];
@@ -186,12 +226,12 @@ function eachCase(random: RandomQuery, visit: (given: Given) => void): void {
       throw error;
     }
     done++;
-    const lines = Array.from({ length: 6 }, () => randomLine(random));
+    const lines = Array.from({ length: 6 }, () => mangled(random, randomLine(random)));
     const stream = random.pick(STREAMS);
     const metadata = random.pick(METADATA);
     const plain = lines.map((line) => {
       try {
-        return runPlain(expr, line, stream, metadata);
+        return runPlain(expr, line.toString(), stream, metadata);
       } catch (error) {
         if (error instanceof NoOpinion) return "no opinion";
         throw error;
@@ -231,7 +271,11 @@ describe(`against the plain evaluator (WEIR_TEST_SEED=${seed})`, () => {
         else kept++;
         // `expect` is slow, so it is asked only where it will complain.
         if (isDeepStrictEqual(fast[i], want)) return;
-        const context = [given.query, given.lines[i], JSON.stringify([given.stream, given.metadata])].join("\n");
+        const context = [
+          given.query,
+          JSON.stringify(given.lines[i].toString()),
+          JSON.stringify([given.stream, given.metadata]),
+        ].join("\n");
         expect(fast[i], context).toEqual(want);
       });
     });
@@ -264,7 +308,10 @@ describe(`against the plain evaluator (WEIR_TEST_SEED=${seed})`, () => {
         const seen = (result: PlainResult | null) =>
           result && [[...names].map((name) => result.labels[name]), needs.line ? result.line : ""];
         if (isDeepStrictEqual(seen(got), seen(want))) return;
-        expect(seen(got), [given.query, given.lines[i], [...names].join()].join("\n")).toEqual(seen(want));
+        expect(
+          seen(got),
+          [given.query, JSON.stringify(given.lines[i].toString()), [...names].join()].join("\n"),
+        ).toEqual(seen(want));
       });
     });
     expect(compared).toBeGreaterThan(ROUNDS);
@@ -278,7 +325,7 @@ function hasParserError({ expr, lines, stream, metadata }: Given, i: number): bo
       .slice(0, n)
       .filter(({ type }) => type !== "label_filter" && type !== "drop" && type !== "line_filter");
     try {
-      const error = runPlain({ ...expr, stages }, lines[i], stream, metadata)?.labels.__error__ ?? "";
+      const error = runPlain({ ...expr, stages }, lines[i].toString(), stream, metadata)?.labels.__error__ ?? "";
       if (error.endsWith("ParserErr")) return true;
     } catch (error) {
       if (!(error instanceof NoOpinion)) throw error;

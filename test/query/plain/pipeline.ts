@@ -60,11 +60,14 @@ function runStage(stage: Stage, state: State, stream: Labels): State | null {
       if (stage.extractions !== null) return extractJson(stage.extractions, state, stream);
       const found = readJson(state.line);
       if (found === null) return { ...state, error: "JSONParserErr" };
-      const now = parsed(found.pairs.flatMap(([path, value]) => pairOf(path.map(clean), value)));
+      // A number with broken bytes in it is none in JSON, so whatever it is taken for will do.
+      if (found.pairs.some(([, value]) => /^[-0-9][^ ]*\ufffd/.test(value))) throw new NoOpinion();
+      const now = parsed(found.pairs.flatMap(([path, value]) => pairOf(path.map(clean), whole(value))));
       return found.broken ? { ...now, error: "JSONParserErr" } : now;
     }
     case "logfmt": {
-      const { pairs, broken } = readLogfmt(state.line, stage.strict);
+      const { pairs: read, broken } = readLogfmt(state.line, stage.strict);
+      const pairs = read.map(([key, value]): [string, string] => [key, whole(value)]);
       const error = broken && stage.strict ? "LogfmtParserErr" : state.error;
       if (stage.extractions === null) {
         const kept = pairs.filter(([, value]) => stage.keepEmpty || value !== "");
@@ -105,7 +108,7 @@ function runStage(stage: Stage, state: State, stream: Labels): State | null {
       return { ...state, labels: new Map([...state.labels].filter(([name, { value }]) => keeps(name, value))) };
     }
     case "decolorize":
-      return { ...state, line: state.line.replace(/\x1b\[[0-9;]*m/g, "") };
+      return { ...state, line: state.line.replace(ANSI, "") };
     case "line_format":
       return { ...state, line: expand(stage.template, state) };
     case "label_format": {
@@ -120,6 +123,9 @@ function runStage(stage: Stage, state: State, stream: Labels): State | null {
     }
   }
 }
+
+/** What `decolorize` takes away, as it says itself. */
+const ANSI = /[\x1b\x9b][[\]()#;?]*(?:[a-zA-Z\d;]*\x07|(?:\d{1,4}(?:;\d{0,4})*)?[\dA-PRZcf-ntqry=><~])/gu;
 
 // Labels
 
@@ -145,13 +151,18 @@ function setParsed(state: State, stream: Labels, name: string, value: string): S
   const isTaken = (stream[name] ?? "") !== "" || state.labels.get(name)?.kind === "metadata";
   const target = isTaken ? `${name}_extracted` : name;
   if (state.labels.get(target)?.kind === "parsed") return state;
-  return set(state, target, "parsed", value.replaceAll("\ufffd", " "));
+  return set(state, target, "parsed", value);
 }
 
 /** An explicitly named label: empty when nothing was found, unless the name has a value. */
 function setWanted(state: State, stream: Labels, name: string, value: string | undefined): State {
   if (value !== undefined) return setParsed(state, stream, name, value);
   return state.labels.has(name) ? state : setParsed(state, stream, name, "");
+}
+
+/** What JSON and logfmt give of a text with broken bytes. */
+function whole(value: string): string {
+  return value.replaceAll("\ufffd", " ");
 }
 
 function clean(key: string): string {
@@ -197,7 +208,13 @@ function extractJson(extractions: readonly { name: string; path: string }[], sta
       else found = undefined;
     }
     const text =
-      typeof found === "string" ? found : found === null ? "" : found === undefined ? undefined : JSON.stringify(found);
+      typeof found === "string"
+        ? whole(found)
+        : found === null
+          ? ""
+          : found === undefined
+            ? undefined
+            : JSON.stringify(found);
     now = setWanted(now, stream, name, text);
   }
   return now;
@@ -241,8 +258,10 @@ function unpack(state: State, stream: Labels): State {
   if (JSON.stringify(value).length < state.line.replaceAll(', "', ',"').length) throw new NoOpinion();
   const line = texts.find(([[key]]) => key === "_entry")?.[1];
   if (line === undefined) return state;
-  const labels = texts.filter(([[key]]) => key !== "_entry").flatMap(([[key], text]) => pairOf([clean(key)], text));
-  return { ...labels.reduce((now, [name, text]) => setParsed(now, stream, name, text), state), line };
+  const labels = texts
+    .filter(([[key]]) => key !== "_entry")
+    .flatMap(([[key], text]) => pairOf([clean(key)], whole(text)));
+  return { ...labels.reduce((now, [name, text]) => setParsed(now, stream, name, text), state), line: whole(line) };
 }
 
 // Filters

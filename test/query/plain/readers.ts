@@ -12,14 +12,16 @@ class Broken extends Error {}
 
 export function readJson(line: string): JsonPairs | null {
   let at = 0;
+  let limit = line.length;
+  const here = () => (at < limit ? line[at] : "");
   const pairs: [string[], string][] = [];
   const skip = () => {
-    while (at < line.length && " \t\n\r".includes(line[at])) at++;
+    while (at < limit && " \t\n\r".includes(line[at])) at++;
   };
   /** A string's text between its quotes; `at` is the opening one. */
   const rawString = (): string => {
     const from = ++at;
-    for (; at < line.length; at++) {
+    for (; at < limit; at++) {
       if (line[at] === "\\") at++;
       else if (line[at] === '"') return line.slice(from, at++);
     }
@@ -29,7 +31,7 @@ export function readJson(line: string): JsonPairs | null {
   const closing = (from: number): number => {
     let level = 0;
     let inString = false;
-    for (let i = from; i < line.length; i++) {
+    for (let i = from; i < limit; i++) {
       if (inString) {
         if (line[i] === "\\") i++;
         else if (line[i] === '"') inString = false;
@@ -43,35 +45,35 @@ export function readJson(line: string): JsonPairs | null {
     at++;
     for (;;) {
       skip();
-      if (line[at] === "}") {
-        at++;
-        return;
-      }
-      if (line[at] !== '"') throw new Broken();
+      if (here() === "}") return;
+      if (here() !== '"') throw new Broken();
       const key = unescapeString(rawString());
       if (key === null) throw new Broken();
       skip();
-      if (line[at++] !== ":") throw new Broken();
+      if (here() !== ":") throw new Broken();
+      at++;
       skip();
       value([...path, key]);
       skip();
-      if (line[at] === "}") {
-        at++;
-        return;
-      }
-      if (line[at++] !== ",") throw new Broken();
+      if (here() === "}") return;
+      if (here() !== ",") throw new Broken();
+      at++;
     }
   };
   const value = (path: readonly string[]): void => {
-    if (line[at] === '"') {
+    if (here() === '"') {
       pairs.push([[...path], unescapeString(rawString()) ?? ""]);
-    } else if (line[at] === "{") {
-      closing(at); // An object without an end gives nothing.
+    } else if (here() === "{") {
+      // An object without an end gives nothing, and none looks beyond its own.
+      const outer = limit;
+      limit = closing(at);
       object(path);
-    } else if (line[at] === "[") at = closing(at);
+      at = limit;
+      limit = outer;
+    } else if (here() === "[") at = closing(at);
     else {
       const from = at;
-      while (at < line.length && !" \t\n\r,]}".includes(line[at])) at++;
+      while (at < limit && !" \t\n\r,]}".includes(line[at])) at++;
       const word = line.slice(from, at);
       if (/^[-0-9]/.test(word) || word === "true" || word === "false") pairs.push([[...path], word]);
       else if (word !== "null") throw new Broken();
@@ -91,7 +93,7 @@ export function readJson(line: string): JsonPairs | null {
 function unescapeString(content: string): string | null {
   try {
     const text: unknown = JSON.parse(
-      `"${content.replace(/[\x00-\x1f]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)}"`,
+      `"${content.replace(/\\.|[\x00-\x1f]/gs, (c) => (c.length > 1 ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`))}"`,
     );
     // A lone half of a surrogate pair is an invalid escape.
     return typeof text === "string" && Buffer.from(text).toString() === text ? text : null;
@@ -122,6 +124,10 @@ export function readLogfmt(line: string, strict: boolean): { pairs: [string, str
       bad();
       continue;
     }
+    if (key.includes("\ufffd")) {
+      bad(); // A key that is not UTF-8.
+      continue;
+    }
     if (line[at] !== "=") {
       pairs.push([key, ""]);
       continue;
@@ -134,7 +140,13 @@ export function readLogfmt(line: string, strict: boolean): { pairs: [string, str
         continue;
       }
       at += quoted[0].length;
-      const text = quoted[1].includes("\\") ? unescapeString(quoted[1].replaceAll("\\'", "'")) : quoted[1];
+      // Beside an escape no control character may stand as it is.
+      const isOdd = quoted[1].includes("\\") && /[\x00-\x1f]/.test(quoted[1]);
+      const text = isOdd
+        ? null
+        : quoted[1].includes("\\")
+          ? unescapeString(quoted[1].replaceAll("\\'", "'"))
+          : quoted[1];
       if (text === null) broken = true;
       else pairs.push([key, text]);
       continue;

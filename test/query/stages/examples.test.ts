@@ -122,6 +122,19 @@ describe("parsers", () => {
       stream: { job: "w", lvl: "S" },
       labels: { lvl: "S", lvl_extracted: "P", user_id: "7", quoted: 'x "y" z', last: "ok" },
     },
+    // A quote in what is taken for a number, a brace in a list: the object around it ends elsewhere, or nowhere.
+    {
+      query: "| json | drop __error_details__",
+      line: '{"s":1,"h":{"t":2"},"d":"x"}',
+      labels: { s: "1", __error__: "JSONParserErr" },
+    },
+    { query: "| json", line: '{"h":{"t":2{},"d":"x"},"e":1}', labels: { h_t: "2{", e: "1" } },
+    {
+      query: "| json | drop __error_details__",
+      line: '{"s":1,"h":{"t":2,"l":[}]},"d":"x"}',
+      labels: { s: "1", h_t: "2", __error__: "JSONParserErr" },
+    },
+    { query: "| json", line: '{"h":{"l":[{"x":"}"},{}],"t":3,"n":{"l":[[]]}},"d":"x"}', labels: { h_t: "3", d: "x" } },
     { query: "| logfmt --keep-empty", line: 'a= b c="" d=1', labels: { a: "", b: "", c: "", d: "1" } },
     {
       query: "| logfmt --strict | drop __error_details__",
@@ -259,11 +272,20 @@ describe("label filters", () => {
   });
   test("details say why", () => {
     const details = (query: string, line: string) => labelsOf(`| logfmt ${query}`, [line])[0].__error_details__;
+    // Positions count bytes.
+    expect(details("--strict", "é=1 b=1=2")).toBe("logfmt syntax error at pos 9 : unexpected '='");
+    expect(details("--strict", "a\ufffd=1 b=2")).toBe("logfmt syntax error at pos 5 : invalid key");
+    expect(details("--strict", "a\ufffd b=2")).toBe("logfmt syntax error at pos 5 : invalid key");
+    expect(labelsOf("| logfmt", ['a\ufffd="x c=1" b=2'])).toEqual([{ b: "2" }]);
     expect(details("| a > 1", "a=x")).toBe('strconv.ParseFloat: parsing "x": invalid syntax');
     expect(details("| a > 1s", "a=5")).toBe('time: missing unit in duration "5"');
     expect(details("| a > 1s", "a=1d")).toBe('time: unknown unit "d" in duration "1d"');
     expect(details("| a > 1KB", "a=5zz")).toBe("unhandled size name: zz");
     expect(labelsOf("| json", ["x"])[0].__error_details__).toBe(
+      "Value looks like object, but can't find closing '}' symbol",
+    );
+    // The end of an object is looked for before what is in it.
+    expect(labelsOf("| json", ['{"a":{"b":1'])[0].__error_details__).toBe(
       "Value looks like object, but can't find closing '}' symbol",
     );
     expect(labelsOf("| logfmt --strict", ["a=1=2"])[0].__error_details__).toBe(
