@@ -1,12 +1,15 @@
 import type { Grouping, LogRange, RangeOp, VectorOp } from "./ast.ts";
 
+/** The greatest number that Go's `int` holds. */
+const INT_MAX = 2n ** 63n - 1n;
+
 /** What is wrong with the parameter or grouping of a vector aggregation, in Loki's words, or null. */
 export function vectorProblem(op: VectorOp, parameter: string | null, grouping: Grouping | null): string | null {
   if (op !== "topk" && op !== "bottomk" && op !== "approx_topk") {
     return parameter === null ? null : `unsupported parameter for operation ${op}(${parameter},`;
   }
   if (parameter === null) return `parameter required for operation ${op}`;
-  if (!/^\d+$/.test(parameter)) return `invalid parameter ${op}(${parameter},`;
+  if (!/^\d+$/.test(parameter) || BigInt(parameter) > INT_MAX) return `invalid parameter ${op}(${parameter},`;
   if (Number(parameter) <= 0) return `invalid parameter (must be greater than 0) ${op}(${parameter}`;
   return op === "approx_topk" && grouping !== null ? `grouping not allowed for ${op} aggregation` : null;
 }

@@ -59,6 +59,8 @@ export class Lexer {
 
   constructor(text: string) {
     this.text = text;
+    // A byte order mark is passed over, as Go's scanner does.
+    if (text.startsWith("\ufeff")) this.at = 1;
   }
 
   /** The next token; `$end` again and again at the end. Throws QueryError for what can't be a token. */

@@ -131,6 +131,7 @@ describe("validation", () => {
     [`absent_over_time(${log}[5m]) by (a)`, "parse error : grouping not allowed for absent_over_time aggregation"],
     [`topk(rate(${log}[5m]))`, "parse error : parameter required for operation topk"],
     [`topk(1.5, rate(${log}[5m]))`, "parse error : invalid parameter topk(1.5,"],
+    [`topk(9223372036854775808, rate(${log}[5m]))`, "parse error : invalid parameter topk(9223372036854775808,"],
     [`topk(0, rate(${log}[5m]))`, "parse error : invalid parameter (must be greater than 0) topk(0"],
     [
       `sum_over_time(50, ${log} | unwrap x [5m])`,
@@ -241,6 +242,8 @@ describe("validation", () => {
 describe("lexical rules", () => {
   test.each([
     ['{a="b"} # comment\n|= "x" # more', '{a="b"} |= "x"'],
+    // A byte order mark, as editors leave it.
+    ['\ufeff{a="b"} |= "\ufeff"', '{a="b"} |= "\\ufeff"'],
     ['{A="b"} | JSON | Drop x', '{A="b"} | json | drop x'],
     ['{rate="x"} | sum="1" | bytes="2"', '{rate="x"} | sum="1" | bytes="2"'],
     ['SUM BY (a) (RATE({a="b"}[5m]))', 'sum by (a)(rate({a="b"}[5m]))'],
