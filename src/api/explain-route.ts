@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { figuresOf, type QueryFigures, type QueryPlan } from "../query/explain.ts";
+import { INSTANT_STEP_NS } from "../query/metric/windows.ts";
 import type { QueryRoutesDeps } from "./loki-routes.ts";
 import { alignToStep } from "./metric-json.ts";
 import { checkLength, checkLimit, instantTime, rangeParams } from "./params.ts";
@@ -41,7 +42,7 @@ async function explain(
   if (kind === "metric") {
     const isInstant = (params.get("time") ?? "") !== "";
     const at = isInstant ? instantTime(params, nowNs()) : 0n;
-    const times = isInstant ? { startNs: at, endNs: at, stepNs: 1n } : alignToStep(range);
+    const times = isInstant ? { startNs: at, endNs: at, stepNs: INSTANT_STEP_NS } : alignToStep(range);
     if (!isInstant) checkLength(range, limits.max_query_length);
     const { startNs, endNs, stepNs } = times;
     const result = await engine.metric({ tenant, query: range.query, startNs, endNs, stepNs, cutSeries: true, signal });

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Engine, MetricRequest, MetricResult, StreamsRequest } from "../query/engine.ts";
+import { INSTANT_STEP_NS } from "../query/metric/windows.ts";
 import { detectRoutes } from "./detect-routes.ts";
 import { BadRequest } from "./errors.ts";
 import { indexRoutes } from "./index-routes.ts";
@@ -121,7 +122,7 @@ async function instant(deps: QueryRoutesDeps, request: FastifyRequest, reply: Fa
   const query = params.get("query") ?? "";
   const kind = deps.engine.kindOf(query);
   if (kind.kind === "log") throw new BadRequest(LOG_QUERY_AS_INSTANT);
-  const times = { startNs: timeNs, endNs: timeNs, stepNs: 1n };
+  const times = { startNs: timeNs, endNs: timeNs, stepNs: INSTANT_STEP_NS };
   return metric(deps, request, reply, { query, ...times }, (result) => instantAnswer(result, timeNs));
 }
 

@@ -36,7 +36,7 @@ export interface LogResult {
   readonly warnings: readonly string[];
 }
 
-/** A metric query at `startNs`, `startNs + stepNs`, … up to `endNs`; an instant query has one point. */
+/** A metric query at `startNs`, `startNs + stepNs`, … up to `endNs`; an instant query has one point, and INSTANT_STEP_NS. */
 export interface MetricRequest extends EvalTimes {
   readonly tenant?: string;
   /** LogQL. */

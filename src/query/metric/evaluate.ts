@@ -10,7 +10,7 @@ import { LeafSteps, type StepVector, type VectorSource } from "./leaf-steps.ts";
 import { seriesCut, seriesLimit } from "./pass.ts";
 import type { Leaf, MetricNode, MetricPlan } from "./plan-metric.ts";
 import { compareLabels } from "./series-table.ts";
-import { type EvalTimes, pointCount, Windows } from "./windows.ts";
+import { type EvalTimes, INSTANT_STEP_NS, pointCount, Windows } from "./windows.ts";
 
 /** One series of a result: its value at the points of the query's times where it has one. */
 export interface MetricSeries {
@@ -74,7 +74,9 @@ export async function evaluate(
     signal.throwIfAborted();
   }
   const series = [...found.values()];
-  if (points !== 1 || !isSorted(root)) series.sort((a, b) => compareLabels(a.labels, b.labels));
+  // A range may have one point as well, and has its series in order of labels all the same.
+  const isInstant = points === 1 && times.stepNs === INSTANT_STEP_NS;
+  if (!isInstant || !isSorted(root)) series.sort((a, b) => compareLabels(a.labels, b.labels));
   return { series, warnings: isCut ? [seriesCut(maxSeries)] : [] };
 }
 

@@ -8,6 +8,9 @@ export interface EvalTimes {
   readonly stepNs: bigint;
 }
 
+/** The step of an instant query: it has one point, and no use for a step. */
+export const INSTANT_STEP_NS = 1n;
+
 /** Longest stretch of time that is looked at as one, 52 days: in it a double counts nanoseconds exactly. */
 const STRETCH_MAX_NS = 2n ** 52n;
 

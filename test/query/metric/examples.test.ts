@@ -354,6 +354,8 @@ describe("vector aggregations", () => {
     const times = { startNs: 20n * SECOND, endNs: 40n * SECOND, stepNs: 20n * SECOND };
     const { series } = await store.engine.metric({ query: `sort_desc(${ALL})`, ...times });
     expect(series.map(({ labels }) => shown(labels))).toEqual(["{app=e, h=1}", "{app=e, h=2}", "{app=t}"]);
+    const one = await store.engine.metric({ query: `sort_desc(${ALL})`, ...times, startNs: times.endNs });
+    expect(one.series.map(({ labels }) => shown(labels))).toEqual(["{app=e, h=1}", "{app=e, h=2}", "{app=t}"]);
   });
 });
 
