@@ -4,11 +4,13 @@ import { codeOf, messageOf } from "../../../src/core/errors.ts";
 import type { Engine } from "../../../src/query/engine.ts";
 import { keyOf, type PlainResult, plainQuery } from "../plain/metric.ts";
 import { makeStore, type TestStore } from "../run/harness.ts";
+import { randomHidden } from "../run/random-hidden.ts";
 import { makeRandomQuery } from "../syntax/random-query.ts";
 import { givenOf, type RandomTimes, randomEntries, randomMetric, randomTimes } from "./random-metric.ts";
 
 const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const QUERIES = 150;
+const NOTHING_HIDDEN = { scope: null, hides: () => false };
 
 async function ask(engine: Engine, query: string, times: RandomTimes): Promise<PlainResult> {
   try {
@@ -56,8 +58,15 @@ describe("metric queries give what the plain evaluation gives", () => {
   test.each([0, 1, 2, 3])("random streams and queries (%i)", async (round) => {
     const seed = SEED + round;
     const random = new Random(seed);
-    const store = await makeStore({ query: { max_query_series: 100_000 }, store: { block_bytes: 4096 } });
+    // In every second round some lines are expired or deleted.
+    const { scope, hides } = round % 2 === 0 ? NOTHING_HIDDEN : randomHidden(random);
+    const store = await makeStore({
+      query: { max_query_series: 100_000 },
+      store: { block_bytes: 4096 },
+      hidden: () => scope,
+    });
     const entries = randomEntries(random, 500);
+    const visible = entries.filter((entry) => !hides(entry));
     let flushing: Promise<void> = Promise.resolve();
     stores.push(store);
     for (let i = 0; i < entries.length; i++) {
@@ -71,7 +80,7 @@ describe("metric queries give what the plain evaluation gives", () => {
     for (let i = 0; i < QUERIES; i++) {
       const query = randomMetric(random);
       const times = randomTimes(random);
-      const wanted = plainQuery(query, entries, times);
+      const wanted = plainQuery(query, visible, times);
       const got = await ask(store.engine, query, times);
       await flushing;
       compare(

@@ -6,6 +6,7 @@ import { sortedJson } from "../../../src/query/stages/label-text.ts";
 import { givenOf, randomEntries, randomLog } from "../metric/random-metric.ts";
 import type { PlainEntry } from "../plain/metric.ts";
 import { entriesOf, type Found, makeStore, SECOND, type TestStore } from "./harness.ts";
+import { randomHidden } from "./random-hidden.ts";
 
 const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const LINES = 600;
@@ -59,9 +60,11 @@ describe("log queries give what looking at each line by itself gives", () => {
   test.each([0, 1, 2])("random streams and queries (%i)", async (round) => {
     const seed = SEED + round;
     const random = new Random(seed);
-    const store = await makeStore({ store: { block_bytes: random.pick([4096, 16_384]) } });
+    const { scope, hides } = randomHidden(random);
+    const store = await makeStore({ store: { block_bytes: random.pick([4096, 16_384]) }, hidden: () => scope });
     stores.push(store);
     const entries = randomEntries(random, LINES);
+    const visible = entries.filter((entry) => !hides(entry));
     let flushing: Promise<void> = Promise.resolve();
     for (let i = 0; i < entries.length; i++) {
       store.append(givenOf(entries[i]));
@@ -81,7 +84,7 @@ describe("log queries give what looking at each line by itself gives", () => {
         categorize: random.below(2) === 0,
       };
       const about = `seed ${seed}, ${JSON.stringify(request, (_, v) => (typeof v === "bigint" ? String(v) : v))}`;
-      const wanted = wantedOf(request, entries);
+      const wanted = wantedOf(request, visible);
       const { limit, categorize } = request;
       const result = await store.engine.queryRange(request);
       await flushing;
