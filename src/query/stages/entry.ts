@@ -39,6 +39,8 @@ const STREAM = 1;
 const METADATA = 2;
 const PARSED = 3;
 
+/** More than labels can be changed on a line. */
+const MARK_STEP = 2 ** 24;
 /** Beyond this many different label names what is not in the query itself is forgotten. */
 const NAMES_MAX = 20_000;
 
@@ -99,6 +101,10 @@ export class Entry {
   /** How many of `touched` are of this line. Counted, since setting an array's length costs more than all else of a short line. */
   private touchedCount = 0;
   private readonly touchedLine: number[] = [];
+  /** Metadata whose place a parsed label has taken on this line: the first `replacedCount` of both. */
+  private readonly replacedIds: number[] = [];
+  private readonly replacedValues: string[] = [];
+  private replacedCount = 0;
   private lineCount = 0;
   private reserved = 0;
   /** Changes when numbers of names have been given up; stages then forget theirs. */
@@ -201,6 +207,7 @@ export class Entry {
     if (touchedCount === 0) return;
     for (let i = 0; i < touchedCount; i++) classes[touched[i]] = ABSENT;
     this.touchedCount = 0;
+    this.replacedCount = 0;
     if (!this.streamChanged) return;
     this.streamChanged = false;
     for (let i = 0; i < this.streamIds.length; i++) {
@@ -409,22 +416,32 @@ export class Entry {
 
   /** How many labels have been changed, for `takeBack`. */
   get mark(): number {
-    return this.touchedCount;
+    return this.touchedCount + this.replacedCount * MARK_STEP;
   }
 
   /** Removes the labels that were set since `mark`. Only for parsed ones. */
   takeBack(mark: number): void {
     const { touched, touchedCount } = this;
-    this.touchedCount = mark;
-    for (let i = mark; i < touchedCount; i++) {
+    this.touchedCount = mark % MARK_STEP;
+    for (let i = this.touchedCount; i < touchedCount; i++) {
       const id = touched[i];
       this.classes[id] = ABSENT;
       this.touchedLine[id] = -1;
     }
+    const replaced = Math.floor(mark / MARK_STEP);
+    for (let i = replaced; i < this.replacedCount; i++) {
+      this.classes[this.replacedIds[i]] = METADATA;
+      this.values[this.replacedIds[i]] = this.replacedValues[i];
+    }
+    this.replacedCount = replaced;
   }
 
   private set(id: number, kind: number, value: string | null): void {
     if (this.classes[id] === STREAM) this.streamChanged = true;
+    else if (this.classes[id] === METADATA && kind === PARSED) {
+      this.replacedIds[this.replacedCount] = id;
+      this.replacedValues[this.replacedCount++] = this.textOf(id);
+    }
     this.classes[id] = kind;
     this.values[id] = value;
     this.touch(id);

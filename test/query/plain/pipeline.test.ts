@@ -34,7 +34,12 @@ const VALUES = [
   "1e2",
   "ten",
 ];
-const STREAMS: Labels[] = [{ job: "w" }, { job: "w", a: "S", level: "info" }, { job: "w", app: "x", a_extracted: "E" }];
+const STREAMS: Labels[] = [
+  { job: "w" },
+  { job: "w", a_b: "S", x: "S" },
+  { job: "w", a: "S", level: "info" },
+  { job: "w", app: "x", a_extracted: "E" },
+];
 const METADATA: [string, string][][] = [
   [],
   [["trace_id", "abc"]],
@@ -43,6 +48,10 @@ const METADATA: [string, string][][] = [
     ["status", "200"],
   ],
   [["level", "error"]],
+  [
+    ["a_b", "M"],
+    ["x", "M"],
+  ],
 ];
 
 function randomLine(random: RandomQuery): string {

@@ -266,6 +266,14 @@ describe("label filters", () => {
     expect(labelsOf(`| logfmt ${query} | drop __error_details__`, lines)).toEqual(labels);
   });
 
+  test("an object without an end takes nothing from metadata either", () => {
+    const options = { stream: { job: "w", n_x: "S" }, metadata: [["n_x", "M"]] } as const;
+    const extracted = (line: string) => labelsOf("| json", [line], options)[0].n_x_extracted;
+    expect(extracted('{"n":{"x":1}}')).toBe("1");
+    expect(extracted('{"n":{"x":1')).toBe("M");
+    expect(extracted('{"n":{"x":1,"y":2"},"d":"x"}')).toBe("M");
+  });
+
   test("an existing error is not overwritten by a conversion", () => {
     const [found] = labelsOf("| json | n > 1", ['{"n":"x", broken']);
     expect(found.__error__).toBe("JSONParserErr");
