@@ -309,5 +309,7 @@ function leaf(random: Random, wanted?: string): string {
   // Which of two lines of different streams comes first at equal times is nobody's business.
   const mayGroup = /^(avg|min|max|stddev|stdvar|quantile)_/.test(op);
   const by = wanted === undefined && mayGroup && random.below(2) === 0 ? grouping(random) : "";
-  return `${op}(${parameter}${log}${parser} | unwrap ${unwrap}${filter} ${range}${offset})${by}`;
+  // In windows of months a nanosecond between two samples is lost or not, and a rate by it means nothing.
+  const window = op === "rate_counter" ? range.replace(/125d|1y/, "2m") : range;
+  return `${op}(${parameter}${log}${parser} | unwrap ${unwrap}${filter} ${window}${offset})${by}`;
 }

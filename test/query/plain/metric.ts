@@ -350,24 +350,34 @@ function aggregated(
       return [{ labels, value: variance(values) }];
     case "topk":
     case "approx_topk":
-      return [...some].sort((a, b) => b.value - a.value || inOrder(a.labels, b.labels)).slice(0, parameter ?? 1);
+      return [...some]
+        .sort((a, b) => byValue(a.value, b.value, -1) || inOrder(a.labels, b.labels))
+        .slice(0, parameter ?? 1);
     case "bottomk":
-      return [...some].sort((a, b) => a.value - b.value || inOrder(a.labels, b.labels)).slice(0, parameter ?? 1);
+      return [...some]
+        .sort((a, b) => byValue(a.value, b.value, 1) || inOrder(a.labels, b.labels))
+        .slice(0, parameter ?? 1);
     case "sort":
     case "sort_desc":
       return some;
   }
 }
 
-/** Ties are anybody's choice; ours is the order of labels. */
+/** NaN comes last, whichever way. */
+function byValue(a: number, b: number, sign: 1 | -1): number {
+  if (Number.isNaN(a) || Number.isNaN(b)) return Number(Number.isNaN(a)) - Number(Number.isNaN(b));
+  return a === b ? 0 : a < b ? -sign : sign;
+}
+
+/** Ties are anybody's choice; ours is the order of labels: by the first name, then the first value that differs. */
 function inOrder(a: Labels, b: Labels): number {
-  const texts = [a, b].map((labels) =>
+  const [x, y] = [a, b].map((labels) =>
     Object.entries(labels)
-      .sort()
-      .map((pair) => `${pair.join("\0")}\0\0`)
-      .join(""),
+      .sort(([m], [n]) => (m < n ? -1 : 1))
+      .flat(),
   );
-  return texts[0] < texts[1] ? -1 : 1;
+  const at = x.findIndex((text, i) => text !== y[i]);
+  return at === -1 || (at < y.length && x[at] < y[at]) ? -1 : 1;
 }
 
 function calculate(op: string, a: number, b: number): number {
