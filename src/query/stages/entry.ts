@@ -371,8 +371,18 @@ export class Entry {
     this.set(target, PARSED, null);
   }
 
+  /** Where a parsed label of that name goes. */
   private parsedId(id: number): number {
-    return this.isStream[id] || this.classes[id] === METADATA ? this.extractedId(id) : id;
+    return this.isStream[id] || this.classes[id] === METADATA ? this.extractedPlace(id) : id;
+  }
+
+  private extractedPlace(id: number): number {
+    const place = this.extractedId(id);
+    if (this.classes[place] === METADATA) {
+      this.replacedIds[this.replacedCount] = place;
+      this.replacedValues[this.replacedCount++] = this.textOf(place);
+    }
+    return place;
   }
 
   /** What a parser puts for something that it looked for in vain: the empty text, unless the name has a value. */
@@ -438,10 +448,6 @@ export class Entry {
 
   private set(id: number, kind: number, value: string | null): void {
     if (this.classes[id] === STREAM) this.streamChanged = true;
-    else if (this.classes[id] === METADATA && kind === PARSED) {
-      this.replacedIds[this.replacedCount] = id;
-      this.replacedValues[this.replacedCount++] = this.textOf(id);
-    }
     this.classes[id] = kind;
     this.values[id] = value;
     this.touch(id);

@@ -55,20 +55,6 @@ export function blockEnd(codes: Codes, at: number, to: number): number {
   return -1;
 }
 
-/** Whether each brace that opens in [at, end) is closed there, and the other way round; those in strings aside. */
-export function areBracesPaired(codes: Codes, at: number, end: number): boolean {
-  let level = 0;
-  for (; at < end && level >= 0; at++) {
-    const c = codes[at];
-    if (c === QUOTE) {
-      at = stringEnd(codes, at + 1, end);
-      if (at === -1) return false;
-    } else if (c === BRACE) level++;
-    else if (c === BRACE_END) level--;
-  }
-  return level === 0;
-}
-
 export function hasQuoteOrBrace(codes: Codes, at: number, end: number): boolean {
   for (; at < end; at++) if (codes[at] === QUOTE || codes[at] === BRACE) return true;
   return false;

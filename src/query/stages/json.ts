@@ -1,11 +1,11 @@
 import { AllFound } from "./all-found.ts";
 import type { Codes, Entry } from "./entry.ts";
 import {
-  areBracesPaired,
   BACKSLASH,
   BRACE,
   BRACE_END,
   BRACKET,
+  BRACKET_END,
   blockEnd,
   COLON,
   COMMA,
@@ -95,6 +95,8 @@ class JsonReader {
   private problem = "";
   /** Where a nested object ends is looked for before it is read. */
   private isCareful = false;
+  /** What is read may count for the end of an object around it, though it does not for itself. */
+  private mayMislead = false;
   /** Open nested objects: where each begins, and how much had been set before it. */
   private readonly openAt: number[] = [];
   private readonly marks: number[] = [];
@@ -131,6 +133,7 @@ class JsonReader {
     if (at === this.to || this.codes[at] !== BRACE) return MALFORMED_OBJECT;
     const { mark } = entry;
     this.isCareful = false;
+    this.mayMislead = false;
     if (this.object(this.root, at) !== -1) return null;
     if (this.problem === UNCLEAR) {
       entry.takeBack(mark);
@@ -138,6 +141,7 @@ class JsonReader {
       this.marks.length = 0;
       this.keyAt = 0;
       this.isCareful = true;
+      this.mayMislead = false;
       if (this.object(this.root, at) !== -1) return null;
     }
     this.undoUnclosed();
@@ -241,14 +245,12 @@ class JsonReader {
     const c = at < to ? codes[at] : 0;
     if (c === QUOTE) return this.string(key, at + 1);
     if (c === BRACE) return this.nested(key, at);
-    if (c === BRACKET) {
-      const end = blockEnd(codes, at, to);
-      if (end === -1) return this.fails(MALFORMED_ARRAY);
-      return this.mayMislead && !areBracesPaired(codes, at, end) ? this.fails(UNCLEAR) : end;
-    }
-    const end = tokenEnd(codes, at, to);
+    if (c === BRACKET) return this.array(at);
     const isNumber = c === 0x2d || (c >= 0x30 && c <= 0x39);
-    if (isNumber && this.mayMislead && hasQuoteOrBrace(codes, at, end)) return this.fails(UNCLEAR);
+    let plain = at;
+    if (isNumber) while (plain < to && codes[plain] >= 0x2d && codes[plain] <= 0x39) plain++;
+    const end = tokenEnd(codes, plain, to);
+    if (isNumber && end > plain && this.mayMislead && hasQuoteOrBrace(codes, plain, end)) return this.fails(UNCLEAR);
     if (isNumber && key.id === -1) return end;
     if (isNumber && this.text === null) {
       this.setAt(key.id, at, end);
@@ -261,9 +263,25 @@ class JsonReader {
     return end;
   }
 
-  /** What stands here may count for the end of an object around it, though it does not for itself. */
-  private get mayMislead(): boolean {
-    return this.openAt.length > 0 && !this.isCareful;
+  /** The array at `at`, stepped over. */
+  private array(at: number): number {
+    const { codes, to } = this;
+    let level = 0;
+    let braces = 0;
+    let arePaired = true;
+    for (; at < to; at++) {
+      const c = codes[at];
+      if (c === QUOTE) {
+        at = stringEnd(codes, at + 1, to);
+        if (at === -1) break;
+      } else if (c === BRACKET) level++;
+      else if (c === BRACKET_END) {
+        if (--level > 0) continue;
+        return this.mayMislead && (!arePaired || braces !== 0) ? this.fails(UNCLEAR) : at + 1;
+      } else if (c === BRACE) braces++;
+      else if (c === BRACE_END && --braces < 0) arePaired = false;
+    }
+    return this.fails(MALFORMED_ARRAY);
   }
 
   private string(key: Key, start: number): number {
@@ -302,10 +320,13 @@ class JsonReader {
     if (this.openAt.length === DEPTH_MAX) return this.fails(MALFORMED_OBJECT);
     this.openAt.push(at);
     this.marks.push(this.entry.mark);
+    const { mayMislead } = this;
+    this.mayMislead = !this.isCareful;
     const end = this.isCareful ? this.objectWithin(key, at) : this.object(key, at);
     if (end === -1) return -1;
     this.openAt.pop();
     this.marks.pop();
+    this.mayMislead = mayMislead;
     return end;
   }
 
