@@ -75,6 +75,8 @@ async function tlsServer(options: ForwardOptions, address: ListenAddress, host: 
   server.on("tlsClientError", (error, socket) => {
     // Health checks and heartbeats connect and leave, and refused sockets never had a chance: nothing to report.
     if (codeOf(error) !== "ECONNRESET") host.onTlsRefused(peerOf(socket, address), messageOf(error));
+    // node:tls itself leaves a socket open whose handshake took too long: it would count as a connection for good.
+    socket.destroy();
   });
   return server;
 }

@@ -103,6 +103,19 @@ describe("TLS", () => {
     expect(lines.warnings).toEqual([]);
   });
 
+  test("a handshake that never comes ends the connection, and its place is free", async () => {
+    const { port, lines } = await startReceiver({
+      ...TLS,
+      limits: { message_timeout_ms: 50, connections_max: 1 },
+    });
+    const peer = await Peer.connect(port);
+    await peer.closed();
+    expect(lines.warnings.map(({ text }) => text)).toEqual([expect.stringContaining("TLS handshake timeout")]);
+    const next = await Peer.connectTls(port, { ca: pem("ca.pem") });
+    next.write(EVENT);
+    expect((await next.read(1)).equals(ACK)).toBe(true);
+  });
+
   test("sockets in their handshake count, and do not hold up the close", async () => {
     const { port, server, metric } = await startReceiver({ ...TLS, limits: { connections_max: 2 } });
     const silent = [await Peer.connect(port), await Peer.connect(port)];
