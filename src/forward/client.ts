@@ -228,7 +228,8 @@ export class ForwardClient {
     }
     this.waiting.clear();
     for (const resolve of this.queue.splice(0)) resolve();
-    this.socket.destroy();
+    // With the error, so that whoever waits for the connection hears of it.
+    this.socket.destroy(this.failure);
   }
 }
 

@@ -168,6 +168,16 @@ describe("fails", () => {
     await expect(start).rejects.toMatchObject({ code: "forward_lost", retriable: true });
   });
 
+  test("when there is no TLS handshake", async () => {
+    const address = await serverThat(() => undefined);
+    const start = connect(address.replace("tcp:", "tls:"), { connectTimeoutMs: 80 });
+    await expect(start).rejects.toMatchObject({
+      code: "forward_lost",
+      retriable: true,
+      message: expect.stringContaining("no connection within 80 ms"),
+    });
+  });
+
   test.each([
     { name: "an ack for what was not sent", answer: encode({ ack: "other" }) },
     { name: "something that is no ack", answer: encode(["hello"]) },
