@@ -175,7 +175,8 @@ export class Connection implements InboxHost {
     const { metrics, memory } = this.deps;
     metrics.bytes.inc(chunk.length);
     const now = performance.now();
-    this.clock.heard(now);
+    // What comes before a PING buys no time for it: nil, a heartbeat, would hold the place of an agent that has the key.
+    if (this.handshake === null) this.clock.heard(now);
     const wasPartial = framer.isPartial;
     let messages = 0;
     try {
@@ -216,6 +217,7 @@ export class Connection implements InboxHost {
       return;
     }
     this.handshake = null;
+    this.clock.heard(performance.now());
     this.framer.messageBytesMax = this.deps.limits.message_bytes_max;
   }
 

@@ -163,6 +163,17 @@ describe("time", () => {
     await expectRefused(peer, receiver, "handshake_timeout");
   });
 
+  test("a handshake before which nil comes again and again", async () => {
+    const receiver = await startReceiver({ shared_key: "k", limits: { message_timeout_ms: 100 } });
+    const peer = await Peer.connect(receiver.port);
+    const beats = setInterval(() => peer.write(Buffer.of(0xc0)), 10);
+    try {
+      await expectRefused(peer, receiver, "handshake_timeout");
+    } finally {
+      clearInterval(beats);
+    }
+  });
+
   test("silence, but not while Weir is the one to speak", async () => {
     const receiver = await startReceiver({ limits: { idle_timeout_ms: 120 } });
     const [idle, waiting] = [await Peer.connect(receiver.port), await Peer.connect(receiver.port)];
