@@ -219,7 +219,8 @@ export class Inbox {
       payload,
       isAlone,
       origin: `${this.host.peerHost} ${message.tag}`,
-      ...(chunk === null ? {} : { dedupeKey: dedupeKey(payload, message, chunk) }),
+      // An empty id says nothing of which chunk it is: it is acknowledged, and never taken for a repeat.
+      ...(chunk === null || chunk === "" ? {} : { dedupeKey: dedupeKey(payload, message, chunk) }),
       ...(inflated === undefined ? {} : { inflated }),
     };
   }

@@ -156,6 +156,15 @@ describe("acks", () => {
     expect(new Set(recorder.stored.map(({ dedupeKey }) => dedupeKey)).size).toBe(3);
   });
 
+  test("an empty id is acknowledged, and makes no repeat", async () => {
+    const { port, recorder } = await startReceiver();
+    const peer = await Peer.connect(port);
+    for (const log of ["a", "b"]) peer.write(encode(["t", [[1, { log }]], { chunk: "" }]));
+    const ack = encode({ ack: "" });
+    expect((await peer.read(2 * ack.length)).equals(Buffer.concat([ack, ack]))).toBe(true);
+    expect(recorder.stored.map(({ dedupeKey }) => dedupeKey)).toEqual([undefined, undefined]);
+  });
+
   test("reach an agent that has closed its side", async () => {
     const { recorder, port } = await startReceiver();
     recorder.hold();
