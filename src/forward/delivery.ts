@@ -85,10 +85,7 @@ export class Delivery {
     });
     if (this.recovering === null) {
       this.deps.log.warn({ reason: messageOf(cause) }, "intake takes no entries: agents have to wait");
-      this.recovering = this.recover().finally(() => {
-        this.recovering = null;
-        this.deps.onChange();
-      });
+      this.recovering = this.recover();
       this.deps.onChange();
     }
     return promise;
@@ -107,6 +104,7 @@ export class Delivery {
         for (const { reject } of this.held.splice(0)) {
           reject(new WeirError("forward_closed", "the receiver closes before the intake took the message"));
         }
+        this.recovered();
         return;
       }
       if (await this.tryHeld()) {
@@ -117,6 +115,13 @@ export class Delivery {
       pauseMs = Math.min(pauseMs * 2, RETRY_MS_MAX);
     }
     this.deps.log.info("intake takes entries again");
+    this.recovered();
+  }
+
+  /** Called in the same turn in which nothing waits any more: what came to wait after that would wait for nobody. */
+  private recovered(): void {
+    this.recovering = null;
+    this.deps.onChange();
   }
 
   /** Offers everything that waits, in order; false when some still has to. What arrived meanwhile waits behind it. */
