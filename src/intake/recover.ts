@@ -189,7 +189,10 @@ export async function markOf(files: FileOps, fd: number, size: number): Promise<
   const intact = decodeFileHeader(header.subarray(0, await readAll(files, fd, header, 0)));
   if (intact !== null) return intact.mark;
   const shown = header.readUInt32LE(MARK_IN_HEADER);
-  for (const mark of [shown, ...(await marksOfEntries(files, fd, size))]) {
+  const marks = new Set([shown, ...(await marksOfEntries(files, fd, size))]);
+  // No file has it, but bytes that were never written do, all of them: each would be looked at as the start of an entry.
+  marks.delete(0);
+  for (const mark of marks) {
     const cursor = new EntryCursor(files, {
       fd,
       mark,
@@ -200,7 +203,7 @@ export async function markOf(files: FileOps, fd: number, size: number): Promise<
     });
     if (await cursor.next()) return mark;
   }
-  return shown;
+  return shown === 0 ? drawMark() : shown;
 }
 
 /** The marks that the first entries show, found by their lengths alone, which may be damaged as well. */

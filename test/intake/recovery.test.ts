@@ -91,6 +91,16 @@ describe("recovery of a torn end", () => {
     expect((await readBack(dir)).offsets).toEqual([0, 50]);
   });
 
+  test("a file of nothing but zeros, which a power cut leaves, holds nobody up", async () => {
+    const dir = await write(["a"]);
+    // Were each zero looked at as the start of an entry, this would take minutes.
+    await writeFile(path.join(dir, "0", "00000000000000000050.log"), Buffer.alloc(8 << 20));
+    const log = await openLog({ dir });
+    expect(logFiles(dir).map((file) => path.basename(file))).toEqual(["00000000000000000000.log"]);
+    expect(await log.append(0, draft("b"))).toEqual({ offset: 50 });
+    await log.close();
+  });
+
   test("on a disk that can't be written stops the start, and a full one doesn't", async () => {
     const dir = await write(["a", "b"]);
     const [file] = logFiles(dir);
