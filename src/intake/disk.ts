@@ -244,8 +244,11 @@ class DiskIntake implements IntakeLog {
     this.room.take(length);
     if (this.bytes + this.waitingBytes + length > this.options.size_max_bytes) {
       this.metrics.appends.inc({ result: "full" });
-      if (this.wantedBytes === 0) this.deps.log.warn({ bytes: this.bytes }, `intake: ${this.fullReason()}`);
+      const isFirst = this.wantedBytes === 0;
+      if (isFirst) this.deps.log.warn({ bytes: this.bytes }, `intake: ${this.fullReason()}`);
       this.wantedBytes = Math.max(this.wantedBytes, length);
+      // Where all that is there is done with, no commit comes any more that would make room.
+      if (isFirst) void this.cleanLater();
       throw new WeirError("intake_full", this.fullReason(), { retriable: true });
     }
   }
@@ -270,6 +273,10 @@ class DiskIntake implements IntakeLog {
 
   commit(partition: number, next: number, consumer = STORE_CONSUMER): Promise<void> {
     this.logs[partition].commit(next, consumer);
+    return this.cleanLater();
+  }
+
+  private cleanLater(): Promise<void> {
     this.cleaning = this.cleaning.then(() => this.clean());
     return this.cleaning;
   }

@@ -506,6 +506,18 @@ describe("files", () => {
   });
 });
 
+test("the size limit frees itself though no commit comes after it was met", async () => {
+  const dir = await newFolder();
+  const log = await openLog({ dir, options: { ...NO_TAIL, size_max_bytes: 1 << 20 } });
+  await log.append(0, draft("y".repeat(200_000)));
+  await log.commit(0, 1);
+  const large = draft("z".repeat(900_000));
+  await expect(log.append(0, large)).rejects.toMatchObject({ code: "intake_full" });
+  await log.whenReady();
+  expect(await log.append(0, large)).toEqual({ offset: 1 });
+  await log.close();
+});
+
 describe("repeats after a start", () => {
   test("are known from the files that are there", async () => {
     const dir = await write(["a"], ["b"]);
