@@ -28,6 +28,8 @@ import { readValue } from "./value-source.ts";
 
 /** Names of attributes whose valid form is remembered. */
 const NAMES_MAX = 4096;
+/** Their characters, since a name may be of any length. */
+const NAME_CHARACTERS_MAX = 1_048_576;
 const OTLP = "otlp";
 /** What OTLP says of a record beside its attributes, kept under these names as Loki does. */
 const OTLP_TEXTS = new Set(["severity_text", "severity_number"]);
@@ -41,7 +43,7 @@ export class Emitter {
   private readonly contexts: StreamContexts;
   private readonly sinks: readonly LineSink[];
   private readonly line = new Line();
-  private readonly names = new BoundedCache<string>(NAMES_MAX);
+  private readonly names = new BoundedCache<string>(NAMES_MAX, NAME_CHARACTERS_MAX);
   /** The best level that the line's own metadata says, and its rank. */
   private level = "";
   private levelRank = RANK_NONE;
@@ -185,7 +187,7 @@ export class Emitter {
     let valid = this.names.get(name);
     if (valid === undefined) {
       valid = sanitizeLabelName(name).slice(0, this.builder.limits.label_name_bytes_max);
-      this.names.set(name, valid);
+      this.names.set(name, valid, name.length);
     }
     return valid;
   }

@@ -20,9 +20,11 @@ export const RESOURCE = Buffer.from("resource");
 export const SCOPE = Buffer.from("scope");
 export const ATTRIBUTES = Buffer.from("attributes");
 const GROUPS_MAX = 4096;
+/** Memory for groups, roughly: their attributes may be long. */
+const GROUP_BYTES_MAX = 33_554_432;
 
 export class GroupCache {
-  private readonly known = new BoundedCache<GroupInfo>(GROUPS_MAX);
+  private readonly known = new BoundedCache<GroupInfo>(GROUPS_MAX, GROUP_BYTES_MAX);
   private nextId = 1;
 
   /** The group whose attributes stand at bytes[attributesStart, attributesEnd). */
@@ -31,7 +33,8 @@ export class GroupCache {
     let info = this.known.get(key);
     if (info === undefined) {
       info = describeGroup(this.nextId++, Buffer.from(bytes.subarray(attributesStart, attributesEnd)));
-      this.known.set(key, info);
+      // The key, the bytes, and the texts made of them.
+      this.known.set(key, info, key.length * 4 + 1024);
     }
     return info;
   }

@@ -3,6 +3,8 @@ const KEYS_MAX = 2048;
 const SLOTS = 8192; // A power of two, four times KEYS_MAX, so that probing stays short.
 /** Longer keys are not remembered, only classified. */
 const KEY_BYTES_MAX = 128;
+/** Slots looked at for one key. A hash of so few bytes is easily met on purpose, and then every key would be compared with all others. */
+const PROBES_MAX = 16;
 const UNKNOWN = -1;
 
 /**
@@ -28,7 +30,7 @@ export class KeyTable {
     if (length === 0 || length >= KEY_BYTES_MAX) return this.classify(bytes.toString("utf8", at, at + length));
     let slot =
       ((length * 0x9e5 + bytes[at] * 0x1f3 + bytes[at + (length >> 1)]) * 0x3d + bytes[at + length - 1]) & (SLOTS - 1);
-    for (;;) {
+    for (let probes = 0; probes < PROBES_MAX; probes++) {
       const start = this.starts[slot];
       if (start === UNKNOWN) return this.remember(slot, bytes, at, length);
       if (this.lengths[slot] === length) {
@@ -38,6 +40,7 @@ export class KeyTable {
       }
       slot = (slot + 1) & (SLOTS - 1);
     }
+    return this.classify(bytes.toString("utf8", at, at + length));
   }
 
   private remember(slot: number, bytes: Buffer, at: number, length: number): number {

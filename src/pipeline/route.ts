@@ -2,6 +2,11 @@ import type { Logger } from "../core/log.ts";
 import { BoundedCache } from "./bounded-cache.ts";
 import type { Pipeline } from "./pipeline.ts";
 
+/** Characters of tags that are remembered: 10,000 of them as long as paths of files get. An agent may send any tag. */
+const TAG_CHARACTERS_MAX = 4_194_304;
+/** So much of a tag stands in the log. */
+const TAG_SHOWN_MAX = 256;
+
 export interface Route {
   readonly pipeline: Pipeline;
   /** Names of receivers. */
@@ -19,7 +24,7 @@ export class Router {
 
   constructor(routes: readonly Route[], tagsMax: number, log: Logger) {
     this.routes = routes;
-    this.known = new BoundedCache(tagsMax);
+    this.known = new BoundedCache(tagsMax, TAG_CHARACTERS_MAX);
     this.log = log;
   }
 
@@ -31,8 +36,11 @@ export class Router {
       found =
         this.routes.find(({ from, fits }) => from.has(source) && fits.some((test) => test(tag)))?.pipeline ?? "none";
       if (found === "none")
-        this.log.warn({ receiver: source, tag }, "no pipeline takes this tag: its records are dropped");
-      this.known.set(key, found);
+        this.log.warn(
+          { receiver: source, tag: tag.slice(0, TAG_SHOWN_MAX) },
+          "no pipeline takes this tag: its records are dropped",
+        );
+      this.known.set(key, found, key.length);
     }
     return found === "none" ? null : found;
   }

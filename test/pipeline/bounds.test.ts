@@ -1,0 +1,61 @@
+import { describe, expect, test } from "vitest";
+import { encode } from "../../src/codec/msgpack.ts";
+import { silentLogger } from "../../src/core/log.ts";
+import { GroupCache } from "../../src/pipeline/group.ts";
+import { KeyTable } from "../../src/pipeline/key-table.ts";
+import { Router } from "../../src/pipeline/route.ts";
+
+const MIB = 1 << 20;
+
+describe("what is remembered of what agents send is bounded by its bytes as well", () => {
+  test("groups", () => {
+    const groups = new GroupCache();
+    const get = (name: string, length: number) => {
+      const bytes = encode({ resource: { attributes: { name, text: "x".repeat(length) } } });
+      const at = { metadataStart: 0, metadataEnd: 0, attributesStart: 0, attributesEnd: bytes.length };
+      return groups.get(bytes, at).id;
+    };
+    const small = get("small", 10);
+    expect(get("small", 10)).toBe(small);
+    for (let i = 0; i < 100; i++) get(`large ${i}`, MIB);
+    expect(get("small", 10)).not.toBe(small);
+  });
+
+  test("tags, of which the log shows the beginning", () => {
+    const said: { tag: string }[] = [];
+    const log = Object.assign(Object.create(silentLogger), { warn: (fields: { tag: string }) => said.push(fields) });
+    const router = new Router([], 10_000, log);
+    const find = (tag: string) => expect(router.find("in", tag)).toBe(null);
+    find("small");
+    find("small");
+    expect(said).toHaveLength(1);
+    for (let i = 0; i < 10; i++) find(`${i}${"x".repeat(MIB)}`);
+    find("small");
+    expect(said).toHaveLength(12);
+    for (const { tag } of said) expect(tag.length).toBeLessThan(1000);
+  });
+});
+
+test("keys that look alike to the table are not compared with all others", () => {
+  let asked = 0;
+  const table = new KeyTable((key) => {
+    asked++;
+    return key.length;
+  });
+  const keys = Array.from({ length: 2000 }, (_, i) => Buffer.from(`${"a".repeat(100)}${String(i).padStart(4, "0")}z`));
+  let reads = 0;
+  const counted = (key: Buffer) =>
+    new Proxy(key, {
+      get: (target, name) => {
+        if (typeof name === "string" && /^\d+$/.test(name)) reads++;
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+  for (let round = 0; round < 2; round++) {
+    for (const key of keys) expect(table.lookup(counted(key), 0, key.length)).toBe(key.length);
+  }
+  // 16 keys of 105 bytes for each, and some to find the place and to remember it.
+  expect(reads).toBeLessThan(2 * 2000 * 18 * 105);
+  expect(asked).toBeGreaterThanOrEqual(2000);
+});
