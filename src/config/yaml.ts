@@ -26,6 +26,8 @@ export class YamlReader {
   private readonly env: Env;
   private readonly lines = new LineCounter();
   private readonly anchors = new Map<string, Tree | "unfinished">();
+  /** Entries that `<<` went through. */
+  private mergedEntries = 0;
 
   constructor(fileName: string, env: Env) {
     this.fileName = fileName;
@@ -45,7 +47,7 @@ export class YamlReader {
     if (document.errors.length > 0) return undefined;
     if (document.contents === null) return scalar(0, null);
     const tree = this.node(document.contents, []);
-    if (tree.size > NODES_MAX) {
+    if (tree.size > NODES_MAX || this.mergedEntries > NODES_MAX) {
       return this.refuse(0, `found more than ${NODES_MAX} values with the aliases written out, want at most that many`);
     }
     if (tree.depth > DEPTH_MAX) return this.refuse(0, this.tooDeep());
@@ -147,7 +149,11 @@ export class YamlReader {
     for (const source of sources) {
       if (source.kind !== "map")
         this.complain(at, [...path, "<<"], "found something that is no map, want maps to merge");
-      else for (const [key, entry] of source.entries) if (!into.has(key)) into.set(key, entry);
+      else {
+        this.mergedEntries += source.entries.size;
+        if (this.mergedEntries > NODES_MAX) return;
+        for (const [key, entry] of source.entries) if (!into.has(key)) into.set(key, entry);
+      }
     }
   }
 

@@ -111,6 +111,11 @@ describe("what would take all the memory or time is refused", () => {
   test.each([
     { name: "a billion laughs", text: laughs.join("\n"), says: /more than 50000 values with the aliases written out/ },
     { name: "laughs by merges", text: laughs.join("\n").replaceAll("[", "{ <<: [").replaceAll("]", "]}"), says: /./ },
+    {
+      name: "many merges of one large map",
+      text: `a: &a\n${Array.from({ length: 4500 }, (_, i) => `  k${i}: 1\n`).join("")}b:\n${"- <<: *a\n".repeat(4500)}`,
+      says: /more than 50000 values with the aliases written out/,
+    },
     { name: "nesting by aliases", text: chain.join("\n"), says: /more than 50 levels of nesting/ },
     { name: "10 MB", text: repeated("a: 1\n", 10_000_000), says: /found 10000000 characters, want at most 262144/ },
     { name: "deep lists", text: repeated("["), says: /more than 50 levels/ },
