@@ -88,8 +88,18 @@ describe("log fields", () => {
     },
     {
       name: "ECS, nested",
-      record: { log: "x", trace: { id: T }, transaction: { id: S } },
-      want: { trace: T, source: "field:trace_id" },
+      record: { log: "x", trace: { id: T }, transaction: { id: S2 }, span: { id: S } },
+      want: { trace: T, span: S, source: "field:trace_id" },
+    },
+    {
+      name: "ECS, nested, a transaction for the span",
+      record: { log: "x", transaction: { id: S }, trace: { id: T } },
+      want: { trace: T, span: S, source: "field:trace_id" },
+    },
+    {
+      name: "a span of another trace in a container of its own",
+      record: { log: "x", trace: { id: T }, span: { trace_id: T2, span_id: S } },
+      want: { trace: T, alt: T2, source: "field:trace_id" },
     },
     {
       name: "ECS, a transaction for the span",
@@ -362,6 +372,12 @@ describe("precedence", () => {
       name: "typed fields of another length are absent",
       record: { log: "x" },
       metadata: { otlp: { trace_id: Buffer.from(T, "hex").subarray(1) } },
+      want: {},
+    },
+    {
+      name: "typed fields as text of as many characters as an id has bytes",
+      record: { log: "x" },
+      metadata: { otlp: { trace_id: LOW, span_id: "12345678" } },
       want: {},
     },
     {

@@ -7,7 +7,7 @@ import { valueText } from "../json.ts";
 import { fieldText, isFields } from "../parsed.ts";
 import { type Candidates, FROM_OTLP } from "./candidates.ts";
 import { FieldIds } from "./fields.ts";
-import { CONTAINER, innerCode, NAME_NONE, nameCode } from "./names.ts";
+import { CONTAINER, innerCode, innerPlace, NAME_NONE, nameCode } from "./names.ts";
 import { findInText } from "./text.ts";
 
 /** Place (FieldIds.take) of parsed fields: after those of the record itself. */
@@ -62,9 +62,10 @@ export class TraceFinder {
 
   private containerIds(bytes: Buffer, at: number, end: number, container: number): void {
     eachPair(bytes, at, end, (keyStart, keyEnd, start, next) => {
-      const code = innerCode(container, bytes.toString("utf8", keyStart, keyEnd), this.options.custom);
+      const name = bytes.toString("utf8", keyStart, keyEnd);
+      const code = innerCode(container, name, this.options.custom);
       if (code === NAME_NONE) return;
-      if (!isMap(bytes[start])) this.fields.take(code, container - CONTAINER + 1, firstText(bytes, start, next));
+      if (!isMap(bytes[start])) this.fields.take(code, innerPlace(container, name), firstText(bytes, start, next));
       else if (code >= CONTAINER) this.containerIds(bytes, start, next, code);
     });
   }
@@ -85,7 +86,7 @@ export class TraceFinder {
       const code = innerCode(container, name, this.options.custom);
       const value = fields[name];
       if (code === NAME_NONE) continue;
-      const place = PARSED + container - CONTAINER + 1;
+      const place = PARSED + innerPlace(container, name);
       if (!isFields(value)) this.fields.take(code, place, fieldText(Array.isArray(value) ? (value[0] ?? null) : value));
       else if (code >= CONTAINER) this.parsedContainer(value, code);
     }
@@ -118,7 +119,8 @@ function readId(bytes: Buffer, at: number, end: number, length: number): boolean
   const head = textHead(bytes[at]);
   if (head === 0) return false;
   const size = skip(bytes, at, end) - at - head;
-  if (size === length) {
+  const isBin = bytes[at] >= 0xc4 && bytes[at] <= 0xc6;
+  if (isBin && size === length) {
     id.set(bytes.subarray(at + head, at + head + length));
     return true;
   }

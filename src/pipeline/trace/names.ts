@@ -112,3 +112,12 @@ export function innerCode(container: number, name: string, custom: ReadonlySet<s
   }
   return code;
 }
+
+/**
+ * The place (FieldIds.take) of a value in a container. The `id` of a span and that of a transaction have the place of a trace's:
+ * Elastic's nested form is three containers with one id each, which belong together.
+ */
+export function innerPlace(container: number, name: string): number {
+  const isElastic = (container === IN_SPAN || container === IN_TRANSACTION) && normalName(name) === "id";
+  return (isElastic ? IN_TRACE : container) - CONTAINER + 1;
+}
