@@ -61,8 +61,8 @@ export interface HttpServer {
   readonly address: string;
   /** Refuses pushes from now on with 503; resolves when those under way are answered, or cut off because they did not end in 2 s. */
   stopPushes(): Promise<void>;
-  /** Takes no more connections, lets answers under way end within 5 s, and cuts off what is left. */
-  close(): Promise<void>;
+  /** Takes no more connections, lets answers under way end within `ms`, 5 s at most, and cuts off what is left. */
+  close(ms?: number): Promise<void>;
 }
 
 /**
@@ -93,9 +93,9 @@ export async function startHttp(options: HttpOptions, deps: HttpDeps): Promise<H
   return {
     address: addressOf(app.server),
     stopPushes: () => gate.shut(PUSH_DRAIN_MS),
-    async close() {
+    async close(ms = DRAIN_MS) {
       await tails.close();
-      const cut = setTimeout(() => app.server.closeAllConnections(), DRAIN_MS);
+      const cut = setTimeout(() => app.server.closeAllConnections(), Math.min(ms, DRAIN_MS));
       await app.close();
       clearTimeout(cut);
     },

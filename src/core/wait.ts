@@ -27,3 +27,9 @@ export async function endsWithin(work: Promise<unknown>, ms: number): Promise<bo
   clearTimeout(timer);
   return ended;
 }
+
+/** Says how many of `ms` from now on are left, 0 at least. */
+export function countdown(ms: number): () => number {
+  const end = performance.now() + ms;
+  return () => Math.max(0, end - performance.now());
+}

@@ -3,7 +3,7 @@ import type { QuerierServer } from "../api/querier-server.ts";
 import type { HttpServer } from "../api/server.ts";
 import { WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { endsWithin } from "../core/wait.ts";
+import { countdown, endsWithin } from "../core/wait.ts";
 import { KafkaAppender } from "../intake/kafka-append.ts";
 import type { KafkaIntakeOptions } from "../intake/kafka-options.ts";
 import { KafkaProducer } from "../kafka/producer.ts";
@@ -24,8 +24,9 @@ import { Receivers } from "./receivers.ts";
 import { doesPart, type Role } from "./role.ts";
 import { StoreSide } from "./store-side.ts";
 
-/** How long a stop may take for what is not committed: the promise is 10 s in all. */
+/** How long a stop may take for what is not written or committed, and until it cuts answers off: the promise is 10 s in all. */
 const DRAIN_MS = 6000;
+const ANSWERS_MS = 8000;
 const KAFKA_CLOSE_MS = 1000;
 /** Age of what is known of the catalog at which the metrics have it read anew. */
 const FRESHNESS_MS = 500;
@@ -136,15 +137,17 @@ export class KafkaProcess {
   /** Stops reading, has Kafka take what has come, commits what was read from it, and closes everything. */
   async stop(drainMs: number = DRAIN_MS): Promise<void> {
     const { kafka, store, appender, receivers, workers, sinks, queries } = this.parts;
+    const drainLeft = countdown(drainMs);
+    const answersLeft = countdown(ANSWERS_MS);
     this.stopping.abort();
     const sinksStopped = sinks?.stop();
     await Promise.all([receivers?.stop(), this.http?.stopPushes()]);
     await appender?.close();
-    if (workers !== null && !(await workers.drain(drainMs))) {
+    if (workers !== null && !(await workers.drain(drainLeft()))) {
       this.log.warn("stop: the store did not take everything in time; the next worker reads the rest again");
     }
     await sinksStopped;
-    await this.http?.close();
+    await this.http?.close(answersLeft());
     await this.queriers?.close();
     if (queries !== null) await endsWithin(queries.tails.close(), KAFKA_CLOSE_MS);
     await queries?.engine.close();

@@ -1,6 +1,7 @@
 import type { QuerierServer } from "../api/querier-server.ts";
 import type { HttpServer } from "../api/server.ts";
 import type { Logger } from "../core/log.ts";
+import { countdown } from "../core/wait.ts";
 import type { Engine } from "../query/engine.ts";
 import { allOrNothing } from "./all-or-nothing.ts";
 import { openHttpSide } from "./http-side.ts";
@@ -13,8 +14,12 @@ import { SinkPlaces, SinksSide } from "./sinks-side.ts";
 import { StoreSide } from "./store-side.ts";
 import type { Workers } from "./workers.ts";
 
-/** How long a stop may take until it goes on without what is missing: the promise is 10 s in all. */
+/**
+ * How long a stop may take until it goes on without what is missing, what receivers have on its way first among it, and until it cuts
+ * answers off: the promise is 10 s in all.
+ */
 const DRAIN_MS = 7000;
+const ANSWERS_MS = 9000;
 
 interface Parts {
   readonly store: StoreSide;
@@ -101,15 +106,17 @@ export class WeirProcess {
    */
   async stop(drainMs: number = DRAIN_MS): Promise<void> {
     const { store, intake, workers, sinks, receivers, engine } = this.parts;
+    const drainLeft = countdown(drainMs);
+    const answersLeft = countdown(ANSWERS_MS);
     await Promise.all([receivers.stop(), this.http?.stopPushes()]);
     const sinksStopped = sinks.stop();
-    if (!(await workers.drain(drainMs))) {
+    if (!(await workers.drain(drainLeft()))) {
       this.log.warn(
         "stop: the store did not take everything in time; the rest stays in the intake log for the next start",
       );
     }
     await sinksStopped;
-    await this.http?.close();
+    await this.http?.close(answersLeft());
     await this.queriers?.close();
     await engine.close();
     await store.stop();
