@@ -127,8 +127,8 @@ export class Emitter {
       const name = freeName(this.validName(key), context.names);
       if (name === "" || seen.has(name)) return;
       if (value === "") return;
-      seen.add(name);
-      this.addEntry(name, value);
+      // Of many thousands nearly all are beyond the limits, and those are counted alone.
+      if (this.addEntry(name, value)) seen.add(name);
     };
     eachPair(bytes, record.metadataStart, record.metadataEnd, (keyStart, keyEnd, start, end) => {
       if (!isMap(bytes[start]) || bytes.toString("latin1", keyStart, keyEnd) !== OTLP) {
@@ -192,18 +192,20 @@ export class Emitter {
     return valid;
   }
 
-  private addEntry(name: string, value: string): void {
+  /** Whether the line has the entry now. */
+  private addEntry(name: string, value: string): boolean {
     const { limits, counts, level } = this.builder;
     this.noteLevel(name, value);
-    if (name === "detected_level" && level !== null) return; // It becomes the line's level.
+    if (name === "detected_level" && level !== null) return true; // It becomes the line's level.
     const bytes = Buffer.byteLength(name) + Buffer.byteLength(value);
     if (this.metadataCount >= limits.metadata_entries_max || this.metadataBytes + bytes > limits.metadata_bytes_max) {
       counts.droppedMetadata++;
-      return;
+      return false;
     }
     this.metadataCount++;
     this.metadataBytes += bytes;
     this.line.addExtra(name, value);
+    return true;
   }
 
   private noteLevel(name: string, value: string): void {

@@ -20,6 +20,8 @@ export const RESOURCE = Buffer.from("resource");
 export const SCOPE = Buffer.from("scope");
 export const ATTRIBUTES = Buffer.from("attributes");
 const GROUPS_MAX = 4096;
+/** Attributes of a resource or a scope that are looked at; a line keeps far fewer. */
+const PAIRS_MAX = 10_000;
 /** Memory for groups, roughly: their attributes may be long. */
 const GROUP_BYTES_MAX = 33_554_432;
 
@@ -60,6 +62,7 @@ function describeGroup(id: number, bytes: Buffer): GroupInfo {
 function attributePairs(bytes: Buffer, at: number, end: number): [string, string][] {
   const pairs: [string, string][] = [];
   eachPair(bytes, at, end, (keyStart, keyEnd, start, stop) => {
+    if (pairs.length === PAIRS_MAX) return;
     const name = sanitizeLabelName(bytes.toString("utf8", keyStart, keyEnd));
     const value = valueText(bytes, start, stop);
     if (name !== "" && value !== "") pairs.push([name, value]);

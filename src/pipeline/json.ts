@@ -10,6 +10,7 @@ import {
   u32,
 } from "../codec/msgpack.ts";
 import { formatRfc3339, joinNs } from "../core/time.ts";
+import { cutEnd } from "./text.ts";
 
 /*
  * MessagePack values as JSON text, for records without a line and for maps in a place that wants text.
@@ -30,6 +31,16 @@ export type JsonTree = string | JsonTree[] | Map<string, JsonTree>;
 /** Deeper values are written as this text: no log needs them, and the stack has an end. */
 const DEPTH_MAX = 200;
 const TOO_DEEP = '"[nested too deep]"';
+/**
+ * Values of one record, or of one field, that are written, keys counted: a list of them in a message may take a byte each, and here a
+ * hundred. What would make more is this text.
+ */
+const VALUES_MAX = 262_144;
+const TOO_MANY = '"[too many values]"';
+/** Bytes of texts in it, which JSON may write six times as long; what is beyond is cut off. No line is longer. */
+const TEXT_BYTES_MAX = 16_777_216;
+/** Keys up to this length are no such texts. */
+const KEY_BYTES_MAX = 256;
 
 /** Reads the value at `at` as a tree. The bytes are one whole value, as the receiver has checked. */
 export function jsonTree(bytes: Buffer, at: number, end: number): JsonTree {
@@ -41,6 +52,8 @@ class TreeReader {
   private readonly bytes: Buffer;
   private at: number;
   private readonly end: number;
+  private valuesLeft = VALUES_MAX;
+  private textLeft = TEXT_BYTES_MAX;
 
   constructor(bytes: Buffer, at: number, end: number) {
     this.bytes = bytes;
@@ -57,6 +70,12 @@ class TreeReader {
     }
     const isArray = kindAt(this.bytes, this.at) === "array";
     const count = itemCount(this.bytes, this.at);
+    const values = isArray ? count : count * 2;
+    if (values > this.valuesLeft) {
+      this.at = skip(this.bytes, this.at, this.end);
+      return TOO_MANY;
+    }
+    this.valuesLeft -= values;
     this.at += head;
     if (isArray) {
       const items: JsonTree[] = [];
@@ -74,24 +93,32 @@ class TreeReader {
   private key(depth: number): string {
     const head = textHead(this.bytes[this.at]);
     if (head === 0) return render(this.read(depth));
-    const start = this.at + head;
-    const text = textOf(this.bytes, this.at);
-    this.at = start + textLength(this.bytes, this.at);
-    return text;
+    const { at } = this;
+    const length = textLength(this.bytes, at);
+    this.at = at + head + length;
+    // Names stay what they are where values are cut off.
+    return length <= KEY_BYTES_MAX ? textOf(this.bytes, at) : this.text(at);
+  }
+
+  /** The text at `at`, as far as texts may go. */
+  private text(at: number): string {
+    const most = this.textLeft;
+    this.textLeft = Math.max(0, most - textLength(this.bytes, at));
+    return textOf(this.bytes, at, most);
   }
 
   private scalar(): string {
     const at = this.at;
     this.at = skip(this.bytes, at, this.end);
+    if (textHead(this.bytes[at]) > 0) return JSON.stringify(this.text(at));
     return scalarJson(this.bytes, at, this.at);
   }
 }
 
+/** Of a value that is neither text nor holds others. */
+
 function scalarJson(bytes: Buffer, at: number, next: number): string {
   switch (kindAt(bytes, at)) {
-    case "str":
-    case "bin":
-      return JSON.stringify(textOf(bytes, at));
     case "ext": {
       const time = eventTimeText(bytes, at, next);
       if (time !== "") return JSON.stringify(time);
@@ -104,10 +131,11 @@ function scalarJson(bytes: Buffer, at: number, next: number): string {
   }
 }
 
-/** Text of the str or bin at `at`: its UTF-8; base64 for a bin that is no UTF-8. */
-function textOf(bytes: Buffer, at: number): string {
+/** Text of the str or bin at `at`, of its first `most` bytes: its UTF-8; base64 for a bin that is no UTF-8. */
+function textOf(bytes: Buffer, at: number, most: number = Number.POSITIVE_INFINITY): string {
   const start = at + textHead(bytes[at]);
-  const end = start + textLength(bytes, at);
+  const whole = textLength(bytes, at);
+  const end = whole <= most ? start + whole : cutEnd(bytes, start, start + most);
   const text = bytes.toString("utf8", start, end);
   const isBin = bytes[at] >= 0xc4 && bytes[at] <= 0xc6;
   return isBin && text.includes("\ufffd") && !bytes.subarray(start, end).equals(Buffer.from(text))

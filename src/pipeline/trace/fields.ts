@@ -29,6 +29,9 @@ export const VALUE_MAX = 2048;
 /** Places a value can stand in: the top level (0), the containers, and the same again for parsed fields. */
 export const PLACES = 32;
 
+/** Elastic's transactions in one record: one, but for keys that stand there again. */
+const TRANSACTIONS_MAX = 16;
+
 const HEX16 = /^[0-9a-f]{16}$/;
 const HEX32 = /^[0-9a-f]{32}$/;
 const XRAY = /^(?:root=)?1-([0-9a-f]{8})-([0-9a-f]{24})(?:@([0-9a-f]{16}))?$/;
@@ -181,7 +184,7 @@ export class FieldIds {
 
   private transaction(rank: number, text: string): boolean {
     if (!HEX16.test(text.toLowerCase())) return false;
-    this.transactions.push({ rank, span: Buffer.from(text, "hex") });
+    if (this.transactions.length < TRANSACTIONS_MAX) this.transactions.push({ rank, span: Buffer.from(text, "hex") });
     return true;
   }
 
