@@ -136,7 +136,8 @@ export class ForwardClient {
   /** Ends the connection once everything is written; what was not acknowledged by then is rejected. */
   async close(): Promise<void> {
     if (this.socket.destroyed) return;
-    const closed = once(this.socket, "close");
+    // Not `once`, which would reject with an error that comes before: those who wait for something have it from `fail`.
+    const closed = new Promise<void>((resolve) => this.socket.once("close", () => resolve()));
     this.socket.end();
     const timer = setTimeout(() => this.socket.destroy(), CLOSE_MS);
     await closed;

@@ -203,6 +203,16 @@ describe("fails", () => {
   });
 });
 
+test("a server that breaks the connection off while it is closed is no error of closing it", async () => {
+  const address = await serverThat((socket) => {
+    socket.on("error", () => undefined);
+    socket.on("end", () => socket.resetAndDestroy());
+    socket.resume();
+  });
+  const client = await connect(address);
+  await client.close();
+});
+
 test("acks in pieces and several in one", async () => {
   const sentIds = ["a", "b", "c"];
   const address = await serverThat((socket) => {
