@@ -11,6 +11,11 @@ export interface Heartbeat {
 /** What Fluentd answers; what it says does not matter to the one who asked. */
 const ANSWER = Buffer.of(0);
 
+/** Least time between two answers to one peer: Fluentd asks once a second. */
+const PAUSE_MS = 100;
+/** Peers whose last answer is remembered. */
+const PEERS_MAX = 4096;
+
 /**
  * Answers heartbeats over UDP on the address of a listener. A port that is taken costs only the heartbeats: Fluent Bit
  * sends none, so it is a warning and nothing more.
@@ -23,10 +28,16 @@ export async function startHeartbeat(
   log: Logger,
 ): Promise<Heartbeat> {
   const socket = dgram.createSocket(host.includes(":") ? "udp6" : "udp4");
+  const answered = new Map<string, number>();
   socket.on("message", (_message, { address, port: peerPort }) => {
     // Agents ask from a port of their own. What comes from a server's port is an answer, and answering answers would
-    // never end.
+    // never end. Servers on other ports, which one forged packet sets upon each other, are stopped by the pause.
     if (peerPort === port) return;
+    const peer = `${address} ${peerPort}`;
+    const now = performance.now();
+    if (now - (answered.get(peer) ?? Number.NEGATIVE_INFINITY) < PAUSE_MS) return;
+    if (answered.size >= PEERS_MAX) answered.clear();
+    answered.set(peer, now);
     metrics.heartbeats.inc();
     socket.send(ANSWER, peerPort, address, (error) => {
       if (error !== null) log.debug({ peer: address }, `forward: heartbeat not answered: ${messageOf(error)}`);

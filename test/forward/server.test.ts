@@ -395,6 +395,23 @@ describe("heartbeats over UDP", () => {
     expect(await ask(port, port)).toBeNull();
   });
 
+  test("a server on another port that answers as well is not answered without end", async () => {
+    const { port } = await startReceiver();
+    const other = dgram.createSocket("udp4");
+    let answers = 0;
+    other.on("message", () => {
+      answers++;
+      other.send(Buffer.of(0), port, "127.0.0.1");
+    });
+    other.bind(0, "127.0.0.1");
+    await once(other, "listening");
+    other.send(Buffer.of(0), port, "127.0.0.1");
+    await sleep(300);
+    other.close();
+    expect(answers).toBeGreaterThan(0);
+    expect(answers).toBeLessThan(10);
+  });
+
   test("can be turned off", async () => {
     const { port } = await startReceiver({ udp_heartbeat: false });
     expect(await ask(port)).toBeNull();
