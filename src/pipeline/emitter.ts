@@ -119,9 +119,16 @@ export class Emitter {
   /** The agent's own metadata of an event: OTLP's attributes and severity, and whatever else there is. */
   private addEventMetadata(record: RecordContext, context: StreamContext): void {
     const { bytes } = record;
+    const { limits, counts } = this.builder;
     const seen = new Set<string>();
     const add = (keyStart: number, keyEnd: number, start: number, end: number) => {
       const key = bytes.toString("utf8", keyStart, keyEnd);
+      // Of millions, which a message may hold, those beyond the limit are not worth more than a look at the name.
+      const isFull = this.metadataCount >= limits.metadata_entries_max;
+      if (isFull && record.given === null && levelRank(key) === -1 && !OTLP_TEXTS.has(key)) {
+        counts.droppedMetadata++;
+        return;
+      }
       const value = valueText(bytes, start, end);
       if (record.given !== null && this.takeGiven(key, value)) return;
       const name = freeName(this.validName(key), context.names);
