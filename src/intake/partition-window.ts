@@ -58,18 +58,12 @@ export class PartitionWindow {
   see(head: RecordHead, offset: number): Verdict {
     const { kind, lineIds } = head;
     if (kind === ENTRY_PUSH && lineIds !== null && lineIds.length > 0) return this.seeLines(lineIds, offset);
-    const isLast = this.seeLane(head);
+    const lane = laneKeyOf(head);
+    const isLast = lane !== null && this.lanes.has(head.tenant, lane);
     if (this.chunks.see(identityOf(head), offset) || isLast) return { repeat: true };
+    // Not for a repeat: a write that was made again may come a second time when the lane is further already.
+    if (lane !== null) this.lanes.add(head.tenant, lane);
     return { repeat: false, isNew: null, lines: 0 };
-  }
-
-  /** Whether the lane's last entry is the same. Each part of a split one is a lane by itself, since only some may be there. */
-  private seeLane({ hasLane, tenant, dedupeKey, part }: RecordHead): boolean {
-    if (!hasLane || dedupeKey === null) return false;
-    const key = part === null ? dedupeKey : `${part.number}/${part.of} ${dedupeKey}`;
-    if (this.lanes.has(tenant, key)) return true;
-    this.lanes.add(tenant, key);
-    return false;
   }
 
   private seeLines(ids: Buffer, offset: number): Verdict {
@@ -123,6 +117,12 @@ export class PartitionWindow {
     this.lines.clear();
     this.lanes = new LastKeys();
   }
+}
+
+/** What a lane's last entry is known by. Each part of a split one is a lane by itself, since only some may be there. */
+function laneKeyOf({ hasLane, dedupeKey, part }: RecordHead): string | null {
+  if (!hasLane || dedupeKey === null) return null;
+  return part === null ? dedupeKey : `${part.number}/${part.of} ${dedupeKey}`;
 }
 
 /** What makes a chunk the same chunk; without a key, what makes a record the same append. */
