@@ -19,7 +19,7 @@ import type { Workers } from "./workers.ts";
  * answers off: the promise is 10 s in all.
  */
 const DRAIN_MS = 7000;
-const ANSWERS_MS = 9000;
+const ANSWERS_MS = 8000;
 
 interface Parts {
   readonly store: StoreSide;
