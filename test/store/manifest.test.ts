@@ -379,6 +379,39 @@ describe("what is no longer needed", () => {
     expect(await keysOf(objects, "pages/")).toHaveLength(1);
   });
 
+  test.each(["segments/", "pages/"])(
+    "a root that could not be created for so long that its new %s were swept is not created any more",
+    async (prefix) => {
+      const clock = new Clock();
+      const inner = new MemoryStore(clock.now);
+      const objects = new FaultyStore(inner);
+      const sweeper = await open(inner, clock);
+      const catalog = await open(objects, clock, {
+        sleep: async () => {
+          // The store is away from this process alone, for hours.
+          objects.plan = () => undefined;
+          clock.ms += 7_200_000;
+          await sweeper.sweep(3_600_000);
+        },
+      });
+      await commit(objects, catalog, 10, [segment("a")]);
+      await catalog.fold();
+      const merged = segment("m", { level: 1 });
+      if (prefix === "segments/") await objects.put(merged.key, [Buffer.from("m")]);
+      objects.plan = ({ op, key }) =>
+        op === "putIfAbsent" && key.startsWith("manifest/") ? { outcome: "fail" } : undefined;
+      if (prefix === "segments/") {
+        expect(await catalog.replace({ tenant: "fake", remove: [segment("a").key], add: [merged] })).toBe(false);
+      } else {
+        await commit(objects, catalog, 20, [segment("b")]);
+        expect(await catalog.fold()).toBe(true);
+      }
+      const again = await open(inner, clock);
+      expect(await namesOf(again)).toEqual(prefix === "segments/" ? ["a"] : ["a", "b"]);
+      for (const { key } of await allSegments(again.view())) expect(await inner.head(key)).not.toBeNull();
+    },
+  );
+
   test("nothing is swept while a page can't be read", async () => {
     const clock = new Clock();
     const objects = new MemoryStore(clock.now);
