@@ -224,20 +224,24 @@ class Draft {
     else list.push(segment);
   }
 
-  /** Takes segments out. True when not all of them are there. Rejects when a page that may have them can't be read. */
+  /** Takes segments out. True when not all of them are there. Rejects when one may be in a page that can't be read. */
   async remove(tenant: string, keys: readonly string[]): Promise<boolean> {
     const missing = new Set(keys);
     // A segment's key has the day of its page in it, so the first round finds them all, unless somebody renames things.
     const days = new Set(keys.map((key) => key.split("/")[2]));
     const own = this.root.pages.filter((page) => page.tenant === tenant);
+    let lost: PageRef | null = null;
     for (const page of [...own.filter(({ day }) => days.has(day)), ...own.filter(({ day }) => !days.has(day))]) {
       if (missing.size === 0) break;
-      for (const { key } of await this.pages.load(page)) {
+      const segments = await this.segmentsOf(page);
+      if (segments === null) lost ??= page;
+      for (const { key } of segments ?? []) {
         if (!missing.delete(key)) continue;
         this.removed.add(key);
         this.touched.add(page);
       }
     }
+    if (missing.size > 0 && lost !== null) await this.pages.load(lost);
     return missing.size > 0;
   }
 

@@ -133,14 +133,17 @@ export class Compactor {
 
   /** Handles every segment that may have lines to be removed. Whether it could handle them all. */
   private async remove(pass: RemovalPass, source: RemovalSource): Promise<boolean> {
-    const { catalog, signal } = this.deps;
+    const { catalog, signal, log } = this.deps;
     let work = await findRemovals(catalog.view(), pass, this.pace.turn);
     if (work.inTail) {
       // Only what is in the manifest can be replaced.
       await catalog.fold(signal);
       work = await findRemovals(catalog.view(), pass, this.pace.turn);
     }
-    let complete = !work.inTail;
+    for (const { key, error } of work.lost) {
+      log.error({ key, code: codeOf(error) }, `compaction: nothing is removed from it: ${messageOf(error)}`);
+    }
+    let complete = !work.inTail && work.lost.length === 0;
     for (const [tenant, gone] of work.whole) {
       const counts = new Map<string, Removed>();
       for (const { info, id } of gone) {
@@ -261,7 +264,11 @@ export class Compactor {
       if (info.timeMinNs < timeMinNs) timeMinNs = info.timeMinNs;
       if (info.timeMaxNs > timeMaxNs) timeMaxNs = info.timeMaxNs;
     }
-    const named = await this.deps.catalog.view().segments({ tenant, startNs: timeMinNs, endNs: timeMaxNs + 1n });
+    const query = { tenant, startNs: timeMinNs, endNs: timeMaxNs + 1n };
+    const named = await this.deps.catalog.view().segments(query, (_part, error) => {
+      // A page that is damaged costs its own segments only.
+      if (!["catalog_corrupt", "object_missing"].includes(codeOf(error))) throw error;
+    });
     const keys = new Set(named.map(({ key }) => key));
     return segments.every(({ key }) => keys.has(key));
   }
