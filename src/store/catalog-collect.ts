@@ -72,7 +72,11 @@ export async function sweepOrphans(
     }
   }
   // Asked after the listing: what was named since then is named.
-  for (const key of await named()) old.delete(key);
+  // On a disk that takes `A` and `a` for one name, two tenants may share a folder, and a listing says the name that came first. The
+  // rest of a key is random, so nothing else is spared for that.
+  const caseless = new Set<string>();
+  for (const key of await named()) caseless.add(key.toLowerCase());
+  for (const key of [...old.keys()]) if (caseless.has(key.toLowerCase())) old.delete(key);
   const bytes = [...old.values()].reduce((sum, size) => sum + size, 0);
   return { deleted: await deleteAll(objects, [...old.keys()]), bytes };
 }
