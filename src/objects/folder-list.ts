@@ -54,7 +54,7 @@ async function keysIn(files: FileOps, root: string, base: string): Promise<strin
       if (!PART.test(entry.name)) continue;
       const isFolder =
         entry.isDirectory() ||
-        (entry.isSymbolicLink() && !(await files.stat(path.join(root, base, entry.name))).isFile);
+        (entry.isSymbolicLink() && (await leadsToFolder(files, path.join(root, base, entry.name))));
       keys.push(isFolder ? `${base}${entry.name}/` : `${base}${entry.name}`);
     }
     // Comparing a folder by its name with the slash gives the order of the keys: "a-b" before "a/b" before "a0".
@@ -62,6 +62,16 @@ async function keysIn(files: FileOps, root: string, base: string): Promise<strin
   } catch (error) {
     if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return [];
     throw storeUnavailable("list", base, error);
+  }
+}
+
+/** Whether a symbolic link leads to a folder; one that leads nowhere does not, and costs itself alone. */
+async function leadsToFolder(files: FileOps, link: string): Promise<boolean> {
+  try {
+    return !(await files.stat(link)).isFile;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return false;
+    throw error;
   }
 }
 

@@ -4,7 +4,7 @@ import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import { type FileOps, nodeFiles, readAll, writeAll } from "../core/files.ts";
 import { objectExists, objectMissing, objectRange, storeUnavailable } from "./errors.ts";
 import { listFolder } from "./folder-list.ts";
-import { checkKey, checkPrefix } from "./key.ts";
+import { checkKey, checkPrefix, isPart } from "./key.ts";
 import { OpenFiles } from "./open-files.ts";
 import type { ObjectInfo, ObjectStore } from "./store.ts";
 
@@ -54,7 +54,10 @@ export class FolderStore implements ObjectStore {
         await this.files.link(temporary, target);
       } catch (error) {
         if (codeOf(error) !== "EEXIST") throw error;
-        throw (await this.files.stat(target)).isFile ? objectExists(key) : liesBelow(key, error);
+        if (!(await this.files.stat(target)).isFile) throw liesBelow(key, error);
+        // A try before may have given it its name and failed then: whoever takes it for his own has it durable.
+        await this.files.syncFolder(path.dirname(target));
+        throw objectExists(key);
       } finally {
         // One that stays is removed at some later start.
         await this.files.unlink(temporary).catch(() => undefined);
@@ -252,8 +255,10 @@ export async function openFolderStore(root: string, files: FileOps = nodeFiles):
 async function tidy(files: FileOps, folder: string): Promise<void> {
   for (const entry of await files.readdir(folder)) {
     const file = path.join(folder, entry.name);
-    if (entry.isDirectory()) await tidy(files, file);
-    else if (entry.name.startsWith(NAME_FREE_OF_KEYS)) await removeOld(files, file);
+    // No object lies in a folder with another name, and not each can be read: lost+found, where a disk is mounted.
+    if (entry.isDirectory()) {
+      if (isPart(entry.name)) await tidy(files, file);
+    } else if (entry.name.startsWith(NAME_FREE_OF_KEYS)) await removeOld(files, file);
   }
 }
 

@@ -5,7 +5,9 @@ const KEY_BYTES_MAX = 512;
 const PART_BYTES_MAX = 255;
 const PART = /^[A-Za-z0-9._=-]+$/;
 
-const isPart = (part: string) => PART.test(part) && part !== "." && part !== ".." && part.length <= PART_BYTES_MAX;
+/** Whether `part` can be a part of a key. */
+export const isPart = (part: string): boolean =>
+  PART.test(part) && part !== "." && part !== ".." && part.length <= PART_BYTES_MAX;
 
 /** Whether `key` is one as store.ts describes them. */
 export function isKey(key: string): boolean {

@@ -110,6 +110,8 @@ export class S3Store implements ObjectStore {
         yield { key, size: Size, modifiedMs: LastModified?.getTime() ?? 0 };
       }
       token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+      // A listing that ends too early is lines that are missing, or a commit where there is one already.
+      if (page.IsTruncated === true && (token ?? "") === "") throw cut(this.bucket, last);
     } while (token !== undefined);
   }
 
@@ -233,6 +235,14 @@ export async function openS3Store(
 
 function endpointOf({ endpoint }: S3Place["options"]): string {
   return endpoint ?? process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL ?? "AWS";
+}
+
+function cut(bucket: string, last: string): WeirError {
+  return new WeirError(
+    "store_unsupported",
+    `bucket ${bucket}: its listing says that there is more after ${last || "its first answer"}, and not how to go on (NextContinuationToken); use a server that speaks version 2 of listings`,
+    { context: { bucket, last } },
+  );
 }
 
 function unordered(bucket: string, last: string, key: string): WeirError {

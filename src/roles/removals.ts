@@ -1,4 +1,4 @@
-import { WeirError } from "../core/errors.ts";
+import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { CompiledDeletes } from "../query/deletes.ts";
@@ -52,6 +52,8 @@ export class StoreRemovals implements RemovalSource {
   private readonly clean = new Map<string, Set<string>>();
   /** By request, what was removed and could not be noted yet. */
   private readonly unnoted = new Map<string, RemovedLines>();
+  /** Requests of which a state can't be read. */
+  private readonly damaged = new Set<string>();
   private readonly linesRemoved;
 
   constructor(deps: RemovalsDeps) {
@@ -72,7 +74,7 @@ export class StoreRemovals implements RemovalSource {
     await deletes.forget(nowMs - deleteHistoryMs);
     const progress: Progress[] = [];
     for (const request of deletes.activeTenants().flatMap((tenant) => deletes.active(tenant))) {
-      if (nowMs - request.createdMs < deleteWaitMs || !(await deletes.begin(request))) continue;
+      if (nowMs - request.createdMs < deleteWaitMs || !(await this.hasBegun(request))) continue;
       const reached = Object.entries(request.upto).every(([part, next]) => catalog.chainEnd(Number(part)) >= next);
       const written = new Set(deletes.state(request)?.clean);
       const clean = this.clean.get(idOf(request)) ?? new Set(written);
@@ -93,9 +95,24 @@ export class StoreRemovals implements RemovalSource {
   isDue(): boolean {
     const { deletes, deleteWaitMs, now } = this.deps;
     const ripe = now() - deleteWaitMs;
-    return deletes
-      .activeTenants()
-      .some((tenant) => deletes.active(tenant).some((one) => one.createdMs <= ripe && deletes.state(one) === null));
+    const isDue = (one: DeleteRequest) =>
+      one.createdMs <= ripe && deletes.state(one) === null && !this.damaged.has(idOf(one));
+    return deletes.activeTenants().some((tenant) => deletes.active(tenant).some(isDue));
+  }
+
+  /** Whether the request is to be worked on. One of which a state can't be read goes on hiding its lines, and holds up nothing else. */
+  private async hasBegun(request: DeleteRequest): Promise<boolean> {
+    const id = idOf(request);
+    try {
+      const hasBegun = await this.deps.deletes.begin(request);
+      this.damaged.delete(id);
+      return hasBegun;
+    } catch (error) {
+      if (codeOf(error) !== "delete_corrupt") throw error;
+      this.damaged.add(id);
+      this.deps.log.error({ id }, `delete: ${messageOf(error)}; until then its lines are hidden, and not removed`);
+      return false;
+    }
   }
 
   /** Counts what a pass has removed. */

@@ -50,6 +50,9 @@ export class Worker {
   /** Offsets below it are in a flush, and since when there are others. */
   private flushed = 0;
   private aheadSinceMs: number | null = null;
+  /** The reader that was asked to say when there is an entry, and has not said so yet. */
+  private listening: EntryReader | null = null;
+  private failed: { readonly error: unknown } | null = null;
   /** Those that wait for a flush that they asked for. */
   private asked: (() => void)[] = [];
 
@@ -152,17 +155,34 @@ export class Worker {
 
   /** Waits for an entry, the end, or the age of the open lines. */
   private async idle(reader: EntryReader): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    await Promise.race([
-      reader.wait(),
-      new Promise<void>((resolve) => {
-        this.wake = resolve;
-        timer = setTimeout(resolve, AGE_CHECK_MS);
-        timer.unref();
-      }),
-    ]);
-    clearTimeout(timer);
+    this.listen(reader);
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, AGE_CHECK_MS).unref();
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    if (this.failed !== null) throw this.failed.error;
     if (this.flushing === null && (this.deps.writer.needsFlush() || this.isAhead())) void this.beginFlush();
+  }
+
+  /**
+   * Has the reader say when there is an entry: once for all the turns that pass without one, since whatever waits for it stays
+   * behind until then. Four times a second for a night that is a hundred thousand.
+   */
+  private listen(reader: EntryReader): void {
+    if (this.listening === reader) return;
+    this.listening = reader;
+    const done = () => {
+      if (this.listening !== reader) return;
+      this.listening = null;
+      this.wake();
+    };
+    reader.wait().then(done, (error: unknown) => {
+      if (this.listening === reader) this.failed = { error };
+      done();
+    });
   }
 
   /** Whether offsets wait for being committed that no line came of. */
@@ -218,6 +238,7 @@ export class Worker {
   private async restart(reader: EntryReader): Promise<EntryReader> {
     const { intake, partition, writer } = this.deps;
     await this.flushing;
+    this.listening = null;
     await reader.close();
     writer.discard();
     await this.beginAtChainEnd();

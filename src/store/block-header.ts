@@ -16,6 +16,7 @@ import {
   SECTION_HEADER_BYTES,
   SECTION_ID,
   SECTION_OVERFLOW,
+  SECTION_TIMES,
   TEXT_AT,
 } from "./block-format.ts";
 import { corrupt, type Place } from "./errors.ts";
@@ -67,9 +68,15 @@ export function readBlockHeader(bytes: Buffer, place: Place): BlockHeader {
   if (flags > (FLAG_NEWLINES | FLAG_OVERFLOW)) throw bad("flags", flags, "bits 0 and 1", start + 17);
   const textBytes = bytes.readUInt32LE(at + TEXT_AT);
   const rows = bytes.readUInt32LE(at + ROWS_AT);
-  // Each line has its LF, so rows are bounded by what was written; nothing is allocated on a lie.
+  // Each line has its LF.
   if (rows < 1 || rows > textBytes) throw bad("rows", rows, `1 to ${textBytes}`, at + ROWS_AT);
-  const sections = findSections(bytes, at + BLOCK_FIXED_BYTES, dataEnd, place);
+  const own = findSections(bytes, at + BLOCK_FIXED_BYTES, dataEnd, place);
+  const sections = own.concat(overflowSections(bytes, front, own, (flags & FLAG_OVERFLOW) !== 0, place));
+  const times = sections.find(({ type }) => type === SECTION_TIMES);
+  // Its unit takes a byte, and each row but the first.
+  if (times !== undefined && rows > times.end - times.at) {
+    throw bad("rows", rows, `at most ${times.end - times.at}, by their times`, at + ROWS_AT);
+  }
   return {
     rows,
     textBytes,
@@ -80,7 +87,7 @@ export function readBlockHeader(bytes: Buffer, place: Place): BlockHeader {
     maxNsec: bytes.readUInt32LE(at + MAX_NSEC_AT),
     length: start + main.length,
     deflateAt: dataEnd,
-    sections: sections.concat(overflowSections(bytes, front, sections, (flags & FLAG_OVERFLOW) !== 0, place)),
+    sections,
   };
 }
 

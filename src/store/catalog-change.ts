@@ -1,7 +1,7 @@
 import { codeOf, messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Counter, Metrics } from "../core/metrics.ts";
-import type { ObjectInfo, ObjectStore } from "../objects/store.ts";
+import type { ObjectStore } from "../objects/store.ts";
 import type { CatalogEntry } from "./catalog-entry.ts";
 import type { CatalogReader } from "./catalog-read.ts";
 import { cutPages, encodePage, hasRoom, pageDay } from "./manifest-page.ts";
@@ -22,6 +22,8 @@ export interface Change {
   readonly base: Root;
   readonly root: Root;
   readonly pages: readonly NewPage[];
+  /** Keys of segments that no root has named so far, and no entry. */
+  readonly segments: readonly string[];
 }
 
 export interface Replacement {
@@ -66,12 +68,14 @@ export class CatalogChanger {
     return done;
   }
 
-  retrying<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  retrying<T>(work: (attempt: number) => Promise<T>, signal: AbortSignal): Promise<T> {
     return retry(work, signal, this.deps.retries);
   }
 
-  head(key: string, signal: AbortSignal): Promise<ObjectInfo | null> {
-    return this.retrying(() => this.deps.objects.head(key), signal);
+  /** Whether all of some objects are there. */
+  async areThere(keys: readonly string[]): Promise<boolean> {
+    for (const key of keys) if ((await this.deps.objects.head(key)) === null) return false;
+    return true;
   }
 
   /** All entries into pages. Null for none. */
@@ -90,21 +94,34 @@ export class CatalogChanger {
     const missing = await draft.remove(tenant, remove);
     if (missing) return add.length > 0 && (await this.hasAll(root, add)) ? "done" : null;
     for (const segment of add) draft.add(segment);
-    return this.finish(root, draft, { garbage: remove });
+    return this.finish(root, draft, { garbage: remove, segments: add.map(({ key }) => key) });
   }
 
   /** Without the garbage that was deleted. Null when none of it is in the root. */
   forget(root: Root, gone: ReadonlySet<string>): Change | null {
     const garbage = root.garbage.filter(({ key }) => !gone.has(key));
     if (garbage.length === root.garbage.length) return null;
-    return { base: root, root: nextRoot(root, this.deps.now(), { garbage }), pages: [] };
+    return { base: root, root: nextRoot(root, this.deps.now(), { garbage }), pages: [], segments: [] };
   }
 
-  /** Writes pages and root. False when there is another root of that version; the pages are then removed. */
-  async apply({ base, root, pages }: Change, signal: AbortSignal): Promise<boolean> {
+  /**
+   * Writes pages and root. False when there is another root of that version; the pages are then removed. False also when something that
+   * the root would name has been swept before it could be created.
+   */
+  async apply({ base, root, pages, segments }: Change, signal: AbortSignal): Promise<boolean> {
     const { objects } = this.deps;
     await Promise.all(pages.map(({ ref, bytes }) => this.retrying(() => objects.put(ref.key, [bytes]), signal)));
-    const isCreated = await this.retrying(() => this.create(root), signal);
+    let isWhole = true;
+    const isCreated = await this.retrying(async (attempt) => {
+      // Between two tries may lie hours, and what nothing names is swept one day.
+      if (attempt > 0) isWhole = await this.areThere([...segments, ...pages.map(({ ref }) => ref.key)]);
+      return isWhole && (await this.create(root));
+    }, signal);
+    // A try before may have created it all the same.
+    if (!isWhole) {
+      this.changes.inc({ outcome: "lost" });
+      return false;
+    }
     // Where it can't be told whether later roots follow from ours, they may name its pages.
     if (!isCreated) await this.discard(pages);
     const isOurs = isCreated && (await this.retrying(() => this.isNext(base, root), signal));
@@ -167,11 +184,15 @@ export class CatalogChanger {
   private async finish(
     base: Root,
     draft: Draft,
-    { folded = base.folded, garbage = [] }: { folded?: Root["folded"]; garbage?: readonly string[] },
+    {
+      folded = base.folded,
+      garbage = [],
+      segments = [],
+    }: { folded?: Root["folded"]; garbage?: readonly string[]; segments?: readonly string[] },
   ): Promise<Change> {
     const { kept, dropped, groups } = await draft.settle();
     const pages: NewPage[] = [];
-    for (const segments of groups) pages.push({ ...(await encodePage(segments)), segments });
+    for (const group of groups) pages.push({ ...(await encodePage(group)), segments: group });
     const atMs = this.deps.now();
     const fresh: Garbage[] = [...garbage, ...dropped.map(({ key }) => key)].map((key) => ({ key, atMs }));
     const root = nextRoot(base, atMs, {
@@ -179,7 +200,7 @@ export class CatalogChanger {
       pages: [...kept, ...pages.map(({ ref }) => ref)],
       garbage: [...base.garbage, ...fresh],
     });
-    return { base, root, pages };
+    return { base, root, pages, segments };
   }
 }
 
@@ -203,20 +224,24 @@ class Draft {
     else list.push(segment);
   }
 
-  /** Takes segments out. True when not all of them are there. Rejects when a page that may have them can't be read. */
+  /** Takes segments out. True when not all of them are there. Rejects when one may be in a page that can't be read. */
   async remove(tenant: string, keys: readonly string[]): Promise<boolean> {
     const missing = new Set(keys);
     // A segment's key has the day of its page in it, so the first round finds them all, unless somebody renames things.
     const days = new Set(keys.map((key) => key.split("/")[2]));
     const own = this.root.pages.filter((page) => page.tenant === tenant);
+    let lost: PageRef | null = null;
     for (const page of [...own.filter(({ day }) => days.has(day)), ...own.filter(({ day }) => !days.has(day))]) {
       if (missing.size === 0) break;
-      for (const { key } of await this.pages.load(page)) {
+      const segments = await this.segmentsOf(page);
+      if (segments === null) lost ??= page;
+      for (const { key } of segments ?? []) {
         if (!missing.delete(key)) continue;
         this.removed.add(key);
         this.touched.add(page);
       }
     }
+    if (missing.size > 0 && lost !== null) await this.pages.load(lost);
     return missing.size > 0;
   }
 

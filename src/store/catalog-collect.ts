@@ -1,7 +1,7 @@
 import { codeOf } from "../core/errors.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import { CATALOG_PREFIX, parseEntryKey } from "./catalog-entry.ts";
-import { SEGMENTS_PREFIX } from "./keys.ts";
+import { DAMAGED_PREFIX, SEGMENTS_PREFIX } from "./keys.ts";
 import { PAGES_PREFIX } from "./manifest-page.ts";
 import { decodeRoot, MANIFEST_PREFIX, parseRootKey, type Root, rootKey } from "./manifest-root.ts";
 
@@ -58,7 +58,7 @@ async function foldedOf(objects: ObjectStore, root: Root, version: number): Prom
   }
 }
 
-/** Deletes segments and pages that were written more than `graceMs` ago and that `named`, which is asked afterwards, lacks. */
+/** Deletes segments and pages that were written more than `graceMs` ago and that `named`, which is asked afterwards, lacks. Those that a rebuild could not read stay. */
 export async function sweepOrphans(
   objects: ObjectStore,
   graceMs: number,
@@ -72,7 +72,12 @@ export async function sweepOrphans(
     }
   }
   // Asked after the listing: what was named since then is named.
-  for (const key of await named()) old.delete(key);
+  for await (const { key } of objects.list(DAMAGED_PREFIX)) old.delete(key.slice(DAMAGED_PREFIX.length));
+  // On a disk that takes `A` and `a` for one name, two tenants may share a folder, and a listing says the name that came first. The
+  // rest of a key is random, so nothing else is spared for that.
+  const caseless = new Set<string>();
+  for (const key of await named()) caseless.add(key.toLowerCase());
+  for (const key of [...old.keys()]) if (caseless.has(key.toLowerCase())) old.delete(key);
   const bytes = [...old.values()].reduce((sum, size) => sum + size, 0);
   return { deleted: await deleteAll(objects, [...old.keys()]), bytes };
 }

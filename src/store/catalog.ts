@@ -176,10 +176,6 @@ export class Catalog {
     { tenant, remove, add }: { tenant: string; remove: readonly string[]; add: readonly SegmentInfo[] },
     signal: AbortSignal = NEVER,
   ): Promise<boolean> {
-    // A new segment that is not there would be a hole: one that was written long ago may have been swept.
-    for (const { key } of add) {
-      if ((await this.changer.head(key, signal)) === null) return false;
-    }
     const removed = new Set(remove);
     for (;;) {
       let done = false;
@@ -188,8 +184,10 @@ export class Catalog {
         isFresh = this.tail().some(({ key }) => removed.has(key));
         if (isFresh) return null;
         const change = await this.changer.replace(this.root, { tenant, remove, add });
-        done = change !== null;
-        return change === "done" ? null : change;
+        // A new segment that is not there would be a hole: one that was written long ago may have been swept.
+        const isHole = change !== null && change !== "done" && !(await this.changer.areThere(change.segments));
+        done = change !== null && !isHole;
+        return change === "done" || isHole ? null : change;
       }, signal);
       if (!isFresh) return done;
       // Segments are replaced in pages: those of fresh entries go there first.

@@ -12,7 +12,7 @@ import type { SegmentInfo } from "./view.ts";
 
 /**
  * Writes a segment, and again after a failure that may pass: the same bytes under the same name. A segment that no
- * catalog entry names (its writer lost the race for the position, or died) is invisible and may be removed some day.
+ * catalog entry names (its writer lost the race for the position, or died) is invisible and may be removed some day. `known`: its name, if it has one already.
  */
 export async function putSegment(
   objects: ObjectStore,
@@ -22,9 +22,10 @@ export async function putSegment(
   signal: AbortSignal,
   deps: RetryDeps,
   sources: SegmentSources | null = null,
+  known: string | null = null,
 ): Promise<SegmentInfo> {
   const { parts, footer } = buildSegment(tenant, blocks, covers, sources);
-  const key = segmentKey(tenant, footer.minSec, covers);
+  const key = known ?? segmentKey(tenant, footer.minSec, covers);
   const bytes = parts.reduce((sum, part) => sum + part.length, 0);
   await retry(() => objects.put(key, parts), signal, deps);
   return describeSegment(key, bytes, { tenant, streams: blocks, sources }, footer);

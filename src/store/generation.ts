@@ -15,8 +15,9 @@ export class Generation {
   covers: IntakeRange | null = null;
   /** Segments that are written already, by tenant. */
   readonly segments = new Map<string, SegmentInfo>();
-  /** When the first of them was, by the writer's clock. */
+  /** When the first of them was, by the writer's clock, and in milliseconds since 1970: a machine that sleeps may stop the former. */
   writtenMs = 0;
+  writtenAtMs = 0;
   /** Closed blocks by stream, in order of arrival. */
   private readonly chunks = new Map<OpenStream, SealedBlock[]>();
   private uncompressed = 0;

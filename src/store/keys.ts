@@ -3,6 +3,11 @@ import type { IntakeRange } from "./footer.ts";
 import type { SegmentSources } from "./sources.ts";
 
 export const SEGMENTS_PREFIX = "segments/";
+/**
+ * In front of a segment's key: a rebuild could not read it, and no sweep is to take it for a leftover. The object's text is for people;
+ * it may be removed when nobody wants the segment any more.
+ */
+export const DAMAGED_PREFIX = "damaged/";
 /** Years 1 to 9999: what a date of four digits can say. Lines outside are put under the nearest. */
 const FIRST_SEC = -62_135_596_800;
 const LAST_SEC = 253_402_300_799;

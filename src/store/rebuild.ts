@@ -3,7 +3,7 @@ import type { ObjectStore } from "../objects/store.ts";
 import { CATALOG_PREFIX, type CatalogEntry, decodeEntry, parseEntryKey } from "./catalog-entry.ts";
 import { CatalogReader } from "./catalog-read.ts";
 import { eachAtOnce } from "./each.ts";
-import { SEGMENTS_PREFIX } from "./keys.ts";
+import { DAMAGED_PREFIX, SEGMENTS_PREFIX } from "./keys.ts";
 import { cutPages, encodePage, PAGES_PREFIX, pageDay } from "./manifest-page.ts";
 import { encodeRoot, NO_ROOT, nextRoot, type PageRef, rootKey } from "./manifest-root.ts";
 import { SegmentReader } from "./reader.ts";
@@ -52,15 +52,16 @@ export async function rebuildCatalog(objects: ObjectStore, options: RebuildOptio
   const { folded, inTheWay } = await foldedBy(objects, found, chosen);
   const groups = pagesOf(segments);
   const report = {
-    found: found.length + damaged.length,
+    found: found.length + damaged.size,
     segments: segments.length,
     lines: segments.reduce((sum, { lines }) => sum + lines, 0),
     pages: groups.length,
     leftOut,
-    damaged,
+    damaged: [...damaged].map(([key, reason]) => `${key}: ${reason}`),
     entries: inTheWay.map(({ reason }) => reason),
   };
   if (options.dryRun) return { ...report, root: null };
+  await noteDamaged(objects, damaged);
   const pages: PageRef[] = [];
   const garbage = [...leftOut];
   for await (const { key } of objects.list(PAGES_PREFIX)) garbage.push(key);
@@ -86,7 +87,7 @@ export async function rebuildCatalog(objects: ObjectStore, options: RebuildOptio
 async function findSegments(
   objects: ObjectStore,
   { force, now, onProgress }: RebuildOptions,
-): Promise<{ found: FoundSegment[]; damaged: string[] }> {
+): Promise<{ found: FoundSegment[]; damaged: ReadonlyMap<string, string> }> {
   const keys: { key: string; modifiedMs: number }[] = [];
   for (const prefix of [SEGMENTS_PREFIX, CATALOG_PREFIX]) {
     for await (const { key, modifiedMs } of objects.list(prefix)) {
@@ -96,7 +97,7 @@ async function findSegments(
   }
   const reader = new SegmentReader(objects, { cacheBytes: 0 });
   const found: FoundSegment[] = [];
-  const damaged: string[] = [];
+  const damaged: [key: string, reason: string][] = [];
   let done = 0;
   await eachAtOnce(READS_AT_ONCE, keys, async ({ key, modifiedMs }) => {
     try {
@@ -104,13 +105,23 @@ async function findSegments(
       found.push({ info, sources: index.sources, modifiedMs });
     } catch (error) {
       if (!["segment_corrupt", "block_corrupt", "object_missing"].includes(codeOf(error))) throw error;
-      damaged.push(`${key}: ${messageOf(error)}`);
+      damaged.push([key, messageOf(error)]);
     }
     onProgress?.(++done, keys.length);
   });
   // They were read in any order, and what is chosen is not to depend on that.
   found.sort((a, b) => (a.info.key < b.info.key ? -1 : 1));
-  return { found, damaged: damaged.sort() };
+  return { found, damaged: new Map(damaged.sort(([a], [b]) => (a < b ? -1 : 1))) };
+}
+
+/** Notes which segments can't be read, so that no sweep deletes what may still be repaired; removes notes of others. */
+async function noteDamaged(objects: ObjectStore, damaged: ReadonlyMap<string, string>): Promise<void> {
+  for (const [key, reason] of damaged) await objects.put(DAMAGED_PREFIX + key, [Buffer.from(`${reason}\n`)]);
+  const old: string[] = [];
+  for await (const { key } of objects.list(DAMAGED_PREFIX)) {
+    if (!damaged.has(key.slice(DAMAGED_PREFIX.length))) old.push(key);
+  }
+  await objects.deleteMany(old);
 }
 
 function inUse(key: string, ageMs: number): WeirError {

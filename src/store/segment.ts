@@ -204,6 +204,8 @@ function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
   let end = 0;
   const blocks = Array.from({ length: counted(blockReader, footer.blocks, "blocks", place) }, (): BlockInfo => {
     stream += blockReader.next();
+    if (stream >= streams.length)
+      throw corrupt("segment_corrupt", "index, stream", stream, `below ${streams.length}`, place);
     const offset = end + blockReader.next();
     const length = blockReader.next();
     end = offset + length;
@@ -229,8 +231,12 @@ function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
   return new StoredIndex(tenant, streams, blocks, presence, sources, index.length);
 }
 
-function counted(reader: VarintReader, want: number, name: string, place: Place): number {
+/** Reads how many streams or blocks follow. Throws `segment_corrupt` unless it is what the footer says, and can be. */
+export function counted(reader: VarintReader, want: number, name: string, place: Place): number {
   const got = reader.next();
   if (got !== want) throw corrupt("segment_corrupt", `index, ${name}`, got, want, place);
+  // Each takes a byte at least; nothing is allocated on a lie.
+  const most = reader.end - reader.at;
+  if (got > most) throw corrupt("segment_corrupt", `index, ${name}`, got, `at most ${most}`, place);
   return got;
 }

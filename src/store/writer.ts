@@ -29,6 +29,7 @@ const QUEUE_BYTES = 16 * 1024 * 1024;
 
 /** How long a segment may wait for its entry before it is written again. Far below the age at which leftovers are swept. */
 const UNNAMED_MS = 600_000;
+const NEVER = new AbortController().signal;
 
 export interface WriterDeps {
   readonly objects: ObjectStore;
@@ -330,6 +331,8 @@ export class StreamWriter implements LineSink {
       signal,
       retries,
     );
+    // Whoever has discarded the generation meanwhile goes on behind the entry.
+    if (this.isOld(generation)) await retry(() => this.restoreSegments(generation, covers), NEVER, retries);
     // The entry at this offset may have been another's, long ago: such an entry is ignored by everyone.
     await retry(() => catalog.confirm(partition, first), signal, retries);
     // In one tick: what leaves the snapshot is in the catalog. After a `discard` the entry stands all the same.
@@ -354,15 +357,38 @@ export class StreamWriter implements LineSink {
     const { segments: written } = generation;
     const byTenant = [...generation.blocksByTenant()];
     do {
-      if (now() - generation.writtenMs > UNNAMED_MS) written.clear();
-      if (written.size === 0) generation.writtenMs = now();
+      if (this.isOld(generation)) written.clear();
+      if (written.size === 0) {
+        generation.writtenMs = now();
+        generation.writtenAtMs = Date.now();
+      }
       for (const [i, [tenant, blocks]] of byTenant.entries()) {
         if (written.has(tenant)) continue;
         const sources = commitSources(i, byTenant.length);
         written.set(tenant, await putSegment(objects, tenant, blocks, covers, signal, this.retryDeps(), sources));
       }
-    } while (now() - generation.writtenMs > UNNAMED_MS);
+    } while (this.isOld(generation));
     return [...written.values()];
+  }
+
+  /**
+   * Writes segments again, under their names, that are gone although the entry is there: the process was paused, or fought with the
+   * store, for hours between the two, and they were taken for leftovers.
+   */
+  private async restoreSegments(generation: Generation, covers: IntakeRange): Promise<void> {
+    const { objects } = this.deps;
+    const byTenant = [...generation.blocksByTenant()];
+    for (const [i, [tenant, blocks]] of byTenant.entries()) {
+      const { key } = generation.segments.get(tenant) ?? { key: null };
+      if (key === null || (await objects.head(key)) !== null) continue;
+      const sources = commitSources(i, byTenant.length);
+      await putSegment(objects, tenant, blocks, covers, NEVER, this.retryDeps(), sources, key);
+    }
+  }
+
+  /** Whether the generation's segments were written so long ago that they may have been swept. */
+  private isOld({ writtenMs, writtenAtMs }: Generation): boolean {
+    return this.deps.now() - writtenMs > UNNAMED_MS || Date.now() - writtenAtMs > UNNAMED_MS;
   }
 
   private retryDeps(): RetryDeps {

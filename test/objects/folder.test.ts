@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -67,6 +67,39 @@ describe("folder store", () => {
     expect(await keys(store)).toEqual(["a/1"]);
     expect(existsSync(old)).toBe(false);
     expect(existsSync(fresh)).toBe(true);
+    await store.close();
+  });
+
+  test("a folder that no key can name is not looked into at the start", async () => {
+    await mkdir(path.join(folder, "lost+found"));
+    const files = new FaultyFiles();
+    files.plan = ({ op, path: file }) =>
+      op === "readdir" && file.endsWith("lost+found") ? { code: "EACCES" } : undefined;
+    const store = await openFolderStore(folder, files);
+    await store.put("a/1", bytes("x"));
+    expect(await keys(store)).toEqual(["a/1"]);
+    await store.close();
+  });
+
+  test("a symbolic link that leads nowhere hides nothing else", async () => {
+    const store = await openFolderStore(folder);
+    await store.put("a/1", bytes("x"));
+    await symlink(path.join(folder, "nowhere"), path.join(folder, "a", "2"));
+    expect(await keys(store)).toEqual(["a/1"]);
+    await store.close();
+  });
+
+  test("an object whose name could not be made durable is durable before a second try says that it is there", async () => {
+    const files = new FaultyFiles();
+    const store = await openFolderStore(folder, files);
+    await store.putIfAbsent("a/0", bytes("x"));
+    files.plan = ({ op }) => (op === "syncFolder" ? { code: "EMFILE" } : undefined);
+    await expect(store.putIfAbsent("a/1", bytes("x"))).rejects.toMatchObject({ code: "store_unavailable" });
+    await expect(store.putIfAbsent("a/1", bytes("x"))).rejects.toMatchObject({ code: "store_unavailable" });
+    files.plan = () => undefined;
+    const before = files.done.length;
+    await expect(store.putIfAbsent("a/1", bytes("x"))).rejects.toMatchObject({ code: "object_exists" });
+    expect(files.done.slice(before)).toContain("syncFolder");
     await store.close();
   });
 

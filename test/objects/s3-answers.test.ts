@@ -222,6 +222,26 @@ describe("answers of an S3 server", () => {
     await store.close();
   });
 
+  test.each(["", "<NextContinuationToken></NextContinuationToken>"])(
+    "a listing that has more and does not say how to go on is refused, not taken for the whole: %s",
+    async (token) => {
+      answer = () => ({
+        status: 200,
+        body: `<ListBucketResult><IsTruncated>true</IsTruncated>${token}<Contents><Key>weir/a</Key><Size>1</Size></Contents></ListBucketResult>`,
+      });
+      const store = open();
+      const list = async () => {
+        for await (const { key } of store.list("")) expect(key).toBe("a");
+      };
+      await expect(list()).rejects.toMatchObject({
+        code: "store_unsupported",
+        message: expect.stringContaining("more after a,"),
+      });
+      expect(requests).toHaveLength(1);
+      await store.close();
+    },
+  );
+
   test("a server that does not know ranges gives whole objects, of which the range is taken", async () => {
     answer = () => ({ status: 200, body: "0123456789" });
     const store = open();

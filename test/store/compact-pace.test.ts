@@ -44,6 +44,23 @@ describe("the pace of compaction", () => {
     expect(slept).toEqual([10, 6]);
   });
 
+  test("work that takes turns while it is waited for does not put off the next one", async () => {
+    const { clock, pace } = paceOf(1);
+    await pace.wait(
+      (async () => {
+        for (let i = 0; i < 100; i++) {
+          clock.ms += 4;
+          await pace.turn();
+        }
+      })(),
+    );
+    let turns = 0;
+    setImmediate(() => turns++);
+    clock.ms += 5;
+    await pace.turn();
+    expect(turns).toBe(1);
+  });
+
   test("work between waits that take no time adds up to a slice", async () => {
     const { clock, slept, pace } = paceOf(0.5);
     for (let i = 0; i < 4; i++) {

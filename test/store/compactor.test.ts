@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { WeirError } from "../../src/core/errors.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
@@ -6,7 +7,7 @@ import type { ObjectStore } from "../../src/objects/store.ts";
 import { type Catalog, openCatalog } from "../../src/store/catalog.ts";
 import { MergeClaims } from "../../src/store/compact/claims.ts";
 import { Compactor, type CompactorDeps } from "../../src/store/compact/compactor.ts";
-import type { mergeSegments } from "../../src/store/compact/merge.ts";
+import { mergeSegments } from "../../src/store/compact/merge.ts";
 import { type CompactorOptions, defaultCompactorOptions } from "../../src/store/compact/options.ts";
 import {
   NO_REMOVALS,
@@ -94,7 +95,7 @@ describe("a pass of compaction", () => {
       await store.catalog.fold();
       await compactor.pass({ removals: false });
       await compactor.collect();
-      await compactor.sweep();
+      await store.catalog.sweep(0);
       expectRows(await store.rows(), inOrder(want.map(rowOf)), `round ${round}, at the end`);
       const segments = await allSegments(store.catalog.view());
       expect(await names(store.objects, "segments/")).toEqual(segments.map(({ key }) => key).sort());
@@ -116,7 +117,7 @@ describe("a pass of compaction", () => {
       await store.catalog.refresh();
       expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)), `round ${round}`);
       await both[0].collect();
-      await both[0].sweep();
+      await store.catalog.sweep(0);
       expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)), `round ${round}, swept`);
     }
   });
@@ -156,7 +157,7 @@ describe("a pass of compaction", () => {
     );
     await expect(compactor.pass({ removals: false })).rejects.toMatchObject({ code: "aborted" });
     expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)));
-    await compactorOn(store.objects, store.catalog).sweep();
+    await store.catalog.sweep(0);
     expect((await names(store.objects, "segments/")).length).toBe(8);
   });
 
@@ -210,6 +211,35 @@ describe("a pass of compaction", () => {
       expect((await compactor.pass({ removals: false })).merges, `after ${at} ms`).toBe(merges);
     }
     expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)));
+  });
+
+  test("removes what a merge has written that then fails, so that a full disk gets no fuller", async () => {
+    const flushes = drawFlushes(new Prng(seed + 902), 6, 400);
+    const store = await flushed(flushes);
+    await store.catalog.fold();
+    let puts = 0;
+    const full = stopAtPut(store.objects, () => {
+      if (++puts > 1) throw new WeirError("store_unavailable", "ENOSPC: the disk is full", { retriable: true });
+    });
+    const merge: typeof mergeSegments = (segments, options, deps) =>
+      mergeSegments(segments, { ...options, segmentBytes: 1024 }, { ...deps, objects: full });
+    const compactor = compactorOn(store.objects, store.catalog, {}, { merge });
+    expect((await compactor.pass({ removals: false })).merges).toBe(0);
+    expect(puts).toBeGreaterThan(1);
+    expect(await names(store.objects, "segments/")).toHaveLength(6);
+    expectRows(await store.rows(), inOrder(flushes.flat().map(rowOf)));
+  });
+
+  test("takes nothing young for a leftover, however short the grace time: a writer may be about to name it", async () => {
+    let nowMs = Date.now();
+    const objects = new MemoryStore(() => nowMs);
+    const catalog = await openCatalog(objects, new Metrics(), silentLogger, { now: () => nowMs });
+    const key = "segments/fake/2026-01-01/0-00000000000000000000-0123456789ab.gz";
+    await objects.put(key, [Buffer.from("flushed")]);
+    nowMs += 1_200_000;
+    expect(await compactorOn(objects, catalog).sweep()).toBe(0);
+    nowMs += 2_400_000;
+    expect(await compactorOn(objects, catalog).sweep()).toBe(1);
   });
 
   test("drops a merge that took longer than half of the grace time", async () => {

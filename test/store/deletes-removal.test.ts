@@ -145,6 +145,57 @@ describe("a deletion request", () => {
     expect(await kept.pass()).toMatchObject({ merges: 0, removedLines: 0 });
   });
 
+  test("of which a state can't be read holds up neither the others nor compaction, and goes on hiding its lines", async () => {
+    const kept = await Kept.open({ compactor: { fan_in: 2 } });
+    for (const [n, text] of ["secret 1", "secret 2", "plain"].entries()) {
+      kept.append(line(n, text));
+      await kept.store.flush();
+    }
+    await kept.ask('{app="web"} |= "secret 1"', at(0), at(5));
+    const [{ id }] = kept.list();
+    const state = `deletes/fake/${id}.000001.json`;
+    await kept.store.objects.put(state, [Buffer.from("damaged")]);
+    await kept.ask('{app="web"} |= "secret 2"', at(0), at(5));
+    expect((await kept.pass()).merges).toBeGreaterThan(0);
+    expect(kept.list().map((one) => [one.id === id, one.status])).toEqual(
+      expect.arrayContaining([
+        [true, "received"],
+        [false, "processed"],
+      ]),
+    );
+    expect(await kept.there()).toEqual(["secret 1", "plain"]);
+    expect(await kept.seen()).toEqual(["plain"]);
+    // Or the next pass would follow at once, again and again.
+    expect(kept.forgetting.removals.isDue()).toBe(false);
+    await kept.store.objects.delete(state);
+    await kept.pass();
+    expect(await kept.there()).toEqual(["plain"]);
+  });
+
+  test("is not done while a page of the catalog can't be read, and what others name is removed all the same", async () => {
+    const kept = await Kept.open();
+    kept.append(line(0, "secret"));
+    await kept.store.flush();
+    await kept.store.catalog.fold();
+    // A day later, so in a page of its own.
+    kept.append(line(86_400, "secret, a day later"));
+    await kept.store.flush();
+    await kept.store.catalog.fold();
+    const [first] = kept.store.catalog.view().root.pages.toSorted((a, b) => (a.day < b.day ? -1 : 1));
+    const page = await kept.store.objects.get(first.key);
+    await kept.store.objects.put(first.key, [Buffer.from("damaged")]);
+    kept.nowMs = T0_MS + 90_000_000;
+    const again = await openCatalog(kept.store.objects, new Metrics(), silentLogger);
+    const compactor = compactorOver(kept.store.objects, again, kept.forgetting, () => kept.nowMs, {});
+    await kept.ask('{app="web"} |= "secret"', at(0), at(86_400));
+    expect((await compactor.pass({ removals: true })).removedLines).toBe(1);
+    expect(kept.list()).toMatchObject([{ status: "processing", removed: { lines: 1 } }]);
+    await kept.store.objects.put(first.key, [page]);
+    expect((await compactor.pass({ removals: true })).removedLines).toBe(1);
+    await compactor.pass({ removals: true });
+    expect(kept.list()).toMatchObject([{ status: "processed" }]);
+  });
+
   test("without a filter takes whole blocks, and may leave nothing", async () => {
     const kept = await Kept.open();
     for (let n = 0; n < 500; n++) kept.append(line(n, `line ${n}`));

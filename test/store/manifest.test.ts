@@ -86,6 +86,30 @@ class PausingStore extends MemoryStore {
   }
 }
 
+/** A store on a disk that takes `A` and `a` for one name: a folder keeps the name that it got first. */
+class CaselessStore extends MemoryStore {
+  private readonly names = new Map<string, string>();
+
+  override put(key: string, parts: readonly Uint8Array[]): Promise<void> {
+    return super.put(this.named(key), parts);
+  }
+
+  override get(key: string): Promise<Buffer> {
+    return super.get(this.named(key));
+  }
+
+  private named(key: string): string {
+    let at = "";
+    for (const part of key.split("/")) {
+      const path = at === "" ? part : `${at}/${part}`;
+      const known = this.names.get(path.toLowerCase());
+      if (known === undefined) this.names.set(path.toLowerCase(), path);
+      at = known ?? path;
+    }
+    return at;
+  }
+}
+
 describe("folding", () => {
   test("moves entries into pages of one tenant and day each, which every process finds", async () => {
     const clock = new Clock();
@@ -377,6 +401,52 @@ describe("what is no longer needed", () => {
     expect(await catalog.sweep(1000)).toEqual({ deleted: 2, bytes: 15 });
     expect((await keysOf(objects, "segments/")).map((key) => key.split("/")[3])).toEqual(["a.gz", "b.gz", "young.gz"]);
     expect(await keysOf(objects, "pages/")).toHaveLength(1);
+  });
+
+  test.each(["segments/", "pages/"])(
+    "a root that could not be created for so long that its new %s were swept is not created any more",
+    async (prefix) => {
+      const clock = new Clock();
+      const inner = new MemoryStore(clock.now);
+      const objects = new FaultyStore(inner);
+      const sweeper = await open(inner, clock);
+      const catalog = await open(objects, clock, {
+        sleep: async () => {
+          // The store is away from this process alone, for hours.
+          objects.plan = () => undefined;
+          clock.ms += 7_200_000;
+          await sweeper.sweep(3_600_000);
+        },
+      });
+      await commit(objects, catalog, 10, [segment("a")]);
+      await catalog.fold();
+      const merged = segment("m", { level: 1 });
+      if (prefix === "segments/") await objects.put(merged.key, [Buffer.from("m")]);
+      objects.plan = ({ op, key }) =>
+        op === "putIfAbsent" && key.startsWith("manifest/") ? { outcome: "fail" } : undefined;
+      if (prefix === "segments/") {
+        expect(await catalog.replace({ tenant: "fake", remove: [segment("a").key], add: [merged] })).toBe(false);
+      } else {
+        await commit(objects, catalog, 20, [segment("b")]);
+        expect(await catalog.fold()).toBe(true);
+      }
+      const again = await open(inner, clock);
+      expect(await namesOf(again)).toEqual(prefix === "segments/" ? ["a"] : ["a", "b"]);
+      for (const { key } of await allSegments(again.view())) expect(await inner.head(key)).not.toBeNull();
+    },
+  );
+
+  test("of two tenants whose names differ in case alone neither is swept on a disk that makes no difference", async () => {
+    const clock = new Clock();
+    const objects = new CaselessStore(clock.now);
+    const catalog = await open(objects, clock);
+    await commit(objects, catalog, 10, [segment("a", { tenant: "Team" }), segment("b", { tenant: "team" })]);
+    await catalog.fold();
+    await objects.put(segment("orphan", { tenant: "team" }).key, [Buffer.from("o")]);
+    clock.ms += 1000;
+    expect(await catalog.sweep(1000)).toMatchObject({ deleted: 1 });
+    for (const { key } of await allSegments(catalog.view())) expect((await objects.get(key)).toString()).toBe(key);
+    expect(await namesOf(await open(objects, clock))).toEqual(["a", "b"]);
   });
 
   test("nothing is swept while a page can't be read", async () => {

@@ -4,8 +4,19 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import zlib from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { crc32 } from "../../src/codec/crc32.ts";
+import { writeVarint } from "../../src/codec/varint.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
-import { FOOTER_BYTES } from "../../src/store/footer.ts";
+import { readPackedIndex } from "../../src/store/compact/packed-index.ts";
+import { encodeFooter, FOOTER_BYTES } from "../../src/store/footer.ts";
+import {
+  INDEX_BLOCKS,
+  INDEX_FILTERS,
+  INDEX_STREAMS,
+  INDEX_TENANT,
+  indexSection,
+} from "../../src/store/index-tables.ts";
+import { emptyMembers, type Member, readMember, sealMember } from "../../src/store/member.ts";
 import { walkSegment, walkSegmentFile } from "../../src/store/walk.ts";
 import { drawHabit, drawLine, Prng } from "./random-lines.ts";
 import { inOrder, type Row, rowOf, rowsOf, type TestLine, TestStore, testLine } from "./support.ts";
@@ -96,6 +107,26 @@ describe("a segment is a gzip file", () => {
   });
 });
 
+/** Segments that are forged: each takes some milliseconds. */
+const FORGED = 1500;
+
+function membersOf(bytes: Buffer): Member[] {
+  const found: Member[] = [];
+  for (let at = 0; at < bytes.length; at += found[found.length - 1].length) {
+    found.push(readMember(bytes, at, { key: "forged", offset: 0 }, "segment_corrupt"));
+  }
+  return found;
+}
+
+/** Makes the footer vouch for the index as it is now. */
+function sealIndex(bytes: Buffer, members: readonly Member[]): void {
+  const index = members.filter(({ kind }) => kind === "WI");
+  const data = Buffer.concat(index.map(({ dataStart, dataEnd }) => bytes.subarray(dataStart, dataEnd)));
+  const footer = members[members.length - 1];
+  bytes.writeUInt32LE(crc32(data), footer.dataStart + 16);
+  sealMember(bytes, footer.start, footer.length);
+}
+
 describe("a damaged segment", () => {
   /** All rows by way of the index, and all by walking. */
   async function readAll(store: TestStore, bytes: Buffer, key: string): Promise<Row[][]> {
@@ -142,6 +173,48 @@ describe("a damaged segment", () => {
     }
     expect(errors).toBeGreaterThan(bytes.length / 4);
   });
+
+  test("with any byte changed under checks that hold, as an enemy would, gives a named error or some lines", async () => {
+    const random = new Prng(SEED);
+    const { store, bytes, key } = await segmentOf(drawSegment(random, 3, 30));
+    const members = membersOf(bytes);
+    let errors = 0;
+    for (let i = 0; i < FORGED; i++) {
+      const forged = Buffer.from(bytes);
+      const { kind, start, dataStart, dataEnd } = members[random.below(members.length)];
+      const place = dataStart + random.below(dataEnd - dataStart);
+      // A bit, or the most that a number may say.
+      if (random.chance(0.5)) forged[place] ^= 1 << random.below(8);
+      else forged.fill(0xff, place, Math.min(dataEnd, place + 1 + random.below(8)));
+      sealMember(forged, start, forged.readUInt32LE(start + 20));
+      if (kind === "WI") sealIndex(forged, members);
+      const where = `${kind}, byte ${place}, number ${i}, seed ${SEED}`;
+      for (const read of [readAll, readPacked]) {
+        try {
+          await read(store, forged, key);
+        } catch (caught) {
+          expect(caught, where).toEqual(error);
+          errors++;
+        }
+      }
+    }
+    expect(errors).toBeGreaterThan(FORGED / 4);
+  });
+
+  test("with a forged number of rows is refused before anything is made for them", async () => {
+    const { bytes, key } = await segmentOf(drawSegment(new Prng(SEED), 1, 30));
+    const block = membersOf(bytes).find(({ kind }) => kind === "WB");
+    if (block === undefined) throw new Error("a segment without a block");
+    // Text and rows stand at the beginning of its data.
+    bytes.fill(0xff, block.dataStart, block.dataStart + 8);
+    sealMember(bytes, block.start, block.length);
+    expect(() => [...walkSegment(bytes, key)].map((part) => part.kind === "block" && part.block.sec)).toThrow(error);
+  });
+
+  async function readPacked(store: TestStore, bytes: Buffer, key: string): Promise<void> {
+    await store.objects.put(key, [bytes]);
+    await readPackedIndex(store.objects, key, async () => {});
+  }
 
   test.each([
     { name: "an empty object", bytes: Buffer.alloc(0), message: /segment, cut: got 0, want at least 126 bytes/ },
@@ -202,6 +275,51 @@ describe("walking", () => {
 });
 
 describe("the index", () => {
+  /** A segment of nothing but an index over one stream `{}` and one block, with such numbers in it, and a footer. */
+  function forged({ streams = 1, blocks = 1, place = 0 }): Buffer {
+    const varints = (...values: number[]) => {
+      const out = Buffer.alloc(values.length * 10);
+      return out.subarray(
+        0,
+        values.reduce((at, value) => writeVarint(out, at, value), 0),
+      );
+    };
+    const tables = [
+      { type: INDEX_TENANT, data: Buffer.from("fake") },
+      { type: INDEX_STREAMS, data: Buffer.concat([varints(streams, 2), Buffer.from("{}")]) },
+      { type: INDEX_BLOCKS, data: varints(blocks, place, 0, 0, 1, 1, 0, 0, 0, 0, 0) },
+      { type: INDEX_FILTERS, data: varints(0) },
+    ];
+    const index = Buffer.concat(tables.flatMap((table) => indexSection({ ...table, deflate: false })));
+    const members = emptyMembers("WI", index);
+    const indexBytes = members.reduce((sum, { length }) => sum + length, 0);
+    const times = { minSec: 0, minNsec: 0, maxSec: 0, maxNsec: 0 };
+    const covers = { partition: 0, firstOffset: 0, nextOffset: 1 };
+    const totals = { lines: 1, textBytes: 1, streams, blocks };
+    return Buffer.concat([
+      ...members,
+      encodeFooter({ indexAt: 0, indexBytes, check: crc32(index), ...covers, ...totals, ...times }),
+    ]);
+  }
+
+  test.each([
+    { name: "as it should be", numbers: {}, error: null },
+    { name: "with a block of a stream that it has not", numbers: { place: 1 }, error: /index, stream: got 1, want/ },
+    { name: "with more streams than it has bytes", numbers: { streams: 2 ** 32 - 1 }, error: /index, streams/ },
+    { name: "with more blocks than it has bytes", numbers: { blocks: 2 ** 32 - 1 }, error: /index, blocks/ },
+  ])("forged, $name, is read or refused as soon as it is read", async ({ numbers, error }) => {
+    const store = await TestStore.open(new MemoryStore());
+    const bytes = forged(numbers);
+    await store.objects.put("forged.gz", [bytes]);
+    for (const read of [
+      () => store.reader.index({ key: "forged.gz" }),
+      () => readPackedIndex(store.objects, "forged.gz", async () => {}),
+    ]) {
+      if (error === null) await expect(read()).resolves.toMatchObject({ tenant: "fake" });
+      else await expect(read()).rejects.toMatchObject({ code: "segment_corrupt", message: error });
+    }
+  });
+
   test("says which blocks may hold an id as the blocks themselves do", async () => {
     const random = new Prng(SEED);
     const lines = drawSegment(random, 6, 1500);

@@ -330,6 +330,28 @@ describe("when the store fails", () => {
     expect(await store.metrics.render()).toMatch(/weir_store_retries_total\{partition="0"\} [1-9]/);
   });
 
+  test("segments that were swept before their entry was there, while the process was paused, are written again", async () => {
+    const inner = new MemoryStore();
+    const objects = new FaultyStore(inner);
+    const store = await TestStore.open(objects);
+    const written: string[] = [];
+    objects.plan = ({ op, key }) => {
+      if (op === "put") written.push(key);
+      if (op !== "putIfAbsent") return undefined;
+      // Hours pass within the very request that creates the entry.
+      objects.plan = () => undefined;
+      store.nowMs += 7_200_000;
+      void inner.deleteMany(written);
+      return { delayMs: 1 };
+    };
+    const lines = drawLines(new Prng(SEED), 8, 100);
+    store.append(lines);
+    await store.writer.flush(5);
+    expect(written.length).toBeGreaterThan(1);
+    const again = await TestStore.open(inner);
+    expectRows(inOrder(await again.rows()), want(lines), `seed ${SEED}`);
+  });
+
   test("an error that trying again cannot mend fails the flush; the next one commits both", async () => {
     const inner = new MemoryStore();
     let broken = true;

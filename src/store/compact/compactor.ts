@@ -21,6 +21,13 @@ const LOST = "another compactor was quicker";
 const PASS_MS = 600_000;
 /** Merges of one tenant that others were quicker with, one after the other, before the next tenant has its turn. */
 const LOST_MAX = 8;
+/**
+ * A leftover is as old as this at least, whatever the grace time: a segment that was just flushed has no name until its entry is
+ * there, which takes the writer far less (UNNAMED_MS), and nobody can tell it from a leftover.
+ */
+const LEFTOVER_MS = 3_600_000;
+/** Far less than any sensible grace time, in which what was replaced is still known. */
+const UNSURE_MS = 60_000;
 /** Damage that trying again cannot mend: the segment is left alone until the process starts anew. */
 const DAMAGE: readonly string[] = ["block_corrupt", "segment_corrupt"];
 
@@ -118,7 +125,7 @@ export class Compactor {
 
   /** Deletes what nobody names. */
   async sweep(): Promise<number> {
-    const { deleted, bytes } = await this.deps.catalog.sweep(this.options.grace_ms);
+    const { deleted, bytes } = await this.deps.catalog.sweep(Math.max(this.options.grace_ms, LEFTOVER_MS));
     this.metrics.deleted(deleted);
     if (deleted > 0) this.deps.log.info({ deleted, bytes }, "compaction: deleted leftovers that nothing names");
     return deleted;
@@ -126,14 +133,17 @@ export class Compactor {
 
   /** Handles every segment that may have lines to be removed. Whether it could handle them all. */
   private async remove(pass: RemovalPass, source: RemovalSource): Promise<boolean> {
-    const { catalog, signal } = this.deps;
+    const { catalog, signal, log } = this.deps;
     let work = await findRemovals(catalog.view(), pass, this.pace.turn);
     if (work.inTail) {
       // Only what is in the manifest can be replaced.
       await catalog.fold(signal);
       work = await findRemovals(catalog.view(), pass, this.pace.turn);
     }
-    let complete = !work.inTail;
+    for (const { key, error } of work.lost) {
+      log.error({ key, code: codeOf(error) }, `compaction: nothing is removed from it: ${messageOf(error)}`);
+    }
+    let complete = !work.inTail && work.lost.length === 0;
     for (const [tenant, gone] of work.whole) {
       const counts = new Map<string, Removed>();
       for (const { info, id } of gone) {
@@ -254,7 +264,11 @@ export class Compactor {
       if (info.timeMinNs < timeMinNs) timeMinNs = info.timeMinNs;
       if (info.timeMaxNs > timeMaxNs) timeMaxNs = info.timeMaxNs;
     }
-    const named = await this.deps.catalog.view().segments({ tenant, startNs: timeMinNs, endNs: timeMaxNs + 1n });
+    const query = { tenant, startNs: timeMinNs, endNs: timeMaxNs + 1n };
+    const named = await this.deps.catalog.view().segments(query, (_part, error) => {
+      // A page that is damaged costs its own segments only.
+      if (!["catalog_corrupt", "object_missing"].includes(codeOf(error))) throw error;
+    });
     const keys = new Set(named.map(({ key }) => key));
     return segments.every(({ key }) => keys.has(key));
   }
@@ -287,7 +301,7 @@ export class Compactor {
           },
         },
       );
-    const result = await this.untilLost(segments, merging);
+    const result = await this.cleanly(written, () => this.untilLost(segments, merging));
     if (result === null) return this.drop(written, "lost", 0);
     const { inputs, outputs, removed } = result;
     // Outputs that nobody names yet are taken for leftovers at the grace time, also by others, whose clocks may differ.
@@ -295,7 +309,11 @@ export class Compactor {
     const keys = outputs.map(({ key }) => key);
     if (options.grace_ms > 0 && age > options.grace_ms / 2) return this.drop(keys, "late", age);
     const remove = inputs.map(({ key }) => key);
-    if (!(await catalog.replace({ tenant, remove, add: outputs }, signal))) return this.drop(keys, "lost", age);
+    const asked = this.ticks();
+    if (!(await catalog.replace({ tenant, remove, add: outputs }, signal))) {
+      // After a long fight with the store it can't be told any more whether they were named for a while: what is left is swept.
+      return this.drop(this.ticks() - asked < UNSURE_MS ? keys : [], "lost", age);
+    }
     const seconds = (this.ticks() - began) / 1000;
     this.metrics.merged(result, seconds);
     source?.count(removed);
@@ -328,6 +346,27 @@ export class Compactor {
     }
   }
 
+  /** Runs a merge; what it has written is removed when it fails, or a full disk would get fuller with each try. */
+  private async cleanly<T>(written: readonly string[], merging: () => Promise<T>): Promise<T> {
+    try {
+      return await merging();
+    } catch (error) {
+      if (codeOf(error) !== "aborted") await this.discard(written);
+      throw error;
+    }
+  }
+
+  /** Deletes segments that nobody names. */
+  private async discard(outputs: readonly string[]): Promise<void> {
+    if (outputs.length === 0) return;
+    const { objects, log } = this.deps;
+    try {
+      await objects.deleteMany(outputs);
+    } catch (error) {
+      log.warn({ code: codeOf(error) }, `compaction: the dropped merge stays for the sweep: ${messageOf(error)}`);
+    }
+  }
+
   private note(tenant: string, { inputs, outputs, removed, stats }: MergeResult, seconds: number): void {
     const { report } = this;
     report.merges++;
@@ -345,18 +384,14 @@ export class Compactor {
 
   /** Gives up what was merged. */
   private async drop(outputs: readonly string[], outcome: "late" | "lost", ageMs: number): Promise<Outcome> {
-    const { objects, log } = this.deps;
+    const { log } = this.deps;
     this.metrics.ended(outcome);
     const why =
       outcome === "lost"
         ? LOST
         : `it took ${Math.round(ageMs / 1000)} s, more than half of compactor.grace_ms: raise that or cpu_share, or lower job_bytes`;
     log.warn({ segments: outputs.length }, `compaction: a merge is dropped: ${why}`);
-    try {
-      await objects.deleteMany(outputs);
-    } catch (error) {
-      log.warn({ code: codeOf(error) }, `compaction: the dropped merge stays for the sweep: ${messageOf(error)}`);
-    }
+    await this.discard(outputs);
     return outcome;
   }
 }

@@ -22,7 +22,7 @@ export const compactorOptions = z.strictObject({
     .min(0)
     .default(3_600_000)
     .describe(
-      "Age at which replaced segments, and leftovers of crashes, are deleted. A query that runs longer has to begin again, and a compaction that runs longer than half of it is given up.",
+      "Age at which replaced segments are deleted, and leftovers of crashes, but those not before they are an hour old. A query that runs longer has to begin again, and a compaction that runs longer than half of it is given up.",
     ),
   removal_interval_ms: z
     .int()

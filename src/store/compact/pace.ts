@@ -65,20 +65,25 @@ export class Pace {
     if (this.deps.signal.aborted) work.catch(() => undefined);
     this.throwIfAborted();
     const { now } = this.deps;
+    const { since } = this;
     const before = now();
     try {
       return await work;
     } finally {
-      // What was there already gave nobody a turn, so the slice goes on; it does not count as work.
-      const waited = now() - before;
-      this.since += waited;
-      this.owed = Math.max(0, this.owed - waited);
+      // Work that took turns has accounted for its time; added once more, others would get no turn for as long again.
+      if (this.since === since) this.waited(now() - before);
     }
   }
 
   /** Work that another thread has done for compaction. */
   worked(ms: number): void {
     this.owed += ms * (1 / this.share - 1);
+  }
+
+  private waited(ms: number): void {
+    // What was there already gave nobody a turn, so the slice goes on; it does not count as work.
+    this.since += ms;
+    this.owed = Math.max(0, this.owed - ms);
   }
 
   private throwIfAborted(): void {

@@ -13,7 +13,7 @@ import {
   inflateSectionAsync,
   readIndexSections,
 } from "../index-tables.ts";
-import { joinIndex } from "../segment.ts";
+import { counted, joinIndex } from "../segment.ts";
 import { decodeSources, type SegmentSources } from "../sources.ts";
 
 /** One read of a segment's end gets footer and, for most segments, the whole index. */
@@ -95,7 +95,7 @@ export async function readPackedIndex(objects: ObjectStore, key: string, turn: T
 
 async function readStreams(bytes: Buffer, { streams }: Footer, place: Place, turn: Turn) {
   const reader = new VarintReader(bytes);
-  checkCount(reader, streams, "streams", place);
+  counted(reader, streams, "streams", place);
   const streamStarts = new Uint32Array(streams);
   const streamEnds = new Uint32Array(streams);
   const order = new Uint32Array(streams);
@@ -124,7 +124,7 @@ function compareLabels(bytes: Buffer, starts: Uint32Array, ends: Uint32Array, a:
 async function readBlocks(bytes: Buffer, footer: Footer, place: Place, turn: Turn) {
   const { blocks, streams } = footer;
   const reader = new VarintReader(bytes);
-  checkCount(reader, blocks, "blocks", place);
+  counted(reader, blocks, "blocks", place);
   const firstBlocks = new Uint32Array(streams + 1);
   const offsets = new Float64Array(blocks);
   const lengths = new Uint32Array(blocks);
@@ -138,7 +138,8 @@ async function readBlocks(bytes: Buffer, footer: Footer, place: Place, turn: Tur
   let end = 0;
   for (let b = 0; b < blocks; b++) {
     const skip = reader.next();
-    if (skip >= streams - stream) throw corrupt("segment_corrupt", "index, stream", stream + skip, streams, place);
+    if (skip >= streams - stream)
+      throw corrupt("segment_corrupt", "index, stream", stream + skip, `below ${streams}`, place);
     for (let i = 0; i < skip; i++) firstBlocks[++stream] = b;
     offsets[b] = end + reader.next();
     lengths[b] = reader.next();
@@ -174,9 +175,4 @@ function addDelta(reader: VarintReader, sec: number): number {
   while (end < reader.end && reader.bytes[end] >= 0x80) end++;
   if (end - reader.at < SHORT_VARINT) return sec + reader.next();
   return Number(BigInt(sec) + reader.nextBig());
-}
-
-function checkCount(reader: VarintReader, want: number, name: string, place: Place): void {
-  const got = reader.next();
-  if (got !== want) throw corrupt("segment_corrupt", `index, ${name}`, got, want, place);
 }

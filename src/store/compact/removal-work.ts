@@ -1,3 +1,4 @@
+import { codeOf } from "../../core/errors.ts";
 import type { CatalogView } from "../catalog-view.ts";
 import type { SegmentInfo } from "../view.ts";
 import type { Turn } from "./packed-index.ts";
@@ -14,6 +15,8 @@ export interface RemovalWork {
   readonly parts: SegmentInfo[];
   /** Whether there is such a segment among those that are not in the manifest yet. */
   readonly inTail: boolean;
+  /** Pages that could not be read: their segments were not judged. */
+  readonly lost: readonly { readonly key: string; readonly error: unknown }[];
 }
 
 /** What a page of the catalog is judged as: a segment that may hold any stream. */
@@ -28,14 +31,22 @@ const ANY_SEGMENT = {
   labelFilter: null,
 } as const;
 
-/** Judges all segments of a view; reads only those pages of the catalog of which something may go. Rejects as reading one does. */
+/** Judges all segments of a view; reads only those pages of the catalog of which something may go. One that is damaged or gone costs its own segments only. */
 export async function findRemovals(view: CatalogView, removals: Removals, turn: Turn): Promise<RemovalWork> {
   const whole: RemovalWork["whole"] = new Map();
   const parts: SegmentInfo[] = [];
+  const lost: { readonly key: string; readonly error: unknown }[] = [];
   for (const { key, tenant, timeMinNs, timeMaxNs, lines } of view.root.pages) {
     if (removals.judge({ ...ANY_SEGMENT, key, tenant, timeMinNs, timeMaxNs, lines }) === "keep") continue;
     const page = view.parts({ tenant, startNs: timeMinNs, endNs: timeMaxNs + 1n }).find((part) => part.key === key);
-    const segments = page === undefined ? [] : await page.load();
+    let segments: readonly SegmentInfo[];
+    try {
+      segments = page === undefined ? [] : await page.load();
+    } catch (error) {
+      if (!["catalog_corrupt", "object_missing"].includes(codeOf(error))) throw error;
+      lost.push({ key, error });
+      continue;
+    }
     for (const [i, info] of segments.entries()) {
       const verdict = removals.judge(info);
       if (verdict === "check") parts.push(info);
@@ -47,5 +58,5 @@ export async function findRemovals(view: CatalogView, removals: Removals, turn: 
       if (i % JUDGED_A_TURN === JUDGED_A_TURN - 1) await turn();
     }
   }
-  return { whole, parts, inTail: view.tail.some((info) => removals.judge(info) !== "keep") };
+  return { whole, parts, inTail: view.tail.some((info) => removals.judge(info) !== "keep"), lost };
 }
