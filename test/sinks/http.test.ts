@@ -135,6 +135,29 @@ describe("http sink", () => {
       expect(to.got.length).toBeLessThanOrEqual(21);
     }));
 
+  test("sends what was taken once, also when the server goes away while a bad record is looked for", () =>
+    withSink({}, async (sink, to) => {
+      const taken: string[] = [];
+      to.answer = (got) => {
+        if (taken.length > 0) return { status: 503 };
+        const answer = refusing(got);
+        if (answer.status === 200) taken.push(...rows(got).map(({ line }) => line));
+        return answer;
+      };
+      const batch = records(["a", "b", "c", "d", "refuse me", "e", "f", "g"]);
+      const { failed } = await sink.write(batch, NEVER);
+      expect(taken).toEqual(["a", "b", "c", "d"]);
+      expect(failed.map(({ position, retriable }) => [position, retriable])).toEqual(
+        [4, 5, 6, 7].map((position) => [position, true]),
+      );
+      to.answer = refusing;
+      const again = await sink.write(
+        failed.map(({ position }) => batch[position]),
+        NEVER,
+      );
+      expect(again.failed).toMatchObject([{ position: 0, retriable: false }]);
+    }));
+
   test("leaves a server alone for as long as it asks", async () => {
     let ms = 1_700_000_000_000;
     await withSink(
@@ -172,6 +195,8 @@ describe("http sink", () => {
     { name: "another protocol", options: { url: "ftp://x/" } },
     { name: "a password in the URL", options: { url: "http://u:p@x/" } },
     { name: "a header that is none", options: { url: "http://x/", headers: { "a b": "c" } } },
+    { name: "a header's value that is none", options: { url: "http://x/", headers: { a: "b\nc: d" } } },
+    { name: "a token with a newline at its end", options: { url: "http://x/", bearer_token: "t0\n" } },
   ])("refuses $name", ({ options }) => {
     expect(httpSink.options.safeParse(options).success).toBe(false);
   });

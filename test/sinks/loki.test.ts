@@ -138,6 +138,49 @@ describe("loki sink", () => {
     expect(entries[0].metadata).toEqual([]);
   });
 
+  test("refuses what no header can say, and takes the others", async () => {
+    const to = await HttpDestination.start();
+    const sink = loki.open(loki.options.parse({ url: to.url, tenant: "{team}" }), deps());
+    try {
+      const names = ["a", "b\r\nx-admin: 1", "日本", "é", " c", "d"];
+      const { failed } = await sink.write(
+        names.map((team, i) => record(i, team, { team })),
+        NEVER,
+      );
+      expect(failed.map(({ position, retriable }) => [position, retriable])).toEqual([
+        [1, false],
+        [2, false],
+        [3, false],
+        [4, false],
+      ]);
+      expect(failed[0].reason).toContain('"b\\r\\nx-admin: 1"');
+      expect(to.got.map(({ headers }) => headers["x-scope-orgid"])).toEqual(["a", "d"]);
+    } finally {
+      await sink.close();
+      await to.stop();
+    }
+  });
+
+  test("sends nothing of one tenant again because another is not taken now", async () => {
+    const to = await HttpDestination.start();
+    const sink = loki.open(loki.options.parse({ url: to.url, tenant: "{tenant}" }), deps());
+    const of = (tenant: string, place: number) => ({ ...record(place, tenant), tenant });
+    to.answer = ({ headers }) => ({ status: headers["x-scope-orgid"] === "two" ? 429 : 204, text: "slowly" });
+    try {
+      const batch = [of("one", 0), of("two", 1), of("three", 2), of("one", 3)];
+      const { failed } = await sink.write(batch, NEVER);
+      expect(failed.map(({ position, retriable }) => [position, retriable])).toEqual([
+        [1, true],
+        [2, true],
+      ]);
+      expect(failed[0].reason).toContain("429 slowly");
+      await expect(sink.write([batch[1], batch[2]], NEVER)).rejects.toMatchObject({ code: "sink_unavailable" });
+    } finally {
+      await sink.close();
+      await to.stop();
+    }
+  });
+
   test("sends each tenant's records in a request of its own", async () => {
     const batch = [record(0, "a"), { ...record(1, "b"), tenant: "two" }, record(2, "c")];
     const got = await pushed({ tenant: "{tenant}" }, batch);
