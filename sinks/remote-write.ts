@@ -62,6 +62,15 @@ export default defineRecordSink({
 interface Request {
   readonly body: Buffer;
   readonly samples: number;
+  readonly series: readonly Told[];
+}
+
+/** A series that a request tells the receiver of. */
+interface Told extends TimeSeries {
+  /** The text of its labels. */
+  readonly key: string;
+  /** Whether it is over. */
+  readonly isEnd: boolean;
 }
 
 class Writer {
@@ -72,9 +81,9 @@ class Writer {
   private readonly client: HttpClient;
   private readonly refused: { inc(by: number): void };
   /** Labels of the series that the receiver knows, by their text. */
-  private known: ReadonlyMap<string, TimeSeries["labels"]> = new Map();
-  /** What is under way: requests that nobody has answered yet, and what the receiver will know then. */
-  private pending: { requests: Request[]; known: ReadonlyMap<string, TimeSeries["labels"]> } | null = null;
+  private readonly known = new Map<string, TimeSeries["labels"]>();
+  /** What is under way: requests that nobody has answered yet. */
+  private pending: Request[] | null = null;
   private lastMs = 0;
 
   constructor(own: Options, deps: RecordSinkDeps) {
@@ -99,13 +108,16 @@ class Writer {
     this.client.close();
   }
 
-  private async finish(pending: NonNullable<Writer["pending"]>, signal: AbortSignal): Promise<void> {
-    const { requests, known } = pending;
+  private async finish(requests: Request[], signal: AbortSignal): Promise<void> {
     for (let next = requests[0]; next !== undefined; next = requests[0]) {
       await this.post(next, signal);
+      // One by one, because a later one may never be sent.
+      for (const { key, labels, isEnd } of next.series) {
+        if (isEnd) this.known.delete(key);
+        else this.known.set(key, labels);
+      }
       requests.shift();
     }
-    this.known = known;
     this.pending = null;
   }
 
@@ -122,22 +134,22 @@ class Writer {
     log.warn({ sink: name, samples }, `sink ${name}: the receiver refused ${samples} samples: ${text}`);
   }
 
-  private async snapshot(): Promise<NonNullable<Writer["pending"]>> {
+  private async snapshot(): Promise<Request[]> {
     // Later than the one before, whatever the clock says: receivers refuse what is out of order.
     const ms = Math.max(this.deps.now(), this.lastMs + 2);
     this.lastMs = ms;
-    const all: TimeSeries[] = [];
-    const known = new Map<string, TimeSeries["labels"]>();
+    const all: Told[] = [];
+    const present = new Set<string>();
     for (const sample of await this.registry.samples()) {
       const labels = labelsOf(sample, this.options.external_labels);
       const key = JSON.stringify(labels);
-      known.set(key, labels);
-      all.push({ labels, points: this.pointsOf(sample, this.known.has(key), ms) });
+      present.add(key);
+      all.push({ key, labels, isEnd: false, points: this.pointsOf(sample, this.known.has(key), ms) });
     }
     for (const [key, labels] of this.known) {
-      if (!known.has(key)) all.push({ labels, points: [{ value: STALE, ms }] });
+      if (!present.has(key)) all.push({ key, labels, isEnd: true, points: [{ value: STALE, ms }] });
     }
-    return { requests: this.requestsOf(all), known };
+    return this.requestsOf(all);
   }
 
   /** A counter that is new to the receiver was 0 just before: else what it counted so far would be no increase. */
@@ -146,12 +158,12 @@ class Writer {
     return isCounter && !isKnown ? [{ value: 0, ms: ms - 1 }, now] : [now];
   }
 
-  private requestsOf(all: readonly TimeSeries[]): Request[] {
+  private requestsOf(all: readonly Told[]): Request[] {
     const requests: Request[] = [];
-    let part: TimeSeries[] = [];
+    let part: Told[] = [];
     let samples = 0;
     const end = () => {
-      if (part.length > 0) requests.push({ body: compressSnappy(encodeWrite(part)), samples });
+      if (part.length > 0) requests.push({ body: compressSnappy(encodeWrite(part)), samples, series: part });
       part = [];
       samples = 0;
     };

@@ -104,6 +104,43 @@ describe("remote write", () => {
     expect(last()[0]).toEqual(['app_lines_total{Zone="z",user="a",weir="w1"}', [[3, 0]]]);
   });
 
+  test("begins a counter once, also where the setup goes wrong between two requests of a round", async () => {
+    const it = open({ samples_max: 2, metrics: [COUNTER] });
+    await it.write(withJson({ user: "a" }), withJson({ user: "b" }));
+    answer = () => ({ status: taken.length === 0 ? 204 : 401 });
+    await expect(it.flush()).rejects.toThrow("401");
+    expect(taken).toHaveLength(1);
+    answer = () => ({ status: 204 });
+    clock += 15_000;
+    await it.flush();
+    // What was told of `a` counts on: from nought once more it would be counted twice.
+    const all = taken
+      .slice(1)
+      .flat()
+      .map(({ series, samples }) => [series, samples.map(({ value }) => value)]);
+    expect(all).toEqual([
+      ['app_lines_total{user="a"}', [1]],
+      ['app_lines_total{user="b"}', [0, 1]],
+    ]);
+  });
+
+  test("ends a series once, also where the setup goes wrong between two requests of a round", async () => {
+    const it = open({ samples_max: 1, metrics: [GAUGE] });
+    await it.write(withJson({ user: "a", n: 1 }), withJson({ user: "b", n: 2 }));
+    await it.flush();
+    clock += 60_000;
+    taken = [];
+    answer = () => ({ status: taken.length === 0 ? 204 : 403 });
+    await expect(it.flush()).rejects.toThrow("403");
+    answer = () => ({ status: 204 });
+    clock += 15_000;
+    await it.flush();
+    expect(taken.flat().map(({ series, samples }) => [series, samples.map(({ isStale }) => isStale)])).toEqual([
+      ['app_g{user="a"}', [true]],
+      ['app_g{user="b"}', [true]],
+    ]);
+  });
+
   test("sends a histogram as the series that it is", async () => {
     const it = open({
       metrics: [{ type: "histogram", name: "app_seconds", help: "S.", value: "n", buckets: [0.5, 2] }],
