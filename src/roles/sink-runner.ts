@@ -145,8 +145,8 @@ export class SinkRunner {
   }
 
   /**
-   * Begins nothing more, and stops once what is under way has ended, so that whoever goes on need not send it again: for at most
-   * `ms`, and as long as the destination takes records.
+   * Begins nothing more, and stops once what is under way has ended, so that whoever goes on (the next start, or another process)
+   * need not send it again: for at most `ms`, and as long as the destination takes records.
    */
   async leave(ms: number): Promise<void> {
     this.isLeaving = true;

@@ -10,8 +10,10 @@ import type { SinkPositions } from "./sink-position.ts";
 import type { SinkRunner } from "./sink-runner.ts";
 import { recordSinksOf } from "./sink-specs.ts";
 
-/** How long a stop waits for what sinks have under way: what they have not sent waits for the next start. */
-const STOP_MS = 1000;
+/** How long what sinks have under way may take to end at a stop, so that it need not be sent again at the next start. */
+const LEAVE_MS = 1000;
+/** How long a stop waits for sinks at all: what they have not sent waits for the next start. */
+const STOP_MS = 2000;
 
 /** Where the sinks beside the store have come to: to be known before the intake log is opened, which keeps files for them. */
 export class SinkPlaces {
@@ -89,9 +91,9 @@ export class SinksSide {
     return [...new Set(this.runners.flatMap(({ failure }) => failure ?? []))].join("; ");
   }
 
-  /** Ends requests under way, within a second. */
+  /** Lets requests under way end, and ends those that take longer than a second, or whose destination is away. */
   async stop(): Promise<void> {
-    if (await endsWithin(Promise.all(this.runners.map((runner) => runner.stop())), STOP_MS)) return;
+    if (await endsWithin(Promise.all(this.runners.map((runner) => runner.leave(LEAVE_MS))), STOP_MS)) return;
     this.log.warn("stop: a sink did not end in time; it goes on at the next start");
   }
 }

@@ -199,6 +199,34 @@ describe("a process with record sinks", () => {
     }
   });
 
+  test("lets the request under way end at a stop, and sends none of it again", { timeout: 30_000 }, async () => {
+    const taken: string[] = [];
+    let begun = 0;
+    vi.spyOn(recordSinks.null, "open").mockImplementation(() => ({
+      write: async (batch, signal) => {
+        signal.throwIfAborted();
+        begun += batch.length;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        // The destination has them, whether anybody still wants to hear of it or not.
+        taken.push(...batch.map(({ line }) => line.toString()));
+        signal.throwIfAborted();
+        return { failed: [] };
+      },
+      close: async () => {},
+    }));
+    const slow = yaml('  out: { type: "null", batch_age_ms: 0, batch_records_max: 10 }', "out");
+    let weir = await TestWeir.start(slow);
+    await push(weir, 0, 50);
+    await eventually(() => expect(begun).toBeGreaterThan(0));
+    weir = await TestWeir.start(slow, await weir.stop());
+    try {
+      await eventually(() => expect(new Set(taken).size).toBe(50));
+      expect([...taken].sort()).toEqual(numbers(0, 50).sort());
+    } finally {
+      await weir.close();
+    }
+  });
+
   test("goes on when a sink stops by a mistake of the program, and says so", { timeout: 30_000 }, async () => {
     vi.spyOn(recordSinks.null, "open").mockReturnValue({
       write: () => Promise.reject(new TypeError("a bug")),
