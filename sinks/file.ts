@@ -1,7 +1,8 @@
+import path from "node:path";
 import { z } from "zod";
 import { defineRecordSink } from "../src/core/sink.ts";
 import { form } from "./shared/encode.ts";
-import { FileSink } from "./shared/file-sink.ts";
+import { FileSink, gzName } from "./shared/file-sink.ts";
 import { template } from "./shared/template.ts";
 
 const options = z.strictObject({
@@ -37,5 +38,7 @@ export default defineRecordSink({
     "Writes records to files, one a line. A record counts as sent when it is on the disk (fsync). The sink notes how long its files are, and after a crash cuts off what was not noted and goes on there, so each record is in the files once; for that nobody else may write to them. Files are never deleted.",
   options,
   wantsJson: ({ form: as }) => as === "record",
+  // Two that write to one file would write over each other's records.
+  claims: ({ path: file, gzip }) => [`the file ${gzName(path.normalize(file), gzip)}`],
   open: (own, { folder, now }) => new FileSink(own, { folder, now }),
 });

@@ -53,7 +53,7 @@ export class FileSink implements RecordSink {
     this.now = now;
     this.files = files;
     const of = compileTemplate(options.path, safeName);
-    this.pathOf = options.gzip ? (record) => gzName(of(record)) : of;
+    this.pathOf = (record) => gzName(of(record), options.gzip);
   }
 
   async write(batch: readonly SinkRecord[], signal: AbortSignal): Promise<WriteResult> {
@@ -150,6 +150,8 @@ export class FileSink implements RecordSink {
       if (await this.exists(to)) continue;
       try {
         await this.files.rename(file, to);
+        // Before the notes say that the old name's file begins at nought: after a power cut it would be cut off to that.
+        await this.files.syncFolder(path.dirname(file));
       } catch (error) {
         if (codeOf(error) !== "ENOENT") throw error; // Taken away by somebody else.
       }
@@ -164,8 +166,7 @@ export class FileSink implements RecordSink {
       fd = await this.files.open(file, "r+");
     } catch (error) {
       if (codeOf(error) !== "ENOENT") throw error;
-      await this.files.mkdir(path.dirname(file));
-      fd = await this.files.open(file, "wx+");
+      fd = await this.create(file);
       isNew = true;
     }
     try {
@@ -175,6 +176,27 @@ export class FileSink implements RecordSink {
       await this.files.close(fd);
     }
     if (isNew) await this.files.syncFolder(path.dirname(file));
+  }
+
+  /** Opens a new file, in a folder that is on the disk. */
+  private async create(file: string): Promise<number> {
+    try {
+      return await this.files.open(file, "wx+");
+    } catch (error) {
+      if (codeOf(error) !== "ENOENT") throw error;
+    }
+    const folder = path.dirname(file);
+    await this.files.mkdir(folder);
+    // Any of those above may be new, and is there after a power cut only if its own folder was synced.
+    for (let above = folder; above !== path.dirname(above); above = path.dirname(above)) {
+      try {
+        await this.files.syncFolder(path.dirname(above));
+      } catch (error) {
+        if (codeOf(error) !== "EACCES") throw error;
+        break; // Not one that was made here.
+      }
+    }
+    return this.files.open(file, "wx+");
   }
 
   /** Shortens a file to `bytes`; its size then, or null when it is not there. */
@@ -228,8 +250,9 @@ export function safeName(value: string): string {
   return `${name.slice(0, PART_CHARS_MAX)}%~${crc32(Buffer.from(value)).toString(16)}`;
 }
 
-function gzName(file: string): string {
-  return file.endsWith(".gz") ? file : `${file}.gz`;
+/** A file's name as it is with or without compression. */
+export function gzName(file: string, gzip: boolean): string {
+  return !gzip || file.endsWith(".gz") ? file : `${file}.gz`;
 }
 
 /** `logs/web.log.gz` and a stamp: `logs/web-<stamp>.log.gz`. */

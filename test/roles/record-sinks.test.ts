@@ -80,6 +80,16 @@ describe("options of record sinks", () => {
     expect(page).toContain("| `rotate_bytes` |");
   });
 
+  test("two sinks may not write to one file", () => {
+    const both = (a: string, b: string) => yaml(`  a: { type: file, ${a} }\n  b: { type: file, ${b} }`, "a, b");
+    const load = (a: string, b: string) => () => loadConfig(both(a, b), "x.yaml", registries);
+    expect(load('path: "logs/{app}.log"', 'path: "./logs//{app}.log"')).toThrow(
+      /x\.yaml:9:\d+ +sinks\.b: the file logs\/\{app\}\.log is taken already, by a/,
+    );
+    expect(load("path: x, gzip: true", "path: x.gz, gzip: true")).toThrow(/sinks\.b: the file x\.gz is taken already/);
+    expect(load("path: x, gzip: true", "path: x")).not.toThrow();
+  });
+
   test("a mistake in a sink is told with its place", () => {
     const text = yaml("  out: { type: http, url: nowhere, batch_age: 5 }", "out");
     expect(() => loadConfig(text, "x.yaml", registries)).toThrow(/x\.yaml:8.*sinks\.out/);

@@ -185,6 +185,49 @@ describe("file sink", () => {
     expect(crashes).toBeGreaterThan(3);
   });
 
+  test("keeps a file that got another name, also where the power fails before the folder is on the disk", async () => {
+    const given = { path: within("logs", "out.log"), form: "line", rotate_bytes: 3 };
+    /** Names that were changed and that the folder would not have after a power cut. */
+    const undo = new Map<string, string>();
+    let hasPower = true;
+    const files: FileOps = {
+      ...nodeFiles,
+      rename: async (from, to) => {
+        await nodeFiles.rename(from, to);
+        if (path.dirname(from) === within("logs")) undo.set(to, from);
+      },
+      syncFolder: async (name) => {
+        await nodeFiles.syncFolder(name);
+        for (const [to] of undo) if (path.dirname(to) === name) undo.delete(to);
+      },
+      open: async (name, flags) => {
+        if (path.dirname(name) === within("logs") && undo.size > 0) hasPower = false;
+        if (!hasPower) throw Object.assign(new Error("EIO: the power has failed"), { code: "EIO" });
+        return nodeFiles.open(name, flags);
+      },
+    };
+    const sink = open(given, { files });
+    await sink.write(records(["first"], 1), NEVER);
+    await sink.write(records(["second"], 2), NEVER).catch(() => {});
+    for (const [to, from] of undo) await nodeFiles.rename(to, from);
+    await open(given).write(records(["second"], 2), NEVER);
+    const all = readdirSync(within("logs")).map((name) => text("logs", name));
+    expect(all.sort()).toEqual(["first\n", "second\n"]);
+  });
+
+  test("has new folders on the disk before it says that it has what is in them", async () => {
+    const synced: string[] = [];
+    const files: FileOps = {
+      ...nodeFiles,
+      syncFolder: async (name) => {
+        await nodeFiles.syncFolder(name);
+        synced.push(name);
+      },
+    };
+    await open({ path: within("a", "b", "out.log") }, { files }).write(records(["x"]), NEVER);
+    expect(synced).toEqual(expect.arrayContaining([within("a", "b"), within("a"), within()]));
+  });
+
   test("says that notes which can't be read are in the way", async () => {
     const given = { path: within("out.log"), form: "line" };
     await open(given).write(records(["a"], 7), NEVER);
