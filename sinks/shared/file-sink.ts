@@ -46,6 +46,8 @@ export class FileSink implements RecordSink {
   private readonly files: FileOps;
   private readonly pathOf: (record: SinkRecord) => string;
   private notes: FileNotes | null = null;
+  /** Partitions of which nothing that is noted counts. */
+  private readonly anew = new Set<string>();
 
   constructor(options: FileSinkOptions, { folder, now, files = nodeFiles }: FileSinkDeps) {
     this.options = options;
@@ -69,10 +71,16 @@ export class FileSink implements RecordSink {
     }
   }
 
+  beginAnew(partition: number): void {
+    this.anew.add(String(partition));
+  }
+
   async close(): Promise<void> {}
 
   private async append(batch: readonly SinkRecord[]): Promise<void> {
-    this.notes ??= await this.recover();
+    const anew = new Set(this.anew);
+    const { files, through: noted } = this.notes ?? (await this.recover());
+    this.notes = { files, through: new Map([...noted].filter(([partition]) => !anew.has(partition))) };
     const fresh = batch.filter((record) => !isIn(this.notes, record));
     if (fresh.length === 0) return;
     const groups = new Map<string, SinkRecord[]>();
@@ -99,6 +107,7 @@ export class FileSink implements RecordSink {
     const done = { through, files: lengths };
     await writeNotes(this.files, this.folder, done);
     this.notes = done;
+    for (const partition of anew) this.anew.delete(partition);
   }
 
   /** Cuts off what was written and not noted. */

@@ -57,6 +57,11 @@ export interface RecordSink {
    * position stays until `run` has brought them out. Nobody writes meanwhile. After a crash they are written again, to a new sink.
    */
   readonly flush?: { readonly everyMs: number; run(signal: AbortSignal): Promise<void> };
+  /**
+   * The intake log of a partition was replaced: ids of its records may come again, for others. For a sink that keeps by itself which
+   * it has.
+   */
+  beginAnew?(partition: number): void;
   close(): Promise<void>;
 }
 

@@ -28,6 +28,7 @@ export class SharedSink {
       ...(flush === undefined
         ? {}
         : { flush: { everyMs: flush.everyMs, run: (signal) => this.flush(flush, written, signal) } }),
+      beginAnew: (partition) => this.sink.beginAnew?.(partition),
       close: async () => {
         if (!isOpen) return;
         isOpen = false;

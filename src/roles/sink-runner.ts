@@ -187,6 +187,7 @@ export class SinkRunner {
     this.position = { offset: next, place: 0 };
     this.until = null;
     this.collected = next;
+    this.deps.sink.beginAnew?.(partition);
   }
 
   private async loop(): Promise<void> {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { WeirError } from "../../src/core/errors.ts";
 import { ALL_TAKEN, type Refused } from "../../src/core/sink.ts";
 import { MemoryIntake } from "../../src/intake/memory.ts";
+import { SharedSink } from "../../src/roles/shared-sink.ts";
 import { SinkPositions } from "../../src/roles/sink-position.ts";
 import { seeded, seedOf } from "../intake/support.ts";
 import { away, chunk, FakeDestination, SINK, startRunner } from "./sink-harness.ts";
@@ -59,10 +60,13 @@ describe("a sink at its own pace", () => {
     await (await SinkPositions.open(folder, SINK)).set(0, { offset: 1000, place: 3 });
     const intake = newIntake();
     await intake.append(0, chunk(["before"]));
-    const out = new FakeDestination();
-    const { runner } = await startRunner(intake, out, folder);
+    const told: number[] = [];
+    const out = Object.assign(new FakeDestination(), { beginAnew: (partition: number) => void told.push(partition) });
+    const { runner } = await startRunner(intake, new SharedSink(out).user(), folder);
     await intake.append(0, chunk(["after"]));
     await eventually(() => expect(out.texts).toEqual(["after"]));
+    // Whoever keeps ids has to know.
+    expect(told).toEqual([0]);
     await eventually(async () => expect((await SinkPositions.open(folder, SINK)).get(0)?.offset).toBe(2));
     await runner.stop();
   });

@@ -106,6 +106,19 @@ describe("file sink", () => {
     expect(text("out.log")).toBe("a\nb\nc\n");
   });
 
+  test("writes other records with ids that it had, once their log was replaced", async () => {
+    const given = { path: within("out.log"), form: "line" };
+    const of = (partition: number, line: string) => ({ ...record(0, line), id: `${partition}-7-0` });
+    await open(given).write([of(0, "a"), of(1, "b")], NEVER);
+    const sink = open(given);
+    sink.beginAnew(0);
+    await sink.write([of(1, "b")], NEVER); // A request of another partition keeps none of it.
+    await sink.write([of(0, "new"), of(1, "b")], NEVER);
+    await sink.write([of(0, "new")], NEVER);
+    await open(given).write([of(0, "new")], NEVER);
+    expect(text("out.log")).toBe("a\nb\nnew\n");
+  });
+
   test("appends to a file that is there, and begins a new one where it was taken away", async () => {
     writeFileSync(within("out.log"), "old\n");
     const given = { path: within("out.log"), form: "line" };
