@@ -10,6 +10,7 @@ import {
   type Refused,
   type SinkRecord,
 } from "../src/core/sink.ts";
+import { TIMER_MS_MAX } from "../src/core/wait.ts";
 import { fieldsJson } from "./shared/encode.ts";
 import { readPem } from "./shared/http-client.ts";
 import { compileTemplate, template } from "./shared/template.ts";
@@ -21,11 +22,17 @@ const CHUNK_ID_BYTES = 16;
 /** What the protocol's time can say. */
 const SEC_MAX = 2 ** 32 - 1;
 
+const ADDRESS = /^(tcp|tls):\/\/(\[[0-9A-Fa-f:.%]+\]|[^\s/:[\]]+)(:(?<port>\d{1,5}))?\/?$|^unix:\/\/\/.+$/;
+const PORT_MAX = 65_535;
+
 const options = z.strictObject({
   url: z
     .string()
-    .regex(/^(tcp|tls):\/\/[^\s/]+\/?$|^unix:\/\/\/.+$/, "want tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
-    .describe("Where the receiver listens: `tcp://HOST:PORT`, `tls://HOST:PORT` or `unix:///PATH`."),
+    .regex(ADDRESS, "want tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
+    .refine((text) => Number(ADDRESS.exec(text)?.groups?.port ?? 1) <= PORT_MAX, `want a port up to ${PORT_MAX}`)
+    .describe(
+      "Where the receiver listens: `tcp://HOST:PORT`, `tls://HOST:PORT` (port 24224 if absent) or `unix:///PATH`.",
+    ),
   tag: template.default("weir").describe("Tag of the records; `{name}` is the label of that name."),
   send: z
     .enum(["record", "line"])
@@ -52,6 +59,7 @@ const options = z.strictObject({
   timeout_ms: z
     .int()
     .min(1)
+    .max(TIMER_MS_MAX)
     .default(30_000)
     .describe("Longest wait for a connection, or for an acknowledgement; then the connection counts as lost."),
 });

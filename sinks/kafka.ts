@@ -2,7 +2,7 @@ import { z } from "zod";
 import { WeirError } from "../src/core/errors.ts";
 import type { Logger } from "../src/core/log.ts";
 import { defineRecordSink, type Refused, type SinkRecord, type WriteResult } from "../src/core/sink.ts";
-import { endsWithin } from "../src/core/wait.ts";
+import { endsWithin, TIMER_MS_MAX } from "../src/core/wait.ts";
 import { kafkaCompression, kafkaConnectionShape } from "../src/kafka/options.ts";
 import { encodeMessage, FORMS } from "./shared/encode.ts";
 import { type KafkaPart, partsOf } from "./shared/kafka-parts.ts";
@@ -63,6 +63,7 @@ const options = z.strictObject({
   timeout_ms: z
     .int()
     .min(1)
+    .max(TIMER_MS_MAX)
     .default(30_000)
     .describe("How long the brokers may take until all replicas in sync have a request."),
 });

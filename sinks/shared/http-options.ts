@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { TIMER_MS_MAX } from "../../src/core/wait.ts";
 
 /** Whether a header can have the text for its value, and its reader gets the same: no character beyond ASCII, no space at an end. */
 export function isHeaderText(text: string): boolean {
@@ -30,6 +31,7 @@ export const httpTarget = {
   timeout_ms: z
     .int()
     .min(1)
+    .max(TIMER_MS_MAX)
     .default(30_000)
     .describe(
       "Longest wait for one request's answer, connecting included; then it counts as failed and is tried again.",

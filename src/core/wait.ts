@@ -1,3 +1,6 @@
+/** The longest that a timer may take; Node lets one that is longer end at once. */
+export const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** Waits `ms`, or until `signal` is aborted; never rejects. */
 export function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { pathText } from "../core/path.ts";
+import { TIMER_MS_MAX } from "../core/wait.ts";
 import { conditions } from "../pipeline/steps/drop.ts";
 import rename from "../pipeline/steps/rename.ts";
 import { digestOptions } from "./digest-options.ts";
@@ -48,10 +49,16 @@ export const deliveryOptions = z.strictObject({
     .min(0)
     .default(1000)
     .describe("How long the first record of a request waits for others while the sink has caught up."),
-  retry_min_ms: z.int().min(1).default(250).describe("Pause before the second try; doubled for each further one."),
+  retry_min_ms: z
+    .int()
+    .min(1)
+    .max(TIMER_MS_MAX)
+    .default(250)
+    .describe("Pause before the second try; doubled for each further one."),
   retry_max_ms: z
     .int()
     .min(1)
+    .max(TIMER_MS_MAX)
     .default(30_000)
     .describe("Longest pause between two tries. There is no last try: what a sink may take later is never given up."),
   lag_bytes_max: z

@@ -80,6 +80,19 @@ describe("options of record sinks", () => {
     expect(page).toContain("| `rotate_bytes` |");
   });
 
+  test.each([
+    { sink: 'type: forward, url: "tcp://x:99999"', want: /sinks\.out\.url: .*want a port up to 65535/ },
+    { sink: 'type: forward, url: "tcp://x:y:1"', want: /sinks\.out\.url: .*want tcp:/ },
+    // A timer that is longer ends at once: no request would ever be answered in time.
+    {
+      sink: 'type: http, url: "http://x/", timeout_ms: 9999999999',
+      want: /sinks\.out\.timeout_ms: .*at most 2147483647/,
+    },
+    { sink: 'type: "null", retry_max_ms: 9999999999', want: /sinks\.out\.retry_max_ms: .*at most 2147483647/ },
+  ])("what can't work is said before the start: $sink", ({ sink, want }) => {
+    expect(() => loadConfig(yaml(`  out: { ${sink} }`, "out"), "x.yaml", registries)).toThrow(want);
+  });
+
   test("two sinks may not write to one file", () => {
     const both = (a: string, b: string) => yaml(`  a: { type: file, ${a} }\n  b: { type: file, ${b} }`, "a, b");
     const load = (a: string, b: string) => () => loadConfig(both(a, b), "x.yaml", registries);
