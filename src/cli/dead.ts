@@ -9,6 +9,7 @@ import { formatRfc3339, joinNs, parseDurationMs } from "../core/time.ts";
 import type { DeadLetterBox, Letter, LetterFilter } from "../roles/dead-letter-box.ts";
 import type { DeliveryOptions } from "../roles/sink-options.ts";
 import { loadPipeline, type PipelineFile } from "./check.ts";
+import { visible } from "./entry-output.ts";
 import { type CliIo, type Output, runCommand, usageError } from "./io.ts";
 import { wholeNumber } from "./numbers.ts";
 import { count, size } from "./progress.ts";
@@ -148,8 +149,8 @@ async function list(url: string, flags: ChoiceFlags, io: CliIo, out: Output): Pr
   for (const group of [...groups.values()].sort((a, b) => b.letters - a.letters)) {
     const { sink, tenant, letters, bytes, firstMs, lastMs } = group;
     const times = `${isoOf(firstMs)} to ${isoOf(lastMs)}`;
-    await out.write(`${sink}  ${tenant}  ${count(letters)} letters, ${size(bytes)}, ${times}\n`);
-    await out.write(`    ${cut(group.reason, REASON_CHARS_MAX)}\n`);
+    const text = `${sink}  ${tenant}  ${count(letters)} letters, ${size(bytes)}, ${times}\n    ${cut(group.reason, REASON_CHARS_MAX)}\n`;
+    await out.write(io.isTTY.stdout ? visible(text) : text);
   }
 }
 
@@ -158,13 +159,15 @@ async function show(url: string, flags: ShowFlags, io: CliIo, out: Output): Prom
   if (flags.output !== "text" && flags.output !== "json") {
     throw usageError(`--output: got ${JSON.stringify(flags.output)}, want text or json`);
   }
-  const print = flags.output === "json" ? asJson : asText;
+  // What a record says, and a destination, is for reading: a terminal is not to obey it.
+  const shown = io.isTTY.stdout ? visible : (text: string) => text;
+  const print = flags.output === "json" ? asJson : (letter: Letter) => shown(asText(letter));
   await withBox(url, flags, io, true, async (box) => {
-    let shown = 0;
+    let printed = 0;
     if (limit === 0) return;
     for await (const letter of box.letters(filterOf(flags))) {
       await out.write(print(letter));
-      if (++shown >= limit || out.signal.aborted) break;
+      if (++printed >= limit || out.signal.aborted) break;
     }
   });
 }
@@ -207,7 +210,12 @@ async function replay(file: string, flags: ReplayFlags, io: CliIo, out: Output):
     const { sink, delivery } = await openSink(config, flags.sink, folder);
     try {
       const report = await withBox(url, { config: file }, io, false, (box) =>
-        box.replay(flags.sink, sink, { limit, batchRecords: delivery.batch_records_max, signal: stop.signal }),
+        box.replay(flags.sink, sink, {
+          limit,
+          batchRecords: delivery.batch_records_max,
+          batchBytes: delivery.batch_bytes_max,
+          signal: stop.signal,
+        }),
       );
       const { taken, refused, later, reason, trouble } = report;
       await out.write(
@@ -242,6 +250,9 @@ async function openSink(
     throw usageError(
       `--sink: the pipeline file has no sink ${JSON.stringify(name)} that sends records on; it has ${names}`,
     );
+  }
+  if (found.spec.name === "prometheus") {
+    throw usageError(`--sink: ${name} counts within the Weir that runs; what is counted here, nobody could scrape`);
   }
   const { own, delivery } = splitOptions(found.options);
   const log = createLogger("warn");

@@ -80,7 +80,8 @@ function isEmpty(labels: Labels): boolean {
 /** SGR sequences (colours), which many programs log, are let through; everything else that a terminal obeys is not. */
 const CONTROLS = /(\x1b\[[0-9;]*m)|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]/g;
 
-function visible(text: string): string {
+/** Text for a terminal, which it can't drive. */
+export function visible(text: string): string {
   return text.replace(CONTROLS, (found, color: string | undefined) =>
     color === undefined ? `\\x${found.charCodeAt(0).toString(16).padStart(2, "0")}` : color,
   );

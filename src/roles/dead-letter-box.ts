@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { crc32 } from "../codec/crc32.ts";
 import { messageOf, WeirError } from "../core/errors.ts";
 import { canonicalLabels } from "../core/labels.ts";
 import type { Logger } from "../core/log.ts";
@@ -13,6 +14,7 @@ import type { RowFilter } from "../store/compact/removals.ts";
 import { SegmentReader } from "../store/reader.ts";
 import type { BlockView, SegmentInfo } from "../store/view.ts";
 import { collectDead, DEAD_PREFIX, deadSegments, openDeadCatalog } from "./dead-letters.ts";
+import { recordBytes } from "./sink-collector.ts";
 
 const INDEX_CACHE_BYTES = 16 << 20;
 const REMOVED = "removed";
@@ -99,12 +101,12 @@ export class DeadLetterBox {
   /**
    * Sends a sink's letters again, and removes those that it takes, segment by segment: what is refused again stays, as does
    * everything when the destination is away. A crash in between sends those of one segment again the next time, with the same
-   * ids. A record with several letters is sent once.
+   * ids. A record with several letters is sent once. A batch has `batchRecords` and `batchBytes` at most, but for a larger record.
    */
   async replay(
     name: string,
     sink: RecordSink,
-    { limit, batchRecords, signal }: { limit: number; batchRecords: number; signal: AbortSignal },
+    { limit, signal, ...bounds }: BatchBounds & { limit: number; signal: AbortSignal },
   ): Promise<ReplayReport> {
     const report: ReplayReport = { taken: 0, refused: 0, reason: "", later: 0, trouble: null };
     const seen = new Set<string>();
@@ -117,7 +119,7 @@ export class DeadLetterBox {
         seen.add(keyOf(record));
         waiting.push(record);
       }
-      const taken = await send(sink, waiting, batchRecords, signal, report);
+      const taken = await send(sink, waiting, bounds, signal, report);
       if (taken.size > 0) await this.removeRecords(name, segment.tenant, taken);
       report.taken += taken.size;
     }
@@ -126,7 +128,12 @@ export class DeadLetterBox {
 
   private removeRecords(name: string, tenant: string, taken: ReadonlySet<string>): Promise<number> {
     return this.rewrite(tenant, (sink) =>
-      sink === name ? (view, row) => taken.has(`${tenant} ${partsOf(view, row).get("dead_record") ?? ""}`) : null,
+      sink === name
+        ? (view, row) => {
+            const id = partsOf(view, row).get("dead_record") ?? "";
+            return taken.has(keyOf({ tenant, id, sec: view.sec[row], nsec: view.nsec[row], line: lineOf(view, row) }));
+          }
+        : null,
     );
   }
 
@@ -193,19 +200,25 @@ export class DeadLetterBox {
   }
 }
 
-/** Sends records in batches; gives `keyOf` of those that were taken. */
+interface BatchBounds {
+  readonly batchRecords: number;
+  readonly batchBytes: number;
+}
+
+/** Sends records in batches; gives `keyOf` of those that were taken, and made durable where the sink has to be asked for that. */
 async function send(
   sink: RecordSink,
   records: readonly SinkRecord[],
-  batchRecords: number,
+  bounds: BatchBounds,
   signal: AbortSignal,
   report: ReplayReport,
 ): Promise<Set<string>> {
   const taken = new Set<string>();
-  for (let at = 0; at < records.length && report.trouble === null; at += batchRecords) {
-    const batch = records.slice(at, at + batchRecords);
+  for (const batch of batchesOf(records, bounds)) {
+    if (report.trouble !== null) break;
     try {
       const { failed } = await sink.write(batch, signal);
+      await sink.flush?.run(signal);
       const places = new Set(failed.map(({ position }) => position));
       for (const [place, record] of batch.entries()) if (!places.has(place)) taken.add(keyOf(record));
       const later = failed.filter(({ retriable }) => retriable);
@@ -222,8 +235,32 @@ async function send(
   return taken;
 }
 
-function keyOf({ tenant, id }: SinkRecord): string {
-  return `${tenant} ${id}`;
+function* batchesOf(
+  records: readonly SinkRecord[],
+  { batchRecords, batchBytes }: BatchBounds,
+): Generator<readonly SinkRecord[]> {
+  let batch: SinkRecord[] = [];
+  let bytes = 0;
+  for (const record of records) {
+    const more = recordBytes(record);
+    if (batch.length > 0 && (batch.length >= batchRecords || bytes + more > batchBytes)) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(record);
+    bytes += more;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** The same for letters of one record. The id alone is not: it comes again after the intake log was replaced. */
+function keyOf({ tenant, id, sec, nsec, line }: Pick<SinkRecord, "tenant" | "id" | "sec" | "nsec" | "line">): string {
+  return `${tenant} ${id} ${sec}.${nsec} ${line.length} ${crc32(line)}`;
+}
+
+function lineOf(view: BlockView, row: number): Buffer {
+  return view.text.subarray(view.lineStarts[row], view.lineStarts[row + 1] - 1);
 }
 
 function partsOf(view: BlockView, row: number): Map<string, string> {
@@ -238,7 +275,6 @@ function isMeant(parts: ReadonlyMap<string, string>, { reason, beforeMs }: Lette
 function letterOf(block: BlockView, row: number, parts: ReadonlyMap<string, string>, key: string): Letter {
   try {
     const labels = labelsSchema.parse(JSON.parse(parts.get("dead_labels") ?? ""));
-    const start = block.lineStarts[row];
     const record: SinkRecord = {
       id: z.string().parse(parts.get("dead_record")),
       tenant: block.tenant,
@@ -247,7 +283,7 @@ function letterOf(block: BlockView, row: number, parts: ReadonlyMap<string, stri
       labels,
       canonical: canonicalLabels(labels),
       metadata: metadataSchema.parse(JSON.parse(parts.get("dead_metadata") ?? "")),
-      line: Buffer.from(block.text.subarray(start, block.lineStarts[row + 1] - 1)),
+      line: Buffer.from(lineOf(block, row)),
       json: parts.get("dead_json") ?? "",
     };
     return {

@@ -56,7 +56,12 @@ describe.skipIf(S3_PROGRAM === "")("dead letters in S3", () => {
     };
     const open = () => DeadLetterBox.open(objects, silentLogger);
     const replay = async () =>
-      (await open()).replay("out", sink, { limit: 1e6, batchRecords: 3, signal: new AbortController().signal });
+      (await open()).replay("out", sink, {
+        limit: 1e6,
+        batchRecords: 3,
+        batchBytes: 1 << 20,
+        signal: new AbortController().signal,
+      });
     let isWriting = true;
     const added: string[] = [];
     const add = async (name: string, lines: readonly string[], offset: number) => {

@@ -4,6 +4,7 @@ import path from "node:path";
 import { Command } from "commander";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import * as dead from "../../src/cli/dead.ts";
+import { WeirError } from "../../src/core/errors.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import type { RecordSink, SinkRecord, WriteResult } from "../../src/core/sink.ts";
@@ -65,7 +66,12 @@ class Destination implements RecordSink {
   }
   async close(): Promise<void> {}
 }
-const replayAll = { limit: Number.POSITIVE_INFINITY, batchRecords: 3, signal: new AbortController().signal };
+const replayAll = {
+  limit: Number.POSITIVE_INFINITY,
+  batchRecords: 3,
+  batchBytes: 1 << 20,
+  signal: new AbortController().signal,
+};
 
 describe("dead letters", () => {
   test("come back as they were, with reason and time", async () => {
@@ -143,6 +149,50 @@ describe("dead letters", () => {
     expect(await lines()).toEqual([]);
   });
 
+  test("of two records that have one id, since their log was replaced, are both sent", async () => {
+    const its = store();
+    await its.add("out", letters(["before"]));
+    await its.add("out", letters(["after"]));
+    const to = new Destination();
+    to.answer = ([{ line }]) => ({
+      failed: line.toString() === "before" ? [{ position: 0, reason: "no", retriable: false }] : [],
+    });
+    expect(await (await box()).replay("out", to, { ...replayAll, batchRecords: 1 })).toMatchObject({
+      taken: 1,
+      refused: 1,
+    });
+    expect(await lines()).toEqual(["before"]);
+  });
+
+  test("are sent in batches no larger than the sink has them", async () => {
+    const sizes: number[] = [];
+    const to = new Destination();
+    to.answer = (batch) => {
+      sizes.push(batch.length);
+      return { failed: [] };
+    };
+    await store().add("out", letters(["a", "b", "c", "d", "e"].map((text) => text.repeat(10_000))));
+    await (await box()).replay("out", to, { ...replayAll, batchRecords: 1000, batchBytes: 50_000 });
+    expect(sizes).toEqual([2, 2, 1]);
+  });
+
+  test("stay until a sink that has to be asked has made them durable", async () => {
+    await store().add("out", letters(["a"]));
+    let isAway = true;
+    const flush = {
+      everyMs: 1000,
+      run: async () => {
+        if (isAway) throw new WeirError("sink_unavailable", "away", { retriable: true });
+      },
+    };
+    const to = Object.assign(new Destination(), { flush });
+    expect(await (await box()).replay("out", to, replayAll)).toMatchObject({ taken: 0, later: 1, trouble: "away" });
+    expect(await lines()).toEqual(["a"]);
+    isAway = false;
+    expect(await (await box()).replay("out", to, replayAll)).toMatchObject({ taken: 1 });
+    expect(await lines()).toEqual([]);
+  });
+
   test("stay when the destination is away, but for those that it took before", async () => {
     await store().add("out", letters(["a", "b", "c", "d", "e"]));
     const to = new Destination();
@@ -214,8 +264,10 @@ describe("dead letters", () => {
 });
 
 describe("weir dead", () => {
-  async function weir(...args: string[]): Promise<{ out: string; err: string; exitCode: number }> {
-    const io = fakeIo();
+  const weir = (...args: string[]) => on({}, ...args);
+
+  async function on(world: Parameters<typeof fakeIo>[0], ...args: string[]) {
+    const io = fakeIo(world);
     const program = new Command("weir").exitOverride();
     dead.register(program, io);
     await program.parseAsync(["node", "weir", "dead", ...args]);
@@ -248,6 +300,30 @@ describe("weir dead", () => {
     const [first] = (await weir("show", url(), "--output", "json")).out.split("\n");
     expect(JSON.parse(first)).toMatchObject({ id: "0-7-0", reason: "no such field", record: { log: "a", n: 0 } });
     expect(await weir("show", url(), "--output", "xml")).toMatchObject({ exitCode: 1 });
+  });
+
+  test("a terminal does nothing that a record or a destination says", async () => {
+    await store().add("search", letters(["a\x1b]0;owned\x07b"], "no\x1b[2Jpe"));
+    for (const command of ["list", "show"]) {
+      const { out } = await on({ tty: true }, command, url());
+      expect(out).toContain("no\\x1b[2Jpe");
+      expect(out).not.toMatch(/[\x1b\x07]/);
+      expect((await weir(command, url())).out).toContain("no\x1b[2Jpe");
+    }
+  });
+
+  test("replay into counters that nobody could scrape is refused", async () => {
+    const file = path.join(folder, "weir.yaml");
+    await writeFile(
+      file,
+      "receivers: { forward: { type: forward } }\npipelines: { all: { to: [search] } }\nsinks:\n  search: { type: prometheus, metrics: [{ type: counter, name: a_total, help: A. }] }\n",
+    );
+    await store().add("search", letters(["a"]));
+    expect(await weir("replay", file, "--sink", "search", "--data", folder)).toMatchObject({
+      exitCode: 1,
+      err: expect.stringContaining("nobody could scrape"),
+    });
+    expect(await lines()).toEqual(["a"]);
   });
 
   test("drop wants to know which", async () => {
