@@ -9,18 +9,23 @@ import { errorText } from "./elastic-client.ts";
  *   {"create":{"_index":"weir-2026.01.02","_id":"0-120-7-thp8lh.6-1b2c3d"}}
  *   {"@timestamp":"2026-01-02T03:04:05.000000006Z","message":"hello"}
  *
- * and answers in the same order: {"items":[{"create":{"status":201}},{"create":{"status":400,"error":{"type":"…","reason":"…"}}}]}
- * Source: Elasticsearch, "Bulk API".
+ * and answers: {"items":[{"create":{"_id":"…","status":201}},{"create":{"_id":"…","status":400,"error":{"type":"…","reason":"…"}}}]}
+ * in the same order, but for documents that go through ingest pipelines: those that a pipeline refuses or drops stand in the order in
+ * which that happened. So it is the id that tells which is meant.
+ * Source: Elasticsearch, "Bulk API"; the order as OpenSearch 2.19 and 3.8 have it.
  */
 
-/** What is wanted of the answer: of a document that was taken its status alone. */
+/** What is wanted of the answer: of a document that was taken its id and status alone. */
 export const BULK_ANSWER = [
+  "items.*._id",
   "items.*.status",
   ...["type", "reason", "caused_by.type", "caused_by.reason"].map((name) => `items.*.error.${name}`),
 ].join(",");
 
 const REASON_CHARS_MAX = 1000;
-const item = z.object({ create: z.object({ status: z.int(), error: z.unknown().optional() }) });
+const item = z.object({
+  create: z.object({ _id: z.string().nullish(), status: z.int(), error: z.unknown().optional() }),
+});
 const answer = z.object({ items: z.array(item) });
 const errorType = z.object({ type: z.string(), reason: z.string().nullish() });
 
@@ -40,7 +45,9 @@ const STATE_TYPES: ReadonlySet<string> = new Set([
   "process_cluster_event_timeout_exception",
   "security_exception",
 ]);
-/** The same, where the type says nothing. */
+/** What ingest processors say of a document, though with status 500. */
+const DOCUMENT_TYPES: ReadonlySet<string> = new Set(["fail_processor_exception", "find_match"]);
+/** As STATE_TYPES, where the type says nothing. */
 const STATE_REASON = /maximum (\S+ )?shards open|no write index is defined|pipeline with id \[[^\]]*\] does not exist/;
 
 export interface BulkResult {
@@ -49,30 +56,53 @@ export interface BulkResult {
   readonly refused: readonly Refused[];
 }
 
-/** What an answer says of `count` documents. Throws `sink_reply` when it says something else. */
-export function readBulkAnswer(body: unknown, count: number, where: string): BulkResult {
+/** What an answer says of the documents with these ids. Throws `sink_reply` when it says something else. */
+export function readBulkAnswer(body: unknown, ids: readonly string[], where: string): BulkResult {
   const found = answer.safeParse(body);
-  if (!found.success || found.data.items.length !== count) {
+  if (!found.success || found.data.items.length !== ids.length) {
     const what = found.success ? `${found.data.items.length} answers` : "something else";
-    throw new WeirError("sink_reply", `${where}: got ${what}, want the bulk API's answers to ${count} documents`, {
+    throw new WeirError("sink_reply", `${where}: got ${what}, want the bulk API's answers to ${ids.length} documents`, {
       retriable: true,
       cause: found.error,
     });
   }
   let repeats = 0;
   const refused: Refused[] = [];
-  for (const [position, { create }] of found.data.items.entries()) {
+  const { items } = found.data;
+  const positions = positionsOf(
+    items.map(({ create }) => create._id ?? null),
+    ids,
+  );
+  for (const [i, { create }] of items.entries()) {
     const { status, error } = create;
     if (status >= 200 && status < 300 && error === undefined) continue;
     if (status === CONFLICT) repeats++;
-    else refused.push({ position, reason: reasonOf(status, error), retriable: isState(status, error) });
+    else refused.push({ position: positions[i], reason: reasonOf(status, error), retriable: isState(status, error) });
   }
   return { repeats, refused };
 }
 
+/**
+ * Where the documents stand that the answers are to. A pipeline may give a document another id, and a server may name none: such answers
+ * are to the documents that are left, in their order.
+ */
+function positionsOf(answered: readonly (string | null)[], ids: readonly string[]): readonly number[] {
+  if (answered.every((id, i) => id === ids[i])) return ids.map((_, i) => i);
+  const open = new Map(ids.map((id, i) => [id, i]));
+  const known = answered.map((id) => {
+    const position = id === null ? undefined : open.get(id);
+    if (position !== undefined) open.delete(ids[position]);
+    return position;
+  });
+  const left = [...open.values()];
+  let next = 0;
+  return known.map((position) => position ?? left[next++]);
+}
+
 function isState(status: number, error: unknown): boolean {
-  if (status < 400 || status >= 500 || STATE.has(status)) return true;
   const known = errorType.safeParse(error);
+  if (known.success && DOCUMENT_TYPES.has(known.data.type)) return false;
+  if (status < 400 || status >= 500 || STATE.has(status)) return true;
   if (!known.success) return false;
   return STATE_TYPES.has(known.data.type) || STATE_REASON.test(known.data.reason ?? "");
 }

@@ -34,6 +34,7 @@ export interface ElasticOptions extends ElasticTarget {
 /** A record as it goes out. */
 interface Row {
   readonly position: number;
+  readonly id: string;
   /** Both lines of it, with their newlines: a part of a buffer that has the rows one after the other. */
   readonly bytes: Buffer;
 }
@@ -112,7 +113,7 @@ export class ElasticSink implements RecordSink {
         failed.push({ position, reason, retriable: false });
       } else {
         const id = `${this.options.id_prefix}${documentId(record)}`;
-        out.add(position, `{"create":{"_index":"${index}","_id":"${id}"}}\n${document}\n`);
+        out.add(position, id, `{"create":{"_index":"${index}","_id":"${id}"}}\n${document}\n`);
       }
     }
     return { rows: out.rows(), failed };
@@ -154,7 +155,11 @@ export class ElasticSink implements RecordSink {
       const answer = await client.send(request, signal);
       const { status, body: said } = answer;
       if (status === 200) {
-        const { repeats, refused } = readBulkAnswer(said, rows.length, client.where);
+        const { repeats, refused } = readBulkAnswer(
+          said,
+          rows.map(({ id }) => id),
+          client.where,
+        );
         if (repeats > 0) this.metrics.repeats.inc(repeats);
         return { taken: true, but: refused };
       }
@@ -173,11 +178,12 @@ export class ElasticSink implements RecordSink {
 /** Texts become bytes at once: kept as texts, the thousands of a batch outlive one collection after the other, and each copies them. */
 class RowBuffer {
   private readonly positions: number[] = [];
+  private readonly ids: string[] = [];
   private readonly ends: number[] = [];
   private bytes = Buffer.allocUnsafe(ROW_BUFFER_BYTES);
   private end = 0;
 
-  add(position: number, text: string): void {
+  add(position: number, id: string, text: string): void {
     // A character of a string, which is 16 bits, is at most three bytes.
     const most = this.end + text.length * 3;
     if (most > this.bytes.length) {
@@ -187,12 +193,17 @@ class RowBuffer {
     }
     this.end += this.bytes.write(text, this.end);
     this.positions.push(position);
+    this.ids.push(id);
     this.ends.push(this.end);
   }
 
   rows(): Row[] {
-    const { positions, ends, bytes } = this;
-    return positions.map((position, i) => ({ position, bytes: bytes.subarray(i === 0 ? 0 : ends[i - 1], ends[i]) }));
+    const { positions, ids, ends, bytes } = this;
+    return positions.map((position, i) => ({
+      position,
+      id: ids[i],
+      bytes: bytes.subarray(i === 0 ? 0 : ends[i - 1], ends[i]),
+    }));
   }
 }
 

@@ -17,8 +17,8 @@ export const openSearchSkipped = (major: OpenSearchMajor) =>
 const START_MS_MAX = 300_000;
 /** A small heap, and no compiler that only pays after minutes. */
 const JAVA = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
-/** So that a test can see what becomes of a request that is too large. */
-const SETTINGS = ["http.max_content_length=8mb"];
+/** So that a test can see what becomes of a request that is too large, and of documents that go through pipelines. */
+const SETTINGS = ["http.max_content_length=8mb", "node.roles=cluster_manager,data,ingest"];
 
 export interface Hit {
   readonly index: string;

@@ -105,6 +105,37 @@ describe.each(MAJORS)("OpenSearch %i", (major) => {
       );
     });
 
+    test("what ingest pipelines drop and refuse is told apart, though the answer has it in another order", async () => {
+      const pipelines = {
+        a: { fail: { message: "no way" } },
+        b: { drop: {} },
+        c: { dissect: { field: "message", pattern: "%{x}=%{y}" } },
+        d: { drop: {} },
+        e: { grok: { field: "message", patterns: ["^[0-9]+$"] } },
+        f: { uppercase: { field: "message" } },
+      };
+      for (const [name, processor] of Object.entries(pipelines)) {
+        await server.ask("PUT", `/_ingest/pipeline/${name}`, { processors: [processor] });
+        await server.ask("PUT", `/piped-${name}`, {
+          settings: { index: { default_pipeline: name, number_of_replicas: 0 } },
+        });
+      }
+      const names = [..."abcdefabcdef"];
+      const sink = open({ index: "piped-{app}" });
+      const batch = names.map((app, i) => record(i, `line ${i}`, { app }));
+      const { failed } = await sink.write(batch, NEVER);
+      const found = failed.map(({ position, reason, retriable }) => [names[position], position, retriable, reason]);
+      expect(found.sort()).toEqual([
+        ["a", 0, false, "500 fail_processor_exception: no way"],
+        ["a", 6, false, "500 fail_processor_exception: no way"],
+        ["c", 2, false, expect.stringContaining("500 find_match: ")],
+        ["c", 8, false, expect.stringContaining("500 find_match: ")],
+        ["e", 10, false, expect.stringContaining("Provided Grok expressions do not match")],
+        ["e", 4, false, expect.stringContaining("Provided Grok expressions do not match")],
+      ]);
+      expect((await server.all("piped-*")).map(({ source }) => source.message).sort()).toEqual(["LINE 11", "LINE 5"]);
+    });
+
     test.each([
       { name: "a write block", block: "index.blocks.write" },
       { name: "the disk's flood-stage watermark", block: "index.blocks.read_only_allow_delete" },

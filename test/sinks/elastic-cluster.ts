@@ -57,7 +57,7 @@ export class FakeCluster {
     for (let i = 0; i < lines.length; i += 2) {
       const { create } = JSON.parse(lines[i]) as { create: { _index: string; _id: string } };
       const doc: Doc = { index: create._index, id: create._id, source: JSON.parse(lines[i + 1]) };
-      items.push({ create: this.create(doc) });
+      items.push({ create: { _id: doc.id, ...this.create(doc) } });
     }
     this.bulks.push(items.length);
     return json(200, { items });

@@ -10,7 +10,7 @@ import elasticsearch from "../../sinks/elasticsearch.ts";
 import type { RecordSink, SinkRecord } from "../../src/core/sink.ts";
 import { record, recordSinkContract, records, type SinkUnderTest } from "../contract/sinks.ts";
 import { recordingLogger } from "../intake/support.ts";
-import { deps, HttpDestination } from "./destinations.ts";
+import { deps, type Got, HttpDestination } from "./destinations.ts";
 import { error, FakeCluster, json, lineOf } from "./elastic-cluster.ts";
 
 const NEVER = new AbortController().signal;
@@ -238,6 +238,9 @@ describe("elasticsearch sink: answers", () => {
     { status: 500, type: "node_closed_exception", reason: "node closed", retriable: true },
     { status: 503, type: "unavailable_shards_exception", reason: "primary shard is not active", retriable: true },
     { status: 301, type: "odd", reason: "odd", retriable: true },
+    { status: 500, type: "fail_processor_exception", reason: "no way", retriable: false },
+    { status: 500, type: "find_match", reason: "Unable to find match for dissect pattern", retriable: false },
+    { status: 500, type: "null_pointer_exception", reason: "oh", retriable: true },
   ])("$status $type is for one record alone; again: $retriable", ({ retriable, ...what }) =>
     withSink({}, async (sink, cluster) => {
       mixed({ bad: what })(cluster);
@@ -247,6 +250,35 @@ describe("elasticsearch sink: answers", () => {
       expect(cluster.bulks).toEqual([3]);
     }),
   );
+
+  test("what is said of a document is told by its id, in whatever order the answer has it", () =>
+    withSink({}, async (sink, cluster) => {
+      const wrong = (n: number) => ({ ...CONFLICT, reason: `of ${n}` });
+      cluster.refuse = ({ source }) => (Number(source.message) % 3 === 0 ? wrong(Number(source.message)) : null);
+      const whole = cluster.instead;
+      const reordered = (change: (item: { create: { _id?: string } }, i: number) => void) => (got: Got) => {
+        cluster.instead = whole;
+        const said = JSON.parse(cluster.answer(got).text ?? "") as { items: { create: { _id?: string } }[] };
+        said.items.reverse().forEach(change);
+        return json(200, said);
+      };
+      const lines = ["0", "1", "2", "3", "4", "5", "7"];
+      cluster.instead = reordered(() => {});
+      const first = await sink.write(records(lines), NEVER);
+      expect(first.failed.map(({ position, reason }) => [position, reason.slice(-4)]).sort()).toEqual([
+        [0, "of 0"],
+        [3, "of 3"],
+      ]);
+      // A pipeline gave what it took ids of its own.
+      cluster.instead = reordered(({ create }) => {
+        if (!("error" in create)) create._id = "another";
+      });
+      const second = await sink.write(records(lines, 8), NEVER);
+      expect(second.failed.map(({ position, reason }) => [position, reason.slice(-4)]).sort()).toEqual([
+        [0, "of 0"],
+        [3, "of 3"],
+      ]);
+    }));
 
   test("an answer without a reason is one, too", () =>
     withSink({}, async (sink, cluster) => {
