@@ -25,7 +25,7 @@ export const digestOptions = z.strictObject({
     .max(100_000)
     .default(1000)
     .describe(
-      "Groups of an interval, each some 2 kB of memory. Beyond it shapes are no longer told apart, and once there are twice as many groups, the interval ends.",
+      "Groups of an interval, each some 2 kB of memory. Beyond it shapes are no longer told apart, and once there are twice as many groups, levels neither, and the interval ends.",
     ),
   example_bytes_max: z.int().min(0).max(65_536).default(1024).describe("Bytes of the example line that a digest has."),
 });

@@ -13,6 +13,8 @@ const SHAPE_BYTES_MAX = 4096;
 /** Levels that a digest counts by name; there are eight, but a pushed line may bring any. */
 const LEVELS_MAX = 16;
 const OTHER = "other";
+/** So many times `groups_max` groups end an interval; within an entry, further ones have no level of their own any more. */
+const GROUPS_MAX_TIMES = 2;
 
 /** What the records of one group have come to. */
 interface Group {
@@ -76,7 +78,7 @@ export class DigestCollector implements Collector {
 
   endsBy(nowMs: number): boolean {
     if (this.interval === null) return false;
-    if (this.groups.size >= 2 * this.options.groups_max) return true;
+    if (this.groups.size >= GROUPS_MAX_TIMES * this.options.groups_max) return true;
     const now = this.numberOf(nowMs);
     // A clock that was set back is no reason to wait for it.
     return now > this.interval || now < this.interval - 1;
@@ -139,14 +141,17 @@ export class DigestCollector implements Collector {
 
   private groupOf(stream: StreamHandle, line: Line): Group {
     const { groups, options } = this;
-    const level = options.level ? levelOf(line) : "";
+    const own = options.level ? levelOf(line) : "";
     const shape = options.shape ? shapeOf(line) : "";
-    const key = `${stream.tenant}\n${stream.canonical}\n${level}\n`;
-    const known = groups.get(key + shape);
+    const keyOf = (name: string) => `${stream.tenant}\n${stream.canonical}\n${name}\n`;
+    const known = groups.get(keyOf(own) + shape);
     if (known !== undefined) return known;
     // No shape has a newline at its end: lines are told apart from what is left of them.
     const isOther = groups.size >= options.groups_max;
-    const name = isOther ? `${key}${OTHER}\n` : key + shape;
+    // An entry is never in two intervals, and a push may bring as many levels as it has lines.
+    const isFull = groups.size >= GROUPS_MAX_TIMES * options.groups_max && !groups.has(`${keyOf(own)}${OTHER}\n`);
+    const level = isFull && own !== "" ? OTHER : own;
+    const name = isOther ? `${keyOf(level)}${OTHER}\n` : keyOf(level) + shape;
     const found = groups.get(name);
     if (found !== undefined) return found;
     const end = Math.min(line.end, line.start + options.example_bytes_max);

@@ -116,6 +116,17 @@ describe("digests", () => {
     ]);
   });
 
+  test("of one entry are bounded, whatever levels its lines bring", () => {
+    const it = collector({ groups_max: 2 });
+    it.begin({ offset: 0, receivedMs: 0 }, 0);
+    add(it, "first", { level: "info" });
+    for (let i = 0; i < 1000; i++) add(it, `line ${i}`, { level: `level ${i}` });
+    add(it, "first", { level: "info" });
+    const all = bodies(it);
+    expect(all.map(({ metadata }) => metadata[0][1])).toEqual(["info", "level 0", "level 1", "level 2", "other"]);
+    expect(all.map(({ body }) => body.count)).toEqual([2, 1, 1, 1, 997]);
+  });
+
   test("beyond groups_max are of no shape, and end the interval when there are twice as many", () => {
     const it = collector({ groups_max: 2 });
     it.begin({ offset: 0, receivedMs: 10_000 }, 0);
