@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import { createLogger } from "../core/log.ts";
 import { Metrics } from "../core/metrics.ts";
 import type { RecordSink } from "../core/sink.ts";
-import { formatRfc3339, joinNs, parseDurationMs } from "../core/time.ts";
+import { formatRfc3339, joinNs } from "../core/time.ts";
 import type { DeadLetterBox, Letter, LetterFilter } from "../roles/dead-letter-box.ts";
 import type { DeliveryOptions } from "../roles/sink-options.ts";
 import { loadPipeline, type PipelineFile } from "./check.ts";
@@ -15,6 +15,7 @@ import { wholeNumber } from "./numbers.ts";
 import { count, size } from "./progress.ts";
 import { DEFAULT_DATA, environmentOverrides } from "./settings.ts";
 import { CONFIG_HELP, STORE_ARGUMENT, type StoreFlags, withStore } from "./store-url.ts";
+import { durationMs } from "./times.ts";
 
 interface ChoiceFlags extends StoreFlags {
   readonly sink?: string;
@@ -94,7 +95,7 @@ function filterOf({ sink, tenant, reason, olderThan }: ChoiceFlags): LetterFilte
     ...(sink === undefined ? {} : { sink }),
     ...(tenant === undefined ? {} : { tenant }),
     ...(reason === undefined ? {} : { reason }),
-    ...(olderThan === undefined ? {} : { beforeMs: Date.now() - parseDurationMs(olderThan) }),
+    ...(olderThan === undefined ? {} : { beforeMs: Date.now() - durationMs("--older-than", olderThan) }),
   };
 }
 

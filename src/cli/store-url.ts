@@ -1,3 +1,5 @@
+import { stat } from "node:fs/promises";
+import { messageOf, WeirError } from "../core/errors.ts";
 import type { S3Options } from "../objects/options.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import type { CliIo } from "./io.ts";
@@ -24,12 +26,23 @@ export async function withStore<T>(
     import("../objects/open.ts"),
     import("../objects/s3-url.ts"),
   ]);
+  await mustBeThere(url);
   const full = withS3Options(url, await s3OptionsOf(config, io));
   const objects = await openObjectStore(full, { isChecked: isReading });
   try {
     return await work(objects);
   } finally {
     await objects.close();
+  }
+}
+
+/** These commands work on what there is: a folder that is not there is a mistyped one, which would be made, and found empty. */
+async function mustBeThere(url: string): Promise<void> {
+  if (url === "" || /^[a-z][a-z0-9+.-]+:/i.test(url)) return;
+  try {
+    await stat(url);
+  } catch (error) {
+    throw new WeirError("store_missing", `cannot open the store ${url}: ${messageOf(error)}`, { cause: error });
   }
 }
 

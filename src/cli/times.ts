@@ -71,8 +71,13 @@ function unitNs(digits: number): bigint {
 }
 
 function durationNs(option: string, text: string): bigint {
+  return BigInt(durationMs(option, text)) * NS_PER_MS;
+}
+
+/** A duration in milliseconds. Throws `bad_usage` with the option's name. */
+export function durationMs(option: string, text: string): number {
   try {
-    return BigInt(parseDurationMs(text)) * NS_PER_MS;
+    return parseDurationMs(text);
   } catch {
     throw usageError(`${option}: got ${JSON.stringify(text)}, want a duration such as 30m, 1h30m or 7d`);
   }

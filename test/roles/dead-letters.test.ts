@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -324,6 +325,22 @@ describe("weir dead", () => {
       err: expect.stringContaining("nobody could scrape"),
     });
     expect(await lines()).toEqual(["a"]);
+  });
+
+  test("a mistyped place or age is told, and nothing is made there", async () => {
+    const nowhere = path.join(folder, "nowhere");
+    for (const args of [
+      ["list", nowhere],
+      ["show", nowhere],
+      ["drop", nowhere, "--all"],
+    ]) {
+      expect(await weir(...args)).toMatchObject({ exitCode: 1, err: expect.stringContaining("cannot open the store") });
+    }
+    expect(existsSync(nowhere)).toBe(false);
+    expect(await weir("list", url(), "--older-than", "old")).toMatchObject({
+      exitCode: 1,
+      err: 'weir: --older-than: got "old", want a duration such as 30m, 1h30m or 7d\n',
+    });
   });
 
   test("drop wants to know which", async () => {
