@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { Command } from "commander";
@@ -128,7 +128,10 @@ describe("weir verify", () => {
   });
 
   test("of an empty folder asks whether it is the right one", async () => {
-    const { out, exitCode } = await weir("verify", path.join(folder, "elsewhere"));
+    const elsewhere = path.join(folder, "elsewhere");
+    expect(await weir("verify", elsewhere)).toMatchObject({ out: "", exitCode: 1 });
+    await mkdir(elsewhere);
+    const { out, exitCode } = await weir("verify", elsewhere);
     expect(out).toContain("is its address right?");
     expect(exitCode).toBe(1);
   });
