@@ -516,12 +516,11 @@ class LocalEngine implements Engine {
       run.warnings.push(...lostWarnings(pass.lost));
       return pass.entries;
     }
-    const rows = await fetchRows(pass, this.job(run, { ...job, mode: "rows" }), deps);
-    if (rows.lost.length === 0) {
-      run.warnings.push(...lostWarnings(pass.lost));
-      return rows.entries;
+    if (pass.lost.length === 0) {
+      const rows = await fetchRows(pass, this.job(run, { ...job, mode: "rows" }), deps);
+      if (rows.lost.length === 0) return rows.entries;
     }
-    // A block whose header is whole and whose text is not has taken the place of other blocks' lines.
+    // A block that could not be read, or whose header is whole and whose text is not, has taken the place of other blocks' lines.
     const again = this.job(run, { ...job, mode: "scan" });
     const scan = await new LogPass(
       again,

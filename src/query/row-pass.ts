@@ -61,6 +61,7 @@ export async function fetchRows(
     }
   }
   takeOwn();
+  signal.throwIfAborted();
   const onAbort = () => {
     new ScanControl(job.control, job.backward).stop();
     executor.stop(job);

@@ -178,6 +178,16 @@ describe("what can't be read", () => {
     expect(result.warnings).toEqual([expect.stringMatching(`^1 lines are missing, .*${key}`)]);
   });
 
+  test("costs a block whose header is broken its own lines only, though the header was to say which lines are wanted", async () => {
+    const store = await open();
+    await segments(store, 5);
+    const { offset } = (await store.reader.index(store.catalog.tail()[3])).blocks[0];
+    const key = await damage(store, 3, offset);
+    const result = await store.engine.queryRange({ ...QUERY, limit: 3 });
+    expect(textsOf(result)).toEqual(["line 4", "line 2", "line 1"]);
+    expect(result.warnings).toEqual([expect.stringMatching(`^1 lines are missing, .*${key}`)]);
+  });
+
   test("costs a segment whose index is broken its own lines only", async () => {
     const store = await open();
     await segments(store, 3);
