@@ -24,6 +24,7 @@ import type {
   MetricResult,
   QueryKind,
   StreamsRequest,
+  TailEntry,
   TailRequest,
   TraceRequest,
   TraceResult,
@@ -45,7 +46,7 @@ import { fetchRows } from "./row-pass.ts";
 import { nextJobId, ScanControl, type ScanExecutor, type ScanJob } from "./scan-job.ts";
 import { sortedInSlices } from "./sliced-sort.ts";
 import { Slices } from "./slices.ts";
-import type { Snapshots, TailSource, WantedLines } from "./snapshots.ts";
+import type { Snapshots, TailSource, TailWanted, WantedLines } from "./snapshots.ts";
 import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
 import { isLog } from "./syntax/ast.ts";
@@ -274,7 +275,7 @@ class LocalEngine implements Engine {
     return this.run(
       "streams",
       request.signal,
-      ({ snapshot, hidden, warnings }) => {
+      ({ snapshot, hidden, warnings, signal }) => {
         // The answer has no room for them.
         const lost = ({ key }: { key: string }, warning: string) => {
           warnings.push(warning);
@@ -282,7 +283,7 @@ class LocalEngine implements Engine {
         };
         return streamsIn(
           snapshot,
-          { tenant, startNs, endNs, accepts, labels, hidden },
+          { tenant, startNs, endNs, accepts, labels, hidden, signal },
           (info) => this.deps.reader.index(info),
           (info, error) => lost(info, lostSegmentWarning(info.key, info.lines, error)),
           (part, error) => lost(part, lostPartWarning(part.key, part.lines, error)),
@@ -375,21 +376,11 @@ class LocalEngine implements Engine {
     const history: LogRequest = { tenant, query, startNs, endNs: TIME_MAX, limit, backward: true, categorize };
     const deadline = new Deadline(parseDurationMs(this.options.tail_max_duration), signal);
     const end = deadline.signal;
-    const hidden = this.hiddenFrom(tenant);
-    let live: TailSource | null = null;
+    let live: LiveLines | null = null;
     try {
-      live = await this.deps.snapshots.tail({ tenant, query, categorize, queueBytes }, wantedOf(history));
-      const { snapshot } = live;
-      const ended = { signal: end, endsAtMs: deadline.endsAtMs, cut: null };
-      const run: Run = { snapshot, hidden, tenant, stats: new QueryStats(), warnings: [], ...ended };
-      const entries = await this.admission.run(tenant, end, () => this.rangeEntries(history, run));
-      const oldest = [...entries].reverse().map(({ sec, nsec, group, detail, line }) => ({
-        timeNs: BigInt(sec) * 1_000_000_000n + BigInt(nsec),
-        group,
-        detail,
-        line,
-      }));
-      if (oldest.length > 0) await onEntries(oldest, []);
+      const begun = await this.beginTail({ tenant, query, categorize, queueBytes }, history, end);
+      live = begun.live;
+      if (begun.oldest.length > 0) await onEntries(begun.oldest.splice(0), []);
       while (!end.aborted) {
         const { entries: fresh, dropped } = await live.take(delayMs);
         if (fresh.length > 0 || dropped.length > 0) await onEntries(fresh, dropped);
@@ -400,6 +391,35 @@ class LocalEngine implements Engine {
     } finally {
       deadline.end();
       live?.close();
+    }
+  }
+
+  /**
+   * Begins a tail, and reads its history, which is a query like others and has a query's time. The snapshot is left behind here: as long
+   * as a tail lasts, it would hold all that was in memory when it began.
+   */
+  private async beginTail(
+    wanted: TailWanted,
+    history: LogRequest,
+    end: AbortSignal,
+  ): Promise<{ readonly live: LiveLines; readonly oldest: TailEntry[] }> {
+    const { tenant } = wanted;
+    const { query_timeout: timeoutText, max_streams_matchers_per_query: mostMatchers } = this.limitsOf(tenant);
+    const lines = wantedOf(history);
+    checkMatchers(lines, mostMatchers);
+    const hidden = this.hiddenFrom(tenant);
+    const { snapshot, ...live } = await this.deps.snapshots.tail(wanted, lines);
+    const deadline = new Deadline(parseDurationMs(timeoutText), end);
+    try {
+      const { signal, endsAtMs } = deadline;
+      const run: Run = { snapshot, hidden, tenant, stats: new QueryStats(), warnings: [], signal, endsAtMs, cut: null };
+      const entries = await deadline.race(this.admission.run(tenant, signal, () => this.rangeEntries(history, run)));
+      return { live, oldest: oldestFirst(entries) };
+    } catch (error) {
+      live.close();
+      throw deadline.isLate ? deadline.error(error) : error;
+    } finally {
+      deadline.end();
     }
   }
 
@@ -496,12 +516,11 @@ class LocalEngine implements Engine {
       run.warnings.push(...lostWarnings(pass.lost));
       return pass.entries;
     }
-    const rows = await fetchRows(pass, this.job(run, { ...job, mode: "rows" }), deps);
-    if (rows.lost.length === 0) {
-      run.warnings.push(...lostWarnings(pass.lost));
-      return rows.entries;
+    if (pass.lost.length === 0) {
+      const rows = await fetchRows(pass, this.job(run, { ...job, mode: "rows" }), deps);
+      if (rows.lost.length === 0) return rows.entries;
     }
-    // A block whose header is whole and whose text is not has taken the place of other blocks' lines.
+    // A block that could not be read, or whose header is whole and whose text is not, has taken the place of other blocks' lines.
     const again = this.job(run, { ...job, mode: "scan" });
     const scan = await new LogPass(
       again,
@@ -570,6 +589,18 @@ class LocalEngine implements Engine {
 /** What a log query looks at. Throws QueryError. */
 function wantedOf({ tenant = DEFAULT_TENANT, query, startNs, endNs }: LogRequest): WantedLines {
   return { ...ALL_LINES, tenant, selectors: [parseLogQuery(query).matchers], startNs, endNs };
+}
+
+/** A tail's lines after its history. */
+type LiveLines = Pick<TailSource, "take" | "close">;
+
+function oldestFirst(entries: MergedEntries): TailEntry[] {
+  return [...entries].reverse().map(({ sec, nsec, group, detail, line }) => ({
+    timeNs: BigInt(sec) * 1_000_000_000n + BigInt(nsec),
+    group,
+    detail,
+    line,
+  }));
 }
 
 /** What is to be said of an answer, each once. */

@@ -6,6 +6,8 @@ import type { DroppedEntry, TailEntry } from "./engine.ts";
 import { type JudgedView, LineQuery } from "./line-query.ts";
 import { parseLogQuery } from "./syntax/parse.ts";
 
+/** What a line that waits takes beside its bytes, roughly, so that many empty ones are bounded too. */
+const OVERHEAD_BYTES = 256;
 /** Dropped lines that are reported one by one; the others are only left out. */
 const DROPPED_MAX = 100;
 
@@ -46,7 +48,7 @@ export class LiveTail {
     this.query.close();
     if (found === null) return;
     const timeNs = joinNs(line.sec, line.nsec);
-    const bytes = found.line.length + found.group.length + found.detail.length;
+    const bytes = sizeOf(found);
     if (this.queuedBytes + bytes > this.bytesMax) {
       if (this.dropped.length < DROPPED_MAX) this.dropped.push({ timeNs, labels: stream.labels });
       return;
@@ -61,11 +63,15 @@ export class LiveTail {
     const until = performance.now() - delayMs;
     const due = this.queue.filter(({ atMs }) => atMs <= until).map(({ entry }) => entry);
     this.queue = this.queue.filter(({ atMs }) => atMs > until);
-    for (const { line, group, detail } of due) this.queuedBytes -= line.length + group.length + detail.length;
+    for (const entry of due) this.queuedBytes -= sizeOf(entry);
     const { dropped } = this;
     this.dropped = [];
     return { entries: due.sort((a, b) => (a.timeNs < b.timeNs ? -1 : a.timeNs > b.timeNs ? 1 : 0)), dropped };
   }
+}
+
+function sizeOf({ line, group, detail }: Pick<TailEntry, "group" | "detail"> & { readonly line: Uint8Array }): number {
+  return OVERHEAD_BYTES + line.length + group.length + detail.length;
 }
 
 /** One line as a block of one row. */

@@ -1,6 +1,6 @@
 import { WeirError } from "../core/errors.ts";
 import { joinNs } from "../core/time.ts";
-import { compareKeys, type EntryKey, lineAt, type PackedEntries, sizeOf, textAt } from "./entries.ts";
+import { BestEntries, compareKeys, type EntryKey, lineAt, type PackedEntries, sizeOf, textAt } from "./entries.ts";
 
 /** Packed bytes that may be held for entries which later ones have pushed out, before the rest is copied away. */
 const SLACK_BYTES = 8 * 1024 * 1024;
@@ -8,9 +8,11 @@ const SLACK_BYTES = 8 * 1024 * 1024;
 interface Ref {
   readonly pack: PackedEntries;
   readonly at: number;
+  /** Bytes of its line, and of those texts that no entry before it in its batch has. */
+  readonly bytes: number;
 }
 
-const keyOf = ({ pack, at }: Ref): EntryKey => ({
+const keyOf = ({ pack, at }: Pick<Ref, "pack" | "at">): EntryKey => ({
   sec: pack.sec[at],
   nsec: pack.nsec[at],
   block: pack.block[at],
@@ -70,28 +72,31 @@ export class MergedEntries {
     return worst === null ? this.limit > 0 : compareKeys(key, worst) * this.sign > 0;
   }
 
-  /** Throws `query_result_size` when the kept lines would be more than the limit on an answer. */
+  /** Throws `query_result_size` when the kept lines, and the texts of their labels, would be more than the limit on an answer. */
   merge(pack: PackedEntries): void {
     const merged: Ref[] = [];
     const old = this.refs;
     let bytes = 0;
     let i = 0;
     let at = 0;
+    let texts = 0;
     while (merged.length < this.limit && (i < old.length || at < pack.count)) {
       const fresh = at < pack.count && (i >= old.length || this.better({ pack, at }, old[i]));
-      const ref = fresh ? { pack, at: at++ } : old[i++];
-      bytes += lineBytes(ref);
+      let ref = old[i];
+      if (fresh) {
+        // Texts stand in the order in which entries first use them.
+        const used = Math.max(texts, pack.group[at] + 1, pack.detail[at] + 1);
+        ref = { pack, at, bytes: lineBytes(pack, at) + endOf(pack.textEnds, used) - endOf(pack.textEnds, texts) };
+        texts = used;
+        at++;
+      } else i++;
+      bytes += ref.bytes;
       merged.push(ref);
     }
     this.refs = merged;
     this.liveBytes = bytes;
     if (at > 0) this.heldBytes += sizeOf(pack);
-    if (bytes > this.bytesMax) {
-      throw new WeirError(
-        "query_result_size",
-        `the answer would hold more than max_result_bytes (${this.bytesMax}) of log lines; ask for fewer with limit or narrow the query`,
-      );
-    }
+    this.checkSize();
     if (this.heldBytes > 2 * this.liveBytes + SLACK_BYTES) this.compact();
   }
 
@@ -102,7 +107,8 @@ export class MergedEntries {
 
   /**
    * Keeps the first entry and those at least `intervalNs` from the last one kept, at most `most`. Gives the time of the last
-   * one, or null when there is none. Nothing may be merged afterwards.
+   * one, or null when there is none. Nothing may be merged afterwards. What is kept is in memory of its own: of a batch of a
+   * thousand lines it may be one.
    */
   keepSpaced(intervalNs: bigint, most: number): bigint | null {
     let last: bigint | null = null;
@@ -116,14 +122,20 @@ export class MergedEntries {
       kept.push(ref);
       last = ns;
     }
-    this.refs = kept;
+    const pack = packed(kept, this.backward);
+    this.refs = [];
+    this.liveBytes = 0;
+    this.heldBytes = 0;
+    if (pack !== null) this.merge(pack);
     return last;
   }
 
-  /** Adds the entries of a result that lies wholly behind this one. Nothing may be merged afterwards. */
+  /** Adds the entries of a result that lies wholly behind this one. Nothing may be merged afterwards. Throws as `merge`. */
   append(further: MergedEntries): void {
-    this.refs.push(...further.refs);
+    for (const ref of further.refs) this.refs.push(ref);
+    this.liveBytes += further.liveBytes;
     this.heldBytes += further.heldBytes;
+    this.checkSize();
   }
 
   key(i: number): EntryKey {
@@ -150,7 +162,15 @@ export class MergedEntries {
     for (let i = 0; i < this.refs.length; i++) yield this.entry(i);
   }
 
-  private better(a: Ref, b: Ref): boolean {
+  private checkSize(): void {
+    if (this.liveBytes <= this.bytesMax) return;
+    throw new WeirError(
+      "query_result_size",
+      `the answer would hold more than max_result_bytes (${this.bytesMax}) of log lines and labels; ask for fewer with limit or narrow the query`,
+    );
+  }
+
+  private better(a: Pick<Ref, "pack" | "at">, b: Ref): boolean {
     return compareKeys(keyOf(a), keyOf(b)) * this.sign > 0;
   }
 
@@ -159,20 +179,33 @@ export class MergedEntries {
     const counts = new Map<PackedEntries, number>();
     for (const { pack } of this.refs) counts.set(pack, (counts.get(pack) ?? 0) + 1);
     const thin = new Map<PackedEntries, PackedEntries>();
-    this.refs = this.refs.map(({ pack, at }) => {
+    this.refs = this.refs.map(({ pack, at, bytes }) => {
       let small = thin.get(pack);
       if (small === undefined) {
         small = (counts.get(pack) ?? 0) * 2 > pack.count ? pack : thinned(pack, counts.get(pack) ?? 0);
         thin.set(pack, small);
       }
       // A batch is sorted, so what is left of it are its first entries: places stay what they were.
-      return { pack: small, at };
+      return { pack: small, at, bytes };
     });
     this.heldBytes = [...thin.values()].reduce((sum, pack) => sum + sizeOf(pack), 0);
   }
 }
 
-const lineBytes = ({ pack, at }: Ref): number => pack.lineEnds[at] - (at === 0 ? 0 : pack.lineEnds[at - 1]);
+/** Where the first `count` parts end. */
+const endOf = (ends: Uint32Array, count: number): number => (count === 0 ? 0 : ends[count - 1]);
+const lineBytes = ({ lineEnds }: PackedEntries, at: number): number => endOf(lineEnds, at + 1) - endOf(lineEnds, at);
+
+/** The entries, best first, in memory of their own; null for none. */
+function packed(refs: readonly Ref[], backward: boolean): PackedEntries | null {
+  const entries = new BestEntries(refs.length, backward);
+  for (const ref of refs) {
+    const { pack, at } = ref;
+    const { sec, nsec, block, row } = keyOf(ref);
+    entries.add(sec, nsec, block, row, textAt(pack, pack.group[at]), textAt(pack, pack.detail[at]), lineAt(pack, at));
+  }
+  return entries.take();
+}
 
 /** The first `count` entries of `pack`, in memory of their own. */
 function thinned(pack: PackedEntries, count: number): PackedEntries {

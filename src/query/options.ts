@@ -67,7 +67,7 @@ const general = z.strictObject({
     .positive()
     .default(67_108_864)
     .describe(
-      "Most bytes of lines in one answer. 64 MiB: 5000 lines of 13 KB, and little enough that several answers fit in memory.",
+      "Most bytes of lines and their labels in one answer. 64 MiB: 5000 lines of 13 KB, and little enough that several answers fit in memory.",
     ),
   max_concurrent_queries: z
     .int()

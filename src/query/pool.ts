@@ -3,7 +3,14 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { type BatchBlock, type BatchResult, ScanControl, type ScanExecutor, type ScanJob } from "./scan-job.ts";
+import {
+  type BatchBlock,
+  type BatchResult,
+  emptyResult,
+  ScanControl,
+  type ScanExecutor,
+  type ScanJob,
+} from "./scan-job.ts";
 
 /** Batches that a worker holds at one time: one under way, and the next, so that it never waits for the main thread. */
 const BATCHES_HELD = 2;
@@ -100,8 +107,12 @@ export class ScanPool implements ScanExecutor {
     });
   }
 
-  /** The workers see the control by themselves. */
-  stop(): void {}
+  /** The workers see the control by themselves, and those that don't are stuck. What waits need not be begun. */
+  stop(job: ScanJob): void {
+    for (const task of this.waiting.get(job.id) ?? []) task.resolve(emptyResult());
+    this.waiting.delete(job.id);
+    for (const member of this.members) this.watchStopped(member, job);
+  }
 
   end(job: ScanJob): void {
     for (const task of this.waiting.get(job.id) ?? []) task.reject(stopped());

@@ -1,4 +1,4 @@
-import { batchBlock, type LogRunDeps, type LostBlock, type PassResult } from "./log-run.ts";
+import { batchBlock, checkBytesRead, type LogRunDeps, type LostBlock, type PassResult } from "./log-run.ts";
 import { MergedEntries } from "./merge.ts";
 import type { PlannedBlock } from "./plan.ts";
 import { BlockScanner } from "./scan.ts";
@@ -17,7 +17,7 @@ const ENTRIES_AT_ONCE = 512;
 export async function fetchRows(
   pass: PassResult,
   job: ScanJob,
-  { executor, stats, maxResultBytes, signal }: LogRunDeps,
+  { executor, stats, maxBytesRead, maxResultBytes, signal, cut }: LogRunDeps,
 ): Promise<{ entries: MergedEntries; lost: LostBlock[] }> {
   const entries = new MergedEntries(job.limit, job.backward, maxResultBytes);
   const lost: LostBlock[] = [];
@@ -26,6 +26,8 @@ export async function fetchRows(
   let scanner: BlockScanner | null = null;
   const take = (result: BatchResult) => {
     stats.addBatch(result);
+    // A batch ends where it alone has read so much, and what is left of it is then missing.
+    checkBytesRead(stats.stored.textBytes + stats.open.textBytes, maxBytesRead, cut);
     if (result.entries !== null) entries.merge(result.entries);
     for (const { order, reason } of result.lost) {
       const block = pass.blocks.get(order);
@@ -59,6 +61,7 @@ export async function fetchRows(
     }
   }
   takeOwn();
+  signal.throwIfAborted();
   const onAbort = () => {
     new ScanControl(job.control, job.backward).stop();
     executor.stop(job);

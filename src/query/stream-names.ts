@@ -15,6 +15,8 @@ export interface StreamsWanted {
   readonly labels: readonly LabelValues[];
   /** Streams that have expired are not there. Those whose lines are deleted are, as in Loki, until compaction. */
   readonly hidden: HiddenLines | null;
+  /** Nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -28,7 +30,7 @@ export async function streamsIn(
   onLost: (info: SegmentInfo, error: unknown) => void,
   onLostPart: (part: SegmentPart, error: unknown) => void,
 ): Promise<Labels[]> {
-  const { tenant, startNs, endNs, accepts, labels, hidden } = wanted;
+  const { tenant, startNs, endNs, accepts, labels, hidden, signal } = wanted;
   // By canonical text, so that a stream in a hundred segments is looked at once.
   const found = new Map<string, Labels | null>();
   const add = (canonical: string, labels: Labels): void => {
@@ -37,6 +39,7 @@ export async function streamsIn(
   const slices = new Slices();
   const segments = await snapshot.segments.segments({ tenant, startNs, endNs, labels }, onLostPart);
   for (const info of segments.sort(byTime)) {
+    signal.throwIfAborted();
     if (hidden?.isPast(info.timeMaxNs) === true) continue;
     try {
       const { streams, blocks } = await index(info);

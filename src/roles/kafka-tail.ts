@@ -98,6 +98,7 @@ export class KafkaTails {
 
 /** One partition while it is read. */
 interface Follower {
+  readonly feed: KafkaFeed;
   readonly reader: EntryReader;
   /** Where the reader began. */
   readonly from: number;
@@ -113,6 +114,8 @@ class TailReader {
   private readonly group: KafkaGroup;
   private readonly pipelines: Pipelines;
   private readonly followers = new Map<number, Follower>();
+  /** Those that there were when the entry at work was begun: whoever comes while it is at work reads it anew. */
+  private shownTo: readonly Tail[] = [];
   private readonly running = new Set<Promise<void>>();
   private readonly stopping = new AbortController();
   /** The pipelines do one entry after the other. */
@@ -164,7 +167,7 @@ class TailReader {
     const tap: LineSink = {
       stream: (tenant, labels, canonical) => ({ tenant, labels, canonical }),
       append: (stream, line) => {
-        for (const { live, next } of this.tails)
+        for (const { live, next } of this.shownTo)
           if (this.offset >= (next.get(this.partition) ?? 0)) live.tap(stream, line);
       },
     };
@@ -184,7 +187,7 @@ class TailReader {
     const running: Promise<void> = this.follow(feed)
       .catch((error: unknown) => log.error({ partition, err: error }, `live tail: ${messageOf(error)}`))
       .finally(() => {
-        this.followers.delete(partition);
+        if (this.followers.get(partition)?.feed === feed) this.followers.delete(partition);
         this.running.delete(running);
       });
     this.running.add(running);
@@ -221,7 +224,7 @@ class TailReader {
     });
     while (!this.isOver(feed)) {
       const start = Math.min(...[...this.tails].map(({ next }) => next.get(partition) ?? 0));
-      const follower: Follower = { reader: from.read(partition, start), from: start, wake: () => {} };
+      const follower: Follower = { feed, reader: from.read(partition, start), from: start, wake: () => {} };
       this.followers.set(partition, follower);
       await this.readOn(feed, follower);
     }
@@ -236,7 +239,7 @@ class TailReader {
       const entry = await reader.poll();
       if (isClosed()) return;
       if (entry !== null) {
-        const shown = this.turn.then(() => this.show(feed, entry));
+        const shown = this.turn.then(() => (isClosed() ? undefined : this.show(feed, entry)));
         this.turn = shown.catch(() => {}); // The follower's to say.
         await shown;
         await nextTick();
@@ -262,8 +265,9 @@ class TailReader {
     }
     this.partition = partition;
     this.offset = offset;
+    this.shownTo = [...this.tails];
     const run = this.pipelines.begin(entry);
     while (run.step(LINES_A_TURN)) await nextTick();
-    for (const { next } of this.tails) next.set(partition, Math.max(next.get(partition) ?? 0, offset + 1));
+    for (const { next } of this.shownTo) next.set(partition, Math.max(next.get(partition) ?? 0, offset + 1));
   }
 }

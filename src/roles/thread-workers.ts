@@ -30,11 +30,15 @@ export interface ThreadWorkersDeps {
 const POOL_THREADS = 4;
 const POOL_THREADS_LEFT = 2;
 
-/** What one thread has said to a question about its blocks. */
-interface Heard {
+/** One thread's part of a tail. */
+interface ThreadTail {
   readonly host: ThreadHost;
   /** By what its tail is called. */
   readonly id: number;
+}
+
+/** What one thread has said to a question about its blocks. */
+interface Heard extends ThreadTail {
   readonly blocks: Blocks;
   readonly from: Offsets;
 }
@@ -106,13 +110,15 @@ export class ThreadWorkers implements Workers {
     const { snapshot, heard } = await this.look((host, inCatalog) =>
       askTail(host, { ...tail, queueBytes }, wanted, inCatalog),
     );
-    const close = () => closeTails(heard);
+    // Not the blocks: a tail lasts long.
+    const tails = heard.map(({ host, id }) => ({ host, id }));
+    const close = () => closeTails(tails);
     // A tail that leaves out what a worker has would be no tail.
     if (snapshot.missing !== undefined && snapshot.missing.length > 0) {
       close();
       throw new WeirError("worker_away", snapshot.missing.join("; "), { retriable: true });
     }
-    return { snapshot, close, take: (delayMs) => takeLines(heard, delayMs) };
+    return { snapshot, close, take: (delayMs) => takeLines(tails, delayMs) };
   }
 
   /** Asks all threads for what the catalog's view of this moment lacks. */
@@ -164,12 +170,12 @@ async function askTail(host: ThreadHost, tail: TailWanted, wanted: WantedLines, 
   return { host, id, blocks, from: answer.from };
 }
 
-function closeTails(heard: readonly Heard[]): void {
+function closeTails(heard: readonly ThreadTail[]): void {
   for (const { host, id } of heard) host.untail(id);
 }
 
 /** New lines of all threads, oldest first. Rejects with `worker_away` where one died: what it had is not lost, but tailed anew. */
-async function takeLines(heard: readonly Heard[], delayMs: number): Promise<TakenLines> {
+async function takeLines(heard: readonly ThreadTail[], delayMs: number): Promise<TakenLines> {
   const taken = await Promise.all(heard.map(({ host, id }) => host.ask<"take">({ type: "take", tail: id, delayMs })));
   const entries = taken.flatMap((one) => one.entries.map((entry) => ({ ...entry, line: bufferOf(entry.line) })));
   if (taken.length > 1) entries.sort((a, b) => (a.timeNs < b.timeNs ? -1 : a.timeNs > b.timeNs ? 1 : 0));

@@ -74,7 +74,7 @@ describe("tail", () => {
   };
 
   beforeAll(async () => {
-    api = await makeApi({ query: { max_concurrent_tail_requests: 2, tail_queue_bytes: 2000 } });
+    api = await makeApi({ query: { max_concurrent_tail_requests: 2, tail_queue_bytes: 6000 } });
     for (let i = 0; i < 5; i++) {
       api.append({ labels: { app: "old" }, ns: at(i), text: `old ${i}` });
       if (i === 2) await api.flush();

@@ -88,11 +88,69 @@ describe("limits", () => {
     });
   });
 
+  test("bound the bytes read for lines that were chosen by time alone", async () => {
+    const store = await open({ query: { max_query_bytes_read: 10_000 } });
+    for (let i = 0; i < 1000; i++) store.append({ labels: A, ns: T0 + BigInt(i), text: `line ${i} ${"x".repeat(50)}` });
+    await store.flush();
+    const all = { ...QUERY, limit: 1000 };
+    await expect(store.engine.queryRange(all)).rejects.toMatchObject({ code: "query_bytes_limit" });
+    const part = await store.engine.queryRange({ ...all, partial: true });
+    expect(part.warnings).toEqual([expect.stringMatching(/^the answer is not complete: .* max_query_bytes_read/)]);
+    expect(part.entries.size).toBeGreaterThan(0);
+  });
+
+  test("let nothing go on that only looks at streams when its client has left", async () => {
+    const store = await open({ query: { max_concurrent_queries: 1 } });
+    await segments(store, 20);
+    const index = store.reader.index.bind(store.reader);
+    const leaving = new AbortController();
+    let reads = 0;
+    let openGate: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => {
+      openGate = resolve;
+    });
+    store.reader.index = async (info) => {
+      reads++;
+      leaving.abort();
+      await gate;
+      return index(info);
+    };
+    await expect(store.engine.series({ ...ALL_TIMES, selectors: [], signal: leaving.signal })).rejects.toMatchObject({
+      code: "query_cancelled",
+    });
+    openGate();
+    expect(textsOf(await store.engine.queryRange({ ...QUERY, limit: 1 }))).toEqual(["line 19"]);
+    expect(reads).toBeLessThan(10);
+  });
+
+  test("give the history of a tail the time of a query", async () => {
+    const store = await open({ query: { query_timeout: "50ms" } });
+    await segments(store, 1);
+    store.reader.index = () => new Promise(() => undefined);
+    const tail = {
+      query: '{app="a"}',
+      startNs: T0,
+      limit: 10,
+      onEntries: () => {},
+      signal: new AbortController().signal,
+    };
+    await expect(store.engine.tail(tail)).rejects.toMatchObject({ code: "query_timeout" });
+    expect(store.writer.taps.size).toBe(0);
+  });
+
+  test("count the matchers of a tail", async () => {
+    const store = await open({ query: { max_streams_matchers_per_query: 1 } });
+    const tail = { startNs: T0, limit: 10, onEntries: () => {}, signal: new AbortController().signal };
+    await expect(store.engine.tail({ ...tail, query: '{app="a", b=""}' })).rejects.toThrow(
+      "max streams matchers per query exceeded",
+    );
+  });
+
   test("bound the bytes of an answer", async () => {
     const store = await open({ query: { max_result_bytes: 1000 } });
     for (let i = 0; i < 100; i++) store.append({ labels: A, ns: T0 + BigInt(i), text: "x".repeat(100) });
     await expect(store.engine.queryRange(QUERY)).rejects.toMatchObject({ code: "query_result_size" });
-    expect((await store.engine.queryRange({ ...QUERY, limit: 10 })).entries.size).toBe(10);
+    expect((await store.engine.queryRange({ ...QUERY, limit: 9 })).entries.size).toBe(9);
   });
 });
 
@@ -116,6 +174,16 @@ describe("what can't be read", () => {
     // The CRC of the text, which only inflating compares.
     const key = await damage(store, 3, offset + length - 8);
     const result = await store.engine.queryRange({ ...request, limit: 3 });
+    expect(textsOf(result)).toEqual(["line 4", "line 2", "line 1"]);
+    expect(result.warnings).toEqual([expect.stringMatching(`^1 lines are missing, .*${key}`)]);
+  });
+
+  test("costs a block whose header is broken its own lines only, though the header was to say which lines are wanted", async () => {
+    const store = await open();
+    await segments(store, 5);
+    const { offset } = (await store.reader.index(store.catalog.tail()[3])).blocks[0];
+    const key = await damage(store, 3, offset);
+    const result = await store.engine.queryRange({ ...QUERY, limit: 3 });
     expect(textsOf(result)).toEqual(["line 4", "line 2", "line 1"]);
     expect(result.warnings).toEqual([expect.stringMatching(`^1 lines are missing, .*${key}`)]);
   });
@@ -157,6 +225,40 @@ test("nothing of an answer outlives it, though its time limit has not come", asy
       return answers.filter((answer) => answer.deref() !== undefined).length;
     })
     .toBeLessThanOrEqual(1);
+});
+
+test("a tail does not hold what was in memory when it began", async () => {
+  v8.setFlagsFromString("--expose-gc");
+  const gc = vm.runInNewContext("gc") as () => void;
+  const store = await open();
+  for (let i = 0; i < 100; i++) store.append({ labels: A, ns: T0 + BigInt(i), text: `line ${i}` });
+  const views: WeakRef<object>[] = [];
+  const snapshot = store.writer.snapshot.bind(store.writer);
+  store.writer.snapshot = (accept) => {
+    const taken = snapshot(accept);
+    views.push(...taken.open.map((view) => new WeakRef(view)));
+    return taken;
+  };
+  const leaving = new AbortController();
+  const texts: string[] = [];
+  const tail = store.engine.tail({
+    ...{ query: '{app="a"}', startNs: T0, limit: 10, signal: leaving.signal },
+    onEntries: (entries) => {
+      texts.push(...entries.map(({ line }) => String(line)));
+    },
+  });
+  await expect.poll(() => texts.length).toBe(10);
+  store.append({ labels: A, ns: T0 + 100n, text: "line 100" });
+  await expect.poll(() => texts.at(-1)).toBe("line 100");
+  expect(views.length).toBe(1);
+  await expect
+    .poll(() => {
+      gc();
+      return views.filter((view) => view.deref() !== undefined).length;
+    })
+    .toBe(0);
+  leaving.abort();
+  await tail;
 });
 
 test("a tenant sees nothing of another one's", async () => {

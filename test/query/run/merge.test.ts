@@ -95,4 +95,54 @@ describe("the best entries", () => {
     merged.merge(batch(1));
     expect(() => merged.merge(batch(2))).toThrow(/^the answer would hold more than max_result_bytes \(1000\)/);
   });
+
+  test("are refused beyond the bytes of an answer, labels included", () => {
+    const merged = new MergedEntries(10, true, 1000);
+    const batch = (sec: number, rows: number) => {
+      const entries = new BestEntries(10, true);
+      for (let row = 0; row < rows; row++)
+        entries.add(sec, 0, 0, row, `{"g":"${"x".repeat(200)}"}`, `{"d":"${sec}${"y".repeat(200)}"}`, Buffer.from("z"));
+      const packed = entries.take();
+      if (packed === null) throw new Error("nothing was packed");
+      return packed;
+    };
+    // Texts that lines share are there once.
+    merged.merge(batch(1, 5));
+    merged.merge(batch(2, 4));
+    expect(merged.size).toBe(9);
+    expect(() => merged.merge(batch(3, 1))).toThrow(/^the answer would hold more than max_result_bytes \(1000\)/);
+  });
+
+  test.each([true, false])("a given time apart hold nothing of those between, backward %s", (backward) => {
+    const kept = new MergedEntries(100, backward, 1e9);
+    const line = Buffer.alloc(10_000, 0x78);
+    for (let page = 0; page < 50; page++) {
+      const merged = new MergedEntries(100, backward, 1e9);
+      const entries = new BestEntries(100, backward);
+      const sec = backward ? 1000 - page : page;
+      for (let row = 0; row < 100; row++) entries.add(sec, row, 0, row, `{"p":"${page}"}`, `{"d":${row}}`, line);
+      const packed = entries.take();
+      if (packed !== null) merged.merge(packed);
+      merged.keepSpaced(1_000_000_000n, 100);
+      kept.append(merged);
+    }
+    const [first] = kept;
+    const row = backward ? 99 : 0;
+    expect([kept.size, first.group, first.detail, first.row]).toEqual([50, '{"p":"0"}', `{"d":${row}}`, row]);
+    expect(kept.bytes).toBeLessThan(50 * 11_000);
+  });
+
+  test("of several pages are refused beyond the bytes of an answer", () => {
+    const kept = new MergedEntries(100, true, 1000);
+    const page = (sec: number) => {
+      const merged = new MergedEntries(100, true, 1000);
+      const entries = new BestEntries(100, true);
+      entries.add(sec, 0, 0, 0, "{}", "", Buffer.alloc(600));
+      const packed = entries.take();
+      if (packed !== null) merged.merge(packed);
+      return merged;
+    };
+    kept.append(page(2));
+    expect(() => kept.append(page(1))).toThrow(/^the answer would hold more than max_result_bytes \(1000\)/);
+  });
 });

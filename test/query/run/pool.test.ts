@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { silentLogger } from "../../../src/core/log.ts";
 import { ScanPool } from "../../../src/query/pool.ts";
 import { type BatchBlock, emptyStats, ScanControl, type ScanJob } from "../../../src/query/scan-job.ts";
@@ -100,6 +100,26 @@ describe("the pool", () => {
     const bytes = new Uint8Array(1000);
     await pool.run(job("0"), [{ ...BLOCK, bytes }]);
     expect(bytes.length).toBe(0);
+  });
+
+  test("gives back what waits of a query that was stopped, and replaces a worker that does not come back from it", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      const pool = open(1);
+      const endless = job("600000");
+      const batches = [1, 2, 3].map(() => pool.run(endless, [BLOCK]));
+      const held = Promise.allSettled(batches.slice(0, 2));
+      pool.stop(endless);
+      expect(await batches[2]).toMatchObject({ entries: null, lost: [] });
+      vi.advanceTimersByTime(60_000);
+      // Whoever asked has not called `end`: it waits for the batches.
+      expect((await held).map((one) => one.status === "rejected" && one.reason.code)).toEqual(
+        Array(2).fill("query_worker_failed"),
+      );
+      await pool.run(job("0"), [BLOCK]);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("tells a query what its worker made of it", async () => {
