@@ -110,8 +110,16 @@ export class KafkaWorkers {
   state(): PartState {
     const [failure] = this.failures.values();
     const { trouble } = this.group;
-    const reason = failure ?? (trouble === "" ? "" : `the worker reads nothing: ${trouble}`);
+    const reason = failure ?? (trouble === "" ? this.stuck : `the worker reads nothing: ${trouble}`);
     return { ready: reason === "", reason };
+  }
+
+  /** Why what was read of a partition can't be committed, or "". */
+  private get stuck(): string {
+    for (const [partition, { trouble }] of this.members) {
+      if (trouble !== "") return `the worker of partition ${partition} can't commit, and tries on: ${trouble}`;
+    }
+    return "";
   }
 
   /** Commits what was taken so far; resolves when that was tried. */
