@@ -8,14 +8,13 @@ import { OFFSET_EARLIEST } from "../kafka/admin.ts";
 import type { KafkaFeed } from "../kafka/feed.ts";
 import { KafkaGroup } from "../kafka/group.ts";
 import type { Catalog } from "../store/catalog.ts";
+import { feedBounds } from "./kafka-feeds.ts";
 import type { KafkaSide } from "./kafka-side.ts";
 import { KafkaSinkIntake } from "./kafka-sink-intake.ts";
 import { KafkaSinkPlace } from "./kafka-sink-place.ts";
 import type { OpenedSink } from "./record-sinks.ts";
 import type { SinkRunner } from "./sink-runner.ts";
 
-/** Bytes of one partition in one answer of a broker: compressed, so they become ten times as many. */
-const FETCH_BYTES = 1 << 20;
 /** How often it is looked whether a partition was released. */
 const HANDOVER_LOOK_MS = 200;
 /** How often it is looked where the log ends, for sinks that read no further now. */
@@ -80,8 +79,7 @@ export class KafkaSink {
         topics: [topic],
         sessionTimeoutMs: session_timeout_ms,
         rebalanceTimeoutMs: session_timeout_ms,
-        fetchBytes: Math.min(FETCH_BYTES, feed_bytes_max),
-        feedBytesMax: feed_bytes_max,
+        ...feedBounds(deps.kafka, feed_bytes_max),
         beginsAnew: true,
       },
       {
