@@ -75,7 +75,9 @@ export const kafkaIntakeOptions = z.strictObject({
     .int()
     .min(MIB)
     .default(16 * MIB)
-    .describe("Entries of each partition that a worker reads ahead."),
+    .describe(
+      "Entries of each partition that a worker reads ahead, for the store and for each sink beside it. Of more than four partitions it is less of each, so that all together are four times as much, and as much again for what answers of brokers bring beyond that.",
+    ),
   repeat_window_entries: z
     .int()
     .min(1)

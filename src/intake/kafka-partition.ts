@@ -23,6 +23,15 @@ export interface WindowStore {
   save(partition: number, next: number, window: Buffer, stored: number): Promise<void>;
 }
 
+/** For a log that ends at `high`, before `from`, where somebody goes on who has read all below. */
+export function topicLost(partition: number, high: number, from: number): WeirError {
+  return new WeirError(
+    "kafka_topic_lost",
+    `partition ${partition} of the intake topic ends at offset ${high}, but it was read up to ${from}: the topic was created anew, or lost what was acknowledged; use a topic of another name`,
+    { context: { partition, high, from } },
+  );
+}
+
 export interface KafkaPartitionDeps {
   readonly feed: KafkaFeed;
   /** What there is of the partition now. Errors as KafkaAdmin.offsets. */
@@ -163,7 +172,7 @@ class PartitionReader implements EntryReader {
     const { feed, offsets } = this.deps;
     return this.tryOn(async () => {
       const { low, high } = await offsets();
-      if (high < this.from) throw this.isGone(high, this.from);
+      if (high < this.from) throw topicLost(this.deps.feed.partition, high, this.from);
       const next = await this.begin(low);
       if (low > this.from)
         this.lost(this.from, low, "Kafka has thrown them away before they were read: raise the topic's retention");
@@ -178,18 +187,9 @@ class PartitionReader implements EntryReader {
     const { feed, offsets } = this.deps;
     return this.tryOn(async () => {
       const { high } = await offsets();
-      if (high < feed.fetchOffset) throw this.isGone(high, feed.fetchOffset);
+      if (high < feed.fetchOffset) throw topicLost(feed.partition, high, feed.fetchOffset);
       feed.isWhole();
     });
-  }
-
-  private isGone(high: number, from: number): WeirError {
-    const { partition } = this.deps.feed;
-    return new WeirError(
-      "kafka_topic_lost",
-      `partition ${partition} of the intake topic ends at offset ${high}, but it was read up to ${from}: the topic was created anew, or lost what was acknowledged; use a topic of another name`,
-      { context: { partition, high, from } },
-    );
   }
 
   private async tryOn(act: () => Promise<void>): Promise<void> {

@@ -18,7 +18,7 @@ export interface KafkaMessage {
 }
 
 export interface FeedDeps {
-  /** Bytes that may wait here before the partition is not read any more. */
+  /** Bytes that may wait here before the partition is not read any more. May change; `fit` is called then. */
   readonly bytesMax: number;
   /** The partition is to be read from `fetchOffset` on, whatever was read before. */
   readonly sought: () => void;
@@ -183,6 +183,13 @@ export class KafkaFeed {
       this.deps.turned();
     }
     this.wake();
+  }
+
+  /** Goes by a bound that has changed; whoever calls it looks at `wantsMore` afterwards. */
+  fit(): void {
+    const { bytesMax } = this.deps;
+    if (this.bytes >= bytesMax) this.isPaused = true;
+    else if (this.bytes <= bytesMax / 2) this.isPaused = false;
   }
 
   private weigh(message: KafkaMessage): void {

@@ -9,6 +9,10 @@ import { KafkaFeed } from "./feed.ts";
 
 /** So many partitions may fill one answer: it is inflated as a whole, whatever the feeds have room for. */
 const ANSWER_PARTITIONS = 2;
+/** What is compressed becomes so many times as much, about. */
+const INFLATED = 10;
+/** Least of one partition that is asked for at a time, of however many. */
+const FETCH_BYTES_MIN = 64 * 1024;
 /** Longest wait of a broker for something to read: bounds how late a partition is read that was paused. */
 const FETCH_WAIT_MS = 250;
 /** How long a member may take to leave its group before its connections are dropped. */
@@ -27,10 +31,20 @@ export interface KafkaGroupOptions {
   readonly sessionTimeoutMs: number;
   /** How long members may take to come together again. */
   readonly rebalanceTimeoutMs: number;
-  /** Most bytes of one partition in one answer; a larger batch still comes whole. */
+  /** Most bytes of one partition in one answer; a larger batch still comes whole. Less where `partitions` says that there are many. */
   readonly fetchBytes: number;
   /** Bytes of each partition that may wait for being taken. */
   readonly feedBytesMax: number;
+  /**
+   * Bytes of all partitions together that may wait, divided evenly among those that this member has; one answer may always wait of
+   * each. Absent: as many as come of `feedBytesMax`.
+   */
+  readonly feedsBytesMax?: number;
+  /**
+   * How many partitions there are, all of which this member may come to have: one answer of each is to be no more than `feedsBytesMax`
+   * in sum, once inflated. Asked each time before the member joins. Errors as KafkaAdmin.
+   */
+  readonly partitions?: () => Promise<number>;
   /**
    * A member that the group has given up on, and that joins anew, has nothing of what it had: its feeds are lost, and come as gained.
    * For those who go by the group's offsets.
@@ -179,13 +193,20 @@ export class KafkaGroup {
   /** Joins, and resolves to what has ended the membership. */
   private async membership(): Promise<unknown> {
     const { group, topics, sessionTimeoutMs, rebalanceTimeoutMs, fetchBytes } = this.options;
+    let partitionBytes: number;
+    try {
+      partitionBytes = await this.partitionBytes();
+    } catch (error) {
+      return error;
+    }
+    if (this.stopping.signal.aborted) return null;
     const consumer = this.deps.client.consumer({
       groupId: group,
       partitionAssigners: [stickyAssigner(() => grouped([...this.feeds.values()]))],
       sessionTimeout: sessionTimeoutMs,
       rebalanceTimeout: rebalanceTimeoutMs,
       heartbeatInterval: Math.floor(sessionTimeoutMs / 5),
-      maxBytesPerPartition: fetchBytes,
+      maxBytesPerPartition: partitionBytes,
       maxBytes: fetchBytes * ANSWER_PARTITIONS,
       maxWaitTimeInMs: FETCH_WAIT_MS,
       minBytes: 1,
@@ -216,6 +237,31 @@ export class KafkaGroup {
       this.consumer = null;
       await endsWithin(consumer.disconnect(), LEAVE_MS);
     }
+  }
+
+  /** Most bytes of one partition in one answer. */
+  private async partitionBytes(): Promise<number> {
+    const { fetchBytes, feedsBytesMax, partitions } = this.options;
+    if (feedsBytesMax === undefined || partitions === undefined) return fetchBytes;
+    const { signal } = this.stopping;
+    let stop = () => {};
+    const stopped = new Promise<number>((resolve) => {
+      stop = () => resolve(1);
+      signal.addEventListener("abort", stop, { once: true });
+    });
+    try {
+      const count = await Promise.race([partitions(), stopped]);
+      const share = Math.floor(feedsBytesMax / (INFLATED * Math.max(1, count)));
+      return Math.min(fetchBytes, Math.max(FETCH_BYTES_MIN, share));
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  /** Bytes of each partition that may wait while this member has as many as it has. */
+  private get shareBytes(): number {
+    const { feedBytesMax, feedsBytesMax = Number.POSITIVE_INFINITY } = this.options;
+    return Math.min(feedBytesMax, feedsBytesMax / Math.max(1, this.feeds.size));
   }
 
   /** What ends a membership: a crash of the library, its silence, or `stop`. */
@@ -288,6 +334,10 @@ export class KafkaGroup {
       const known = this.feeds.get(placeOf(at));
       const feed = known ?? this.newFeed(at);
       if (known === undefined) gained.push(feed);
+    }
+    for (const feed of this.feeds.values()) {
+      // What each may have goes by how many there are.
+      feed.fit();
       // The library has forgotten where it was, and would begin at the group's offsets.
       this.steer(consumer, feed, true);
     }
@@ -301,8 +351,11 @@ export class KafkaGroup {
   }
 
   private newFeed(at: TopicPartition): KafkaFeed {
+    const bytesMax = () => this.shareBytes;
     const feed: KafkaFeed = new KafkaFeed(at.topic, at.partition, {
-      bytesMax: this.options.feedBytesMax,
+      get bytesMax() {
+        return bytesMax();
+      },
       sought: () => this.steerNow(feed, true),
       turned: () => this.steerNow(feed, false),
     });

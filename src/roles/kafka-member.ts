@@ -82,6 +82,11 @@ export class KafkaMember {
     await worker.ended();
   }
 
+  /** Why what was read can't be committed, or "". */
+  get trouble(): string {
+    return this.part.worker.trouble;
+  }
+
   flush(): Promise<void> {
     return this.part.worker.flush();
   }

@@ -2,24 +2,25 @@ import { messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { RecordSink } from "../core/sink.ts";
 import { endsWithin, sleepFor } from "../core/wait.ts";
-import { KafkaPartition, type WindowStore } from "../intake/kafka-partition.ts";
+import { KafkaPartition, topicLost, type WindowStore } from "../intake/kafka-partition.ts";
 import type { KafkaReadMetrics } from "../intake/kafka-read-metrics.ts";
 import { OFFSET_EARLIEST } from "../kafka/admin.ts";
 import type { KafkaFeed } from "../kafka/feed.ts";
 import { KafkaGroup } from "../kafka/group.ts";
 import type { Catalog } from "../store/catalog.ts";
+import { feedBounds } from "./kafka-feeds.ts";
 import type { KafkaSide } from "./kafka-side.ts";
 import { KafkaSinkIntake } from "./kafka-sink-intake.ts";
 import { KafkaSinkPlace } from "./kafka-sink-place.ts";
 import type { OpenedSink } from "./record-sinks.ts";
 import type { SinkRunner } from "./sink-runner.ts";
 
-/** Bytes of one partition in one answer of a broker: compressed, so they become ten times as many. */
-const FETCH_BYTES = 1 << 20;
 /** How often it is looked whether a partition was released. */
 const HANDOVER_LOOK_MS = 200;
 /** How often it is looked where the log ends, for sinks that read no further now. */
 const END_LOOK_MS = 2000;
+/** Pause after an error that has ended a runner, until another one begins; and how long that one has to hold to be taken for well. */
+const RESTART_MS = 5000;
 /** Pause after brokers, or the store, did not say where to begin. */
 const RETRY_MS = 1000;
 /** What is under way when a partition goes to another process may take so long, and so much of the time that the other one waits. */
@@ -37,6 +38,8 @@ export interface KafkaSinkDeps {
   readonly windows: WindowStore;
   readonly readMetrics: KafkaReadMetrics;
   readonly log: Logger;
+  /** For tests; RESTART_MS otherwise. */
+  readonly restartMs?: number;
 }
 
 /** One partition while this process has it for a sink. */
@@ -50,7 +53,7 @@ interface Member {
 /**
  * One sink over the intake log in Kafka: a member of the sink's own consumer group, with a runner for each partition that the group
  * gives to it. A runner goes on where the group's offset says, once whoever had the partition before has released it, is gone, or
- * takes too long.
+ * takes too long; and again, after a pause, when an error has ended the runner.
  */
 export class KafkaSink {
   private readonly name: string;
@@ -62,8 +65,8 @@ export class KafkaSink {
   private readonly members = new Map<number, Member>();
   private readonly releasing = new Map<number, Promise<void>>();
   private readonly stopping = new AbortController();
-  /** Why nothing of a partition is sent, by partition. */
-  private readonly failures = new Map<number, string>();
+  /** Why nothing of a partition is sent, until that is mended for sure. */
+  private readonly failures = new Map<KafkaFeed, string>();
 
   /** Joins no group yet. */
   constructor(name: string, sink: OpenedSink, deps: KafkaSinkDeps) {
@@ -80,8 +83,7 @@ export class KafkaSink {
         topics: [topic],
         sessionTimeoutMs: session_timeout_ms,
         rebalanceTimeoutMs: session_timeout_ms,
-        fetchBytes: Math.min(FETCH_BYTES, feed_bytes_max),
-        feedBytesMax: feed_bytes_max,
+        ...feedBounds(deps.kafka, feed_bytes_max),
         beginsAnew: true,
       },
       {
@@ -153,26 +155,69 @@ export class KafkaSink {
   private keep(feed: KafkaFeed): void {
     const { log } = this.deps;
     const { partition } = feed;
-    this.failures.delete(partition);
-    this.work(feed).catch((error: unknown) => {
-      const reason = `sink ${this.name} sends nothing of partition ${partition}: ${messageOf(error)}`;
-      this.failures.set(partition, reason);
-      log.fatal({ sink: this.name, partition, err: error }, reason);
-    });
+    this.work(feed)
+      .catch((error: unknown) => log.fatal({ sink: this.name, partition, err: error }, messageOf(error)))
+      .finally(() => this.fails(feed, null));
   }
 
+  /** Sends what comes of a partition, again after errors, until it is lost. */
   private async work(feed: KafkaFeed): Promise<void> {
-    const { kafka, log } = this.deps;
+    const { log, restartMs = RESTART_MS } = this.deps;
     const { partition } = feed;
     // This process itself may have it still, when it was given away and came back.
     await this.releasing.get(partition);
+    while (!this.isOver(feed)) {
+      try {
+        await this.run(feed);
+        return;
+      } catch (error) {
+        if (this.isOver(feed)) return;
+        const reason = this.reasonOf(partition, error);
+        if (this.failures.get(feed) !== reason) log.error({ sink: this.name, partition, err: error }, reason);
+        this.fails(feed, reason);
+        await sleepFor(restartMs, this.stopping.signal);
+      }
+    }
+  }
+
+  private reasonOf(partition: number, error: unknown): string {
+    return `sink ${this.name} sends nothing of partition ${partition}, and begins again soon: ${messageOf(error)}`;
+  }
+
+  private fails(feed: KafkaFeed, reason: string | null): void {
+    if (reason !== null) this.failures.set(feed, reason);
+    else this.failures.delete(feed);
+    this.sink.showStopped(this.failures.size > 0);
+  }
+
+  /** Resolves when the partition is lost, or the sink is stopped; rejects with what has ended the runner, once it is gone. */
+  private async run(feed: KafkaFeed): Promise<void> {
+    const { kafka, log, restartMs = RESTART_MS } = this.deps;
+    const { partition } = feed;
     const place = new KafkaSinkPlace(feed, { admin: kafka.admin, group: this.group, name: this.groupName, log });
     const end = await this.begin(feed, place);
     if (end === null || this.isOver(feed)) return place.release();
     const intake = this.intakeOf(feed, end);
-    const runner = this.sink.runner({ partition, positions: place, intake });
-    this.members.set(partition, { feed, place, intake, runner });
+    const runner = this.sink.runner({ partition, positions: place, intake, beginsAgain: "soon" });
+    const member = { feed, place, intake, runner };
+    this.members.set(partition, member);
     runner.start();
+    const well = setTimeout(() => this.fails(feed, null), restartMs);
+    well.unref();
+    try {
+      await runner.over();
+    } catch (error) {
+      clearTimeout(well);
+      // Of one that was released it is no news.
+      if (this.members.get(partition) !== member) return;
+      // The runner has logged it.
+      this.fails(feed, this.reasonOf(partition, error));
+      this.release(partition, LEAVE_MS);
+      await this.releasing.get(partition);
+      throw error;
+    } finally {
+      clearTimeout(well);
+    }
   }
 
   private isOver(feed: KafkaFeed): boolean {
@@ -193,7 +238,7 @@ export class KafkaSink {
 
   /**
    * Takes the position over, and has Kafka know that it is this member's now. Resolves to where the log ends, or to null when the
-   * partition is another's by then.
+   * partition is another's by then. Rejects with `kafka_topic_lost` while the log ends before the position.
    */
   private async begin(feed: KafkaFeed, place: KafkaSinkPlace): Promise<number | null> {
     const { kafka, catalog, log } = this.deps;
@@ -208,12 +253,13 @@ export class KafkaSink {
           if (note === null) await catalog.refreshAnew();
           const { low, high } = await kafka.offsetsOf(partition);
           const found = note?.position ?? { offset: catalog.chainEnd(partition), place: 0 };
+          if (found.offset > high) throw topicLost(partition, high, found.offset);
           await place.set(partition, found.offset === OFFSET_EARLIEST ? { offset: low, place: 0 } : found);
           return high;
         }
         await sleepFor(HANDOVER_LOOK_MS, this.stopping.signal);
       } catch (error) {
-        if (!(error instanceof WeirError)) throw error;
+        if (!(error instanceof WeirError) || error.code === "kafka_topic_lost") throw error;
         const level = attempt === 0 ? "warn" : "debug";
         log[level]({ sink: this.name, partition }, `sink ${this.name}: ${error.message}; trying on`);
         await sleepFor(RETRY_MS, this.stopping.signal);

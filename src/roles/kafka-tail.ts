@@ -15,6 +15,7 @@ import { KafkaGroup } from "../kafka/group.ts";
 import { compilePipelines, type Pipelines } from "../pipeline/compile.ts";
 import { LiveTail } from "../query/live-tail.ts";
 import type { TailWanted } from "../query/snapshots.ts";
+import { feedBounds } from "./kafka-feeds.ts";
 import type { KafkaSide } from "./kafka-side.ts";
 import type { WorkerConfig } from "./partition-worker.ts";
 import { pipelinesWithout } from "./record-sinks.ts";
@@ -22,7 +23,6 @@ import { recordSinksOf } from "./sink-specs.ts";
 
 /** Tails at once: each is offered every line of the topic. */
 const TAILS_MAX = 64;
-const FETCH_BYTES = 1 << 20;
 const FEED_BYTES = 4 << 20;
 const SESSION_MS = 30_000;
 const LINES_A_TURN = 1000;
@@ -135,7 +135,7 @@ class TailReader {
       {
         ...{ group: `${group}-tail-${randomBytes(6).toString("hex")}`, topics: [topic] },
         ...{ sessionTimeoutMs: SESSION_MS, rebalanceTimeoutMs: SESSION_MS },
-        ...{ fetchBytes: FETCH_BYTES, feedBytesMax: FEED_BYTES },
+        ...feedBounds(kafka, FEED_BYTES),
       },
       {
         client: kafka.client,

@@ -7,6 +7,7 @@ import type { KafkaFeed } from "../kafka/feed.ts";
 import { KafkaGroup } from "../kafka/group.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import type { Catalog } from "../store/catalog.ts";
+import { feedBounds } from "./kafka-feeds.ts";
 import { KafkaMember } from "./kafka-member.ts";
 import type { KafkaSide } from "./kafka-side.ts";
 import { windowStore } from "./kafka-windows.ts";
@@ -14,8 +15,6 @@ import type { WorkerConfig } from "./partition-worker.ts";
 import type { PartState } from "./process-config.ts";
 import { withoutRecordSinks } from "./worker-config.ts";
 
-/** Bytes of one partition in one answer of a broker: compressed, so they become ten times as many. */
-const FETCH_BYTES = 1 << 20;
 /** How long a worker that has failed waits until it begins again. */
 const RETRY_MS = 5000;
 /** How long a stop waits for the group to be left. */
@@ -58,8 +57,7 @@ export class KafkaWorkers {
     this.group = new KafkaGroup(
       {
         ...{ group, topics: [topic], sessionTimeoutMs: session_timeout_ms, rebalanceTimeoutMs: session_timeout_ms },
-        fetchBytes: Math.min(FETCH_BYTES, feed_bytes_max),
-        feedBytesMax: feed_bytes_max,
+        ...feedBounds(kafka, feed_bytes_max),
       },
       {
         client: kafka.client,
@@ -110,8 +108,16 @@ export class KafkaWorkers {
   state(): PartState {
     const [failure] = this.failures.values();
     const { trouble } = this.group;
-    const reason = failure ?? (trouble === "" ? "" : `the worker reads nothing: ${trouble}`);
+    const reason = failure ?? (trouble === "" ? this.stuck : `the worker reads nothing: ${trouble}`);
     return { ready: reason === "", reason };
+  }
+
+  /** Why what was read of a partition can't be committed, or "". */
+  private get stuck(): string {
+    for (const [partition, { trouble }] of this.members) {
+      if (trouble !== "") return `the worker of partition ${partition} can't commit, and tries on: ${trouble}`;
+    }
+    return "";
   }
 
   /** Commits what was taken so far; resolves when that was tried. */

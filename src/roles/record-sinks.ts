@@ -122,7 +122,7 @@ export class OpenedSink {
   }
 
   /** A runner for a partition, not started yet. Throws `bad_pipeline`. */
-  runner(at: Pick<SinkRunnerDeps, "partition" | "intake" | "positions">): SinkRunner {
+  runner(at: Pick<SinkRunnerDeps, "partition" | "intake" | "positions" | "beginsAgain">): SinkRunner {
     const { config, own, delivery, deps, metrics } = this;
     const { deadLetters, log } = deps;
     const { collector, pipelines } = collect(config, own, delivery, at.partition, deps);
@@ -133,6 +133,11 @@ export class OpenedSink {
   /** Throws `bad_pipeline` where runners would. */
   check(): void {
     collect(this.config, this.own, this.delivery, 0, this.deps);
+  }
+
+  /** Shows whether any of its runners has stopped by an error, and is not well again. */
+  showStopped(isStopped: boolean): void {
+    this.metrics.stopped.set(isStopped ? 1 : 0);
   }
 
   /** Keeps the destination open while it has no runner, until it is closed. */

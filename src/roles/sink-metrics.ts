@@ -47,7 +47,7 @@ export function sinkMetrics(metrics: Metrics): (sink: string) => SinkMetrics {
   const up = metrics.gauge("weir_sink_up", "1 while the destination takes records.", ["sink"]);
   const stopped = metrics.gauge(
     "weir_sink_stopped",
-    "1 when the sink has stopped by a mistake of the program; it begins again with the process.",
+    "1 when the sink has stopped by an error that it does not try again itself; it begins again with the process, over Kafka after 5 s.",
     ["sink"],
   );
   const writeSeconds = metrics.histogram("weir_sink_write_seconds", "Time of one request.", SECONDS, ["sink"]);

@@ -47,6 +47,8 @@ export interface SinkRunnerDeps extends DeliveryDeps {
   readonly log: Logger;
   /** Milliseconds since 1970. */
   readonly now: () => number;
+  /** When another runner takes the place of one that an error has ended; "with the process" where nobody says it. */
+  readonly beginsAgain?: string;
 }
 
 /**
@@ -118,12 +120,17 @@ export class SinkRunner {
     // Whatever ends it is a mistake of ours: the other sinks and the store go on.
     this.running.catch((error: unknown) => {
       if (this.abort.signal.aborted) return;
-      const { log, metrics, name } = this.deps;
-      this.ended = `sink ${name} has stopped, and begins again with the process: ${messageOf(error)}`;
+      const { log, metrics, name, beginsAgain } = this.deps;
+      this.ended = `sink ${name} has stopped, and begins again ${beginsAgain ?? "with the process"}: ${messageOf(error)}`;
       metrics.up.set(0);
       metrics.stopped.set(1);
-      log.fatal({ err: error, sink: name }, this.ended);
+      log[beginsAgain === undefined ? "fatal" : "error"]({ err: error, sink: name }, this.ended);
     });
+  }
+
+  /** Resolves when the runner was told to end, and has; rejects with the error that has ended it. */
+  over(): Promise<void> {
+    return this.running;
   }
 
   /** Why the sink has stopped although nobody asked it to, or null. */
@@ -156,7 +163,7 @@ export class SinkRunner {
   }
 
   private async settle(): Promise<void> {
-    await this.running;
+    await this.running.catch(() => {}); // Said in `start`; what is under way may be taken all the same.
     await this.writing;
     const { held } = this;
     const { flush } = this.deps.sink;

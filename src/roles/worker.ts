@@ -12,6 +12,8 @@ const LINES_A_TURN = 1000;
 const TURN_MS = 4;
 /** How often the age of open lines is looked at. Far below any sensible flush age, and costs nothing. */
 const AGE_CHECK_MS = 250;
+/** Pause after a flush whose error the writer does not try again by itself, such as a store that refuses it: somebody may mend that. */
+const FLUSH_RETRY_MS = 5000;
 
 /** The part of the intake log that a worker needs. */
 export type WorkerIntake = Pick<IntakeLog, "read" | "commit" | "nextOffset">;
@@ -30,6 +32,8 @@ export interface WorkerDeps {
   readonly chainEnd: () => Promise<number>;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** For tests; FLUSH_RETRY_MS otherwise. */
+  readonly flushRetryMs?: number;
 }
 
 /**
@@ -55,6 +59,8 @@ export class Worker {
   private failed: { readonly error: unknown } | null = null;
   /** Those that wait for a flush that they asked for. */
   private asked: (() => void)[] = [];
+  /** Why the last flush failed for good, and when that was; null once one went well. */
+  private flushFailed: { readonly reason: string; readonly ms: number } | null = null;
 
   constructor(deps: WorkerDeps) {
     this.deps = deps;
@@ -65,6 +71,17 @@ export class Worker {
       ["partition"],
       (gauge) => gauge.set({ partition }, Math.max(0, deps.intake.nextOffset(deps.partition) - this.next)),
     );
+    deps.metrics.gauge(
+      "weir_worker_stuck",
+      "1 while the store refuses what the worker has taken, for a reason that does not pass by itself; it is tried again every 5 s.",
+      ["partition"],
+      (gauge) => gauge.set({ partition }, this.flushFailed === null ? 0 : 1),
+    );
+  }
+
+  /** Why what was taken can't be committed, although that is tried again and again; "" while nothing is known against it. */
+  get trouble(): string {
+    return this.flushFailed?.reason ?? "";
   }
 
   /** Begins at the end of the catalog's chain. Rejects when that cannot be read. */
@@ -125,6 +142,8 @@ export class Worker {
         }
         this.next = entry.offset + 1;
         await this.afterEntry();
+        // There is no room for the rest, and nothing that will make some: it is read again at the next start.
+        if (this.draining && this.flushFailed !== null && !writer.hasRoom()) break;
         if (performance.now() - turnStart > TURN_MS) {
           await nextTick();
           turnStart = performance.now();
@@ -147,24 +166,54 @@ export class Worker {
     const { writer } = this.deps;
     const pressure = writer.pressure();
     if (pressure !== null) await pressure;
-    if (!writer.needsFlush()) return;
+    await this.waitForRoom();
+    if (!writer.needsFlush() && !this.isRetryDue()) return;
     // One flush at a time: a second one that is due waits, and with it the intake log behind the worker fills.
     if (this.flushing !== null) await this.flushing;
-    if (!this.taken && writer.needsFlush()) void this.beginFlush();
+    if (!this.taken && (writer.needsFlush() || this.isRetryDue())) void this.beginFlush();
+  }
+
+  /** Of memory that only a flush frees, which failed for good: nothing more is taken until one goes well. */
+  private async waitForRoom(): Promise<void> {
+    const { writer } = this.deps;
+    while (!this.isEnding && !this.taken && !writer.hasRoom()) {
+      if (this.flushing !== null) await this.flushing;
+      // Without a failure a flush is due, and begun.
+      else if (this.flushFailed === null) return;
+      else if (this.isRetryDue() || this.asked.length > 0) this.flushAsked();
+      else await this.pause(AGE_CHECK_MS);
+    }
+  }
+
+  private get isEnding(): boolean {
+    return this.stopped || this.draining;
+  }
+
+  private isRetryDue(): boolean {
+    const { flushRetryMs = FLUSH_RETRY_MS } = this.deps;
+    return (
+      this.flushFailed !== null && this.flushing === null && performance.now() - this.flushFailed.ms >= flushRetryMs
+    );
   }
 
   /** Waits for an entry, the end, or the age of the open lines. */
   private async idle(reader: EntryReader): Promise<void> {
     this.listen(reader);
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, AGE_CHECK_MS).unref();
+    await this.pause(AGE_CHECK_MS);
+    if (this.failed !== null) throw this.failed.error;
+    if (this.flushing !== null) return;
+    if (this.deps.writer.needsFlush() || this.isAhead() || this.isRetryDue()) void this.beginFlush();
+  }
+
+  /** Resolves after `ms`, or at `wake`. */
+  private pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms).unref();
       this.wake = () => {
         clearTimeout(timer);
         resolve();
       };
     });
-    if (this.failed !== null) throw this.failed.error;
-    if (this.flushing === null && (this.deps.writer.needsFlush() || this.isAhead())) void this.beginFlush();
   }
 
   /**
@@ -196,7 +245,10 @@ export class Worker {
     return performance.now() - this.aheadSinceMs >= commitAgeMs;
   }
 
-  /** Commits everything up to `next`. Never rejects: a lost commit sets `taken`, and the writer itself retries the rest. */
+  /**
+   * Commits everything up to `next`. Never rejects: a lost commit sets `taken`, the writer itself tries again what may pass, and what it
+   * does not is tried again by the loop, after a pause.
+   */
   private beginFlush(): Promise<void> {
     const { intake, partition, writer, log } = this.deps;
     // Whoever stops it has the writer drop what it has: a commit would cover these offsets without their lines.
@@ -208,11 +260,14 @@ export class Worker {
       try {
         await writer.flush(upTo);
         await intake.commit(partition, upTo);
+        if (this.flushFailed !== null) log.info({ partition, upTo }, "worker: commits again");
+        this.flushFailed = null;
       } catch (error) {
         if (codeOf(error) === "position_taken") {
           log.warn({ partition, upTo }, messageOf(error));
           this.taken = true;
         } else {
+          if (!this.stopped) this.flushFailed = { reason: messageOf(error), ms: performance.now() };
           log.error({ partition, upTo, err: error }, `flush: ${messageOf(error)}`);
         }
       } finally {
@@ -241,6 +296,7 @@ export class Worker {
     this.listening = null;
     await reader.close();
     writer.discard();
+    this.flushFailed = null;
     await this.beginAtChainEnd();
     this.taken = false;
     return intake.read(partition, this.next);

@@ -178,6 +178,11 @@ export class StreamWriter implements LineSink {
     return this.openBytes + this.queuedBytes + this.pendingBytes;
   }
 
+  /** Whether there is memory for more. Where there is none, and no flush under way either, one is due, or has failed. */
+  hasRoom(): boolean {
+    return this.memoryBytes() < this.options.memory_bytes;
+  }
+
   /**
    * What to wait for before appending more, or null. Something is under way then that ends it: compression, or a flush.
    * Memory that only a flush would free, while none is under way, makes `needsFlush` true instead.
@@ -405,7 +410,7 @@ export class StreamWriter implements LineSink {
 
   private isFull(): boolean {
     if (this.queuedBytes > QUEUE_BYTES) return true;
-    return this.committing > 0 && this.memoryBytes() >= this.options.memory_bytes;
+    return this.committing > 0 && !this.hasRoom();
   }
 
   private relieve(): void {

@@ -1,9 +1,10 @@
 import { EventEmitter } from "node:events";
+import type { ConsumerConfig } from "kafkajs";
 import { describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/core/log.ts";
 import type { KafkaClient } from "../../src/kafka/client.ts";
 import type { KafkaFeed } from "../../src/kafka/feed.ts";
-import { KafkaGroup } from "../../src/kafka/group.ts";
+import { KafkaGroup, type KafkaGroupOptions } from "../../src/kafka/group.ts";
 
 type Committed = { topic: string; partition: number; offset: string }[];
 
@@ -48,16 +49,28 @@ class FakeConsumer extends EventEmitter {
     this.seeks.push(`${partition}@${offset}`);
   }
   /** An answer of a broker that was asked from `fetchedOffset` on. */
-  async answer(partition: number, fetchedOffset: number, offsets: readonly number[], end: number): Promise<void> {
+  async answer(
+    partition: number,
+    fetchedOffset: number,
+    offsets: readonly number[],
+    end: number,
+    value: Buffer | null = null,
+  ): Promise<void> {
     const batch = {
       ...{ topic: "t", partition, fetchedOffset: String(fetchedOffset), highWatermark: String(end) },
-      messages: offsets.map((offset) => ({ offset: String(offset), timestamp: "1", key: null, value: null })),
+      messages: offsets.map((offset) => ({ offset: String(offset), timestamp: "1", key: null, value })),
       lastOffset: () => String(offsets.at(-1)),
     };
     await this.eachBatch({ batch, isStale: () => false });
   }
-  pause(): void {}
-  resume(): void {}
+  /** Partitions that are not to be read. */
+  readonly paused = new Set<number>();
+  pause([{ partitions }]: readonly { partitions: readonly number[] }[]): void {
+    for (const partition of partitions) this.paused.add(partition);
+  }
+  resume([{ partitions }]: readonly { partitions: readonly number[] }[]): void {
+    for (const partition of partitions) this.paused.delete(partition);
+  }
 
   join(memberId: string, partitions: readonly number[]): void {
     this.memberId = memberId;
@@ -75,7 +88,7 @@ class FakeConsumer extends EventEmitter {
   }
 }
 
-async function joined(beginsAnew: boolean, next: FakeConsumer[] = []) {
+async function joined(beginsAnew: boolean, next: FakeConsumer[] = [], bounds: Partial<KafkaGroupOptions> = {}) {
   const consumer = new FakeConsumer();
   const consumers = [consumer, ...next];
   const gained: KafkaFeed[] = [];
@@ -88,11 +101,16 @@ async function joined(beginsAnew: boolean, next: FakeConsumer[] = []) {
     fetchBytes: 1,
     feedBytesMax: 1,
   };
+  const asked: ConsumerConfig[] = [];
+  const take = (config: ConsumerConfig) => {
+    asked.push(config);
+    return consumers.shift();
+  };
   const group = new KafkaGroup(
-    { ...options, beginsAnew },
+    { ...options, beginsAnew, ...bounds },
     {
       // Of the client and its consumer only what a group calls.
-      client: { consumer: () => consumers.shift() } as unknown as KafkaClient,
+      client: { consumer: take } as unknown as KafkaClient,
       log: silentLogger,
       onGained: (feeds) => gained.push(...feeds),
       onLost: (feeds) => lost.push(...feeds),
@@ -101,7 +119,7 @@ async function joined(beginsAnew: boolean, next: FakeConsumer[] = []) {
   group.start();
   await new Promise((resolve) => setImmediate(resolve));
   consumer.join("m1", [0, 1]);
-  return { consumer, group, gained, lost };
+  return { consumer, group, gained, lost, asked };
 }
 
 const AT = { topic: "t", partition: 0 };
@@ -216,4 +234,82 @@ test("a library that was given up, and comes back to life, changes nothing, and 
   expect(gained[0].poll()).toBeNull();
   expect(consumer.disconnects).toBe(2);
   await group.stop();
+});
+
+describe("what waits of all partitions that a member has", () => {
+  const KIB = 1024;
+  const ANSWER = 100 * KIB;
+  const bounds = { fetchBytes: 1 << 20, feedBytesMax: 1 << 20, feedsBytesMax: 4 << 20 };
+  const value = Buffer.alloc(ANSWER - 256);
+  const sum = (feeds: readonly KafkaFeed[]) => feeds.reduce((all, { waitingBytes }) => all + waitingBytes, 0);
+  /** Answers for all that are read, until none is. */
+  const fill = async (consumer: FakeConsumer, group: KafkaGroup) => {
+    for (let isMore = true; isMore; ) {
+      isMore = false;
+      for (const { partition, fetchOffset, wantsMore } of group.assigned) {
+        expect(consumer.paused.has(partition)).toBe(!wantsMore);
+        if (!wantsMore) continue;
+        isMore = true;
+        await consumer.answer(partition, fetchOffset, [fetchOffset], 1e9, value);
+      }
+    }
+  };
+  const upTo = (count: number) => Array.from({ length: count }, (_, partition) => partition);
+
+  test.each([1, 2, 10, 40, 100])("is bounded in sum with %i of them, and each may have something", async (count) => {
+    const { consumer, group, gained } = await joined(false, [], bounds);
+    consumer.join("m1", upTo(count));
+    for (const feed of gained) if (!feed.isLost) feed.seek(0);
+    await fill(consumer, group);
+    expect(group.assigned).toHaveLength(count);
+    expect(sum(group.assigned)).toBeLessThanOrEqual(bounds.feedsBytesMax + count * ANSWER);
+    for (const feed of group.assigned) {
+      expect(feed.waitingBytes).toBeGreaterThan(0);
+      expect(feed.waitingBytes).toBeLessThanOrEqual(bounds.feedBytesMax + ANSWER);
+    }
+    // One whose entries are taken is read on, though all others are full.
+    const [first] = group.assigned;
+    while (first.poll() !== null);
+    expect(first.wantsMore).toBe(true);
+    expect(consumer.paused.has(0)).toBe(false);
+    await group.stop();
+  });
+
+  test("goes by the partitions that it has now", async () => {
+    const { consumer, group, gained } = await joined(false, [], bounds);
+    for (const feed of gained) feed.seek(0);
+    await consumer.answer(0, 0, [0, 1], 9, value);
+    expect(consumer.paused.has(0)).toBe(false);
+    consumer.join("m1", upTo(40));
+    expect(consumer.paused.has(0)).toBe(true);
+    consumer.join("m1", upTo(2));
+    expect(consumer.paused.has(0)).toBe(false);
+    await group.stop();
+  });
+
+  test.each([
+    [1, 419_430],
+    [4, 104_857],
+    [100, 65_536],
+  ])("is asked for in answers that fit, of a topic with %i partitions", async (count, bytes) => {
+    const { group, asked } = await joined(false, [], { ...bounds, partitions: async () => count });
+    expect(asked[0]).toMatchObject({ maxBytesPerPartition: bytes, maxBytes: 2 << 20 });
+    await group.stop();
+  });
+
+  test("a member that can't know how many partitions there are joins later", async () => {
+    const second = new FakeConsumer();
+    const answers = [Promise.reject(new Error("no broker")), Promise.resolve(7)];
+    const partitions = () => answers.shift() ?? Promise.resolve(7);
+    const { group, asked } = await joined(false, [second], { ...bounds, partitions });
+    expect(asked).toEqual([]);
+    await expect.poll(() => asked.length).toBe(1);
+    await group.stop();
+  });
+
+  test("a member stops while nobody tells how many partitions there are", async () => {
+    const { group, asked } = await joined(false, [], { ...bounds, partitions: () => new Promise(() => {}) });
+    await group.stop();
+    expect(asked).toEqual([]);
+  });
 });

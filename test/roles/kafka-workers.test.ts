@@ -3,15 +3,20 @@ import { setImmediate as tick } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
+import { WeirError } from "../../src/core/errors.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import { kafkaIntakeOptions } from "../../src/intake/kafka-options.ts";
+import { encodeHeaders } from "../../src/intake/kafka-record.ts";
+import type { KafkaFeed } from "../../src/kafka/feed.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
+import type { ObjectStore } from "../../src/objects/store.ts";
 import { limitsOptions } from "../../src/pipeline/options.ts";
 import type { KafkaSide } from "../../src/roles/kafka-side.ts";
 import { KafkaWorkers } from "../../src/roles/kafka-workers.ts";
 import { openCatalog } from "../../src/store/catalog.ts";
 import { defaultStoreOptions } from "../../src/store/options.ts";
+import { chunk } from "./sink-harness.ts";
 
 const ROUNDS = 300;
 
@@ -35,8 +40,7 @@ class FakeConsumer extends EventEmitter {
   }
 }
 
-async function started(consumer: FakeConsumer) {
-  const objects = new MemoryStore();
+async function started(consumer: FakeConsumer, objects: ObjectStore = new MemoryStore()) {
   const metrics = new Metrics();
   const options = kafkaIntakeOptions.parse({ type: "kafka", brokers: ["a:1"], topic: "t" });
   const workers = new KafkaWorkers(
@@ -111,5 +115,36 @@ test("nothing is left of partitions that came and went", { timeout: 60_000 }, as
   expect(Reflect.get(workers, "releasing")).toHaveProperty("size", 0);
   expect(warnings).toEqual([]);
   process.off("warning", warn);
+  await workers.stop();
+});
+
+test("a worker that can't commit is not ready, and says why", { timeout: 20_000 }, async () => {
+  class Refusing extends MemoryStore {
+    isMended = false;
+    override async putIfAbsent(key: string, parts: readonly Uint8Array[]): Promise<void> {
+      if (!this.isMended) throw new WeirError("store_refused", "got 501, want 200");
+      await super.putIfAbsent(key, parts);
+    }
+  }
+  const objects = new Refusing();
+  const consumer = new FakeConsumer();
+  const { workers } = await started(consumer, objects);
+  consumer.join([0]);
+  const [feed] = Reflect.get(Reflect.get(workers, "group") as object, "assigned") as KafkaFeed[];
+  await expect.poll(() => feed.wantsMore).toBe(true);
+  expect(workers.state()).toEqual({ ready: true, reason: "" });
+  const draft = chunk(["a line"]);
+  const headers = { ...encodeHeaders(draft, draft.payload, null) };
+  feed.push([{ key: null, value: draft.payload, timestamp: "1", attributes: 0, offset: "0", headers }], 1);
+  await expect.poll(() => feed.peek()).toBeNull();
+  await workers.flush();
+  expect(workers.state()).toEqual({
+    ready: false,
+    reason: "the worker of partition 0 can't commit, and tries on: got 501, want 200",
+  });
+  objects.isMended = true;
+  await workers.flush();
+  expect(workers.state()).toEqual({ ready: true, reason: "" });
+  await workers.drain(1000);
   await workers.stop();
 });
