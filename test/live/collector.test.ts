@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually } from "../forward/harness.ts";
 import { PIPELINE, type Row, TestWeir } from "../push/weir.ts";
-import { freePort } from "./s3-server.ts";
+import { freePort } from "./free-port.ts";
 
 /*
  * A real OpenTelemetry Collector, before Weir and behind it. clients/prepare.sh builds it and says in an environment variable

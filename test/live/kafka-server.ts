@@ -7,7 +7,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { type Admin, Kafka, logLevel } from "kafkajs";
-import { freePort } from "./s3-server.ts";
+import { freePort } from "./free-port.ts";
 
 /** The folder with Kafka's jars, where test/live/servers/prepare.sh has put them. */
 export const KAFKA_LIBS = process.env.WEIR_KAFKA_LIBS ?? "";

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { freePort } from "./s3-server.ts";
+import { freePort } from "./free-port.ts";
 
 /** `JAVA CLASSPATH` of OpenSearch 2 and 3, where test/live/servers/prepare.sh has put them. */
 export const OPENSEARCH = { 2: process.env.WEIR_OPENSEARCH_2 ?? "", 3: process.env.WEIR_OPENSEARCH_3 ?? "" } as const;

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "./free-port.ts";
 
 /** The program of an S3 server (versitygw), where test/live/servers/prepare.sh has built one. */
 export const S3_PROGRAM = process.env.WEIR_VERSITYGW ?? "";
@@ -104,12 +104,4 @@ export class S3Server {
     }
     throw new Error(`the S3 server does not answer: ${this.output}`);
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -6,8 +6,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Random } from "../../bench/lines.ts";
 import { type Fault, S3Proxy } from "../contract/s3-proxy.ts";
 import { Agent } from "./agent.ts";
+import { freePort } from "./free-port.ts";
 import { Program, QUICKSTART } from "./program.ts";
-import { BUCKET, freePort, S3_KEYS, S3_PROGRAM, S3_SKIPPED, S3Server } from "./s3-server.ts";
+import { BUCKET, S3_KEYS, S3_PROGRAM, S3_SKIPPED, S3Server } from "./s3-server.ts";
 
 if (S3_PROGRAM === "") console.warn(S3_SKIPPED);
 

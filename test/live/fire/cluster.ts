@@ -4,9 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "../free-port.ts";
 import { KafkaServer } from "../kafka-server.ts";
 import { MAIN } from "../program.ts";
-import { BUCKET, freePort, S3_KEYS, S3Server } from "../s3-server.ts";
+import { BUCKET, S3_KEYS, S3Server } from "../s3-server.ts";
 
 const UP_MS = 60_000;
 /** As a service manager waits before it starts again what has ended by itself, because the store was away at its start. */
