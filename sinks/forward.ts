@@ -10,11 +10,10 @@ import {
   type Refused,
   type SinkRecord,
 } from "../src/core/sink.ts";
-import { TIMER_MS_MAX } from "../src/core/wait.ts";
+import { TIMER_MS_MAX, unlessAborted } from "../src/core/wait.ts";
 import { fieldsJson } from "./shared/encode.ts";
 import { readPem } from "./shared/http-client.ts";
 import { compileTemplate, template } from "./shared/template.ts";
-import { unlessAborted } from "./shared/unless-aborted.ts";
 
 /** Chunks that wait for their acknowledgement at a time: agents' chunks may be small, and each answer is a round trip away. */
 const IN_FLIGHT_MAX = 64;

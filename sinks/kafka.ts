@@ -2,13 +2,12 @@ import { z } from "zod";
 import { WeirError } from "../src/core/errors.ts";
 import type { Logger } from "../src/core/log.ts";
 import { defineRecordSink, type Refused, type SinkRecord, type WriteResult } from "../src/core/sink.ts";
-import { endsWithin, TIMER_MS_MAX } from "../src/core/wait.ts";
+import { endsWithin, TIMER_MS_MAX, unlessAborted } from "../src/core/wait.ts";
 import { kafkaCompression, kafkaConnectionShape } from "../src/kafka/options.ts";
 import { encodeMessage, FORMS } from "./shared/encode.ts";
 import { type KafkaPart, partsOf } from "./shared/kafka-parts.ts";
 import { KafkaTopics } from "./shared/kafka-topics.ts";
 import { compileTemplate, template } from "./shared/template.ts";
-import { unlessAborted } from "./shared/unless-aborted.ts";
 
 /** How long a stop waits for a request that is under way. */
 const CLOSE_MS = 2000;

@@ -2,12 +2,12 @@ import type { Labels } from "../core/labels.ts";
 import { sanitizeLabelName } from "../core/labels.ts";
 import { ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_ERROR_LABEL } from "../query/stages/entry.ts";
 import { parseByteSize, parseGoDuration, parseGoFloat } from "../query/syntax/units.ts";
+import { DECIMAL } from "./go.ts";
 
 /*
  * Which fields lines have, and of which types. Source: "Loki's HTTP contract", 9.
  */
 
-const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /** Labels that are shown whatever their values are. */
 const ALWAYS = new Set(["cluster", "namespace", "instance", "pod"]);
@@ -40,7 +40,7 @@ export function detectLabels(series: readonly Labels[]): { label: string; cardin
 function isTelling(values: ReadonlySet<string>): boolean {
   const all = [...values];
   if (all.every((value) => value === "0" || value === "1")) return true;
-  return !all.every((value) => NUMBER.test(value) || UUID.test(value));
+  return !all.every((value) => DECIMAL.test(value) || UUID.test(value));
 }
 
 /** The type of a value: the first that fits, in Loki's order. */

@@ -23,7 +23,7 @@ export function parseInt64(text: string, func: "ParseInt" | "Atoi" = "ParseInt")
 }
 
 /** No two parts of it may begin with the same digits: a text of a megabyte, which a parameter may be, would take hours. */
-const DECIMAL = /^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$/;
+export const DECIMAL = /^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$/;
 
 /** strconv.ParseFloat's decimal forms, or null. Neither hexadecimal floats nor names (`inf`, `nan`). */
 export function parseGoFloat(text: string): number | null {

@@ -213,8 +213,7 @@ async function replay(file: string, flags: ReplayFlags, io: CliIo, out: Output):
       const report = await withBox(url, { config: file }, io, false, (box) =>
         box.replay(flags.sink, sink, {
           limit,
-          batchRecords: delivery.batch_records_max,
-          batchBytes: delivery.batch_bytes_max,
+          bounds: { records: delivery.batch_records_max, bytes: delivery.batch_bytes_max },
           signal: stop.signal,
         }),
       );

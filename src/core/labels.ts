@@ -28,3 +28,6 @@ export function formatLabels(labels: Labels): string {
     .map((name) => `${name}=${JSON.stringify(labels[name])}`);
   return `{${parts.join(", ")}}`;
 }
+
+/** A pair's part of the key of a set of pairs: with lengths, since a value may hold any character. */
+export const pairKey = (name: string, value: string): string => `${name.length},${value.length},${name}${value}`;

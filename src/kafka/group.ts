@@ -1,7 +1,7 @@
 import type { Batch, Consumer, ConsumerCommitOffsetsEvent } from "kafkajs";
 import { messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { endsWithin, sleepFor } from "../core/wait.ts";
+import { endsWithin, sleepFor, unlessAborted } from "../core/wait.ts";
 import { grouped, placeOf, stickyAssigner, type TopicPartition } from "./assigner.ts";
 import type { KafkaClient } from "./client.ts";
 import { kafkaError } from "./errors.ts";
@@ -197,7 +197,7 @@ export class KafkaGroup {
     try {
       partitionBytes = await this.partitionBytes();
     } catch (error) {
-      return error;
+      return this.stopping.signal.aborted ? null : error;
     }
     if (this.stopping.signal.aborted) return null;
     const consumer = this.deps.client.consumer({
@@ -239,23 +239,13 @@ export class KafkaGroup {
     }
   }
 
-  /** Most bytes of one partition in one answer. */
+  /** Most bytes of one partition in one answer. Rejects when the member is stopped meanwhile, and as `partitions` does. */
   private async partitionBytes(): Promise<number> {
     const { fetchBytes, feedsBytesMax, partitions } = this.options;
     if (feedsBytesMax === undefined || partitions === undefined) return fetchBytes;
-    const { signal } = this.stopping;
-    let stop = () => {};
-    const stopped = new Promise<number>((resolve) => {
-      stop = () => resolve(1);
-      signal.addEventListener("abort", stop, { once: true });
-    });
-    try {
-      const count = await Promise.race([partitions(), stopped]);
-      const share = Math.floor(feedsBytesMax / (INFLATED * Math.max(1, count)));
-      return Math.min(fetchBytes, Math.max(FETCH_BYTES_MIN, share));
-    } finally {
-      signal.removeEventListener("abort", stop);
-    }
+    const count = await unlessAborted(partitions(), this.stopping.signal);
+    const share = Math.floor(feedsBytesMax / (INFLATED * Math.max(1, count)));
+    return Math.min(fetchBytes, Math.max(FETCH_BYTES_MIN, share));
   }
 
   /** Bytes of each partition that may wait while this member has as many as it has. */

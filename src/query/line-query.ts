@@ -1,4 +1,4 @@
-import type { Labels } from "../core/labels.ts";
+import { type Labels, pairKey } from "../core/labels.ts";
 import type { BlockView } from "../store/view.ts";
 import { type CompiledLog, compileLogText, type Seen } from "./compile.ts";
 import { LiteralSearch } from "./hits.ts";
@@ -100,8 +100,7 @@ export class LineQuery {
    */
   private knownTexts(row: number): LabelTexts {
     let key = "";
-    // With lengths, since a value may hold any character.
-    for (const [name, value] of this.metadata(row)) key += `${name.length},${value.length},${name}${value}`;
+    for (const [name, value] of this.metadata(row)) key += pairKey(name, value);
     let texts = this.texts.get(key);
     if (texts === undefined) {
       texts = this.makeTexts();

@@ -14,6 +14,7 @@ import type { RowFilter } from "../store/compact/removals.ts";
 import { SegmentReader } from "../store/reader.ts";
 import type { BlockView, SegmentInfo } from "../store/view.ts";
 import { collectDead, DEAD_PREFIX, deadSegments, openDeadCatalog } from "./dead-letters.ts";
+import { type BatchBounds, batchesOf } from "./sink-batches.ts";
 import { recordBytes } from "./sink-collector.ts";
 
 const INDEX_CACHE_BYTES = 16 << 20;
@@ -101,12 +102,12 @@ export class DeadLetterBox {
   /**
    * Sends a sink's letters again, and removes those that it takes, segment by segment: what is refused again stays, as does
    * everything when the destination is away. A crash in between sends those of one segment again the next time, with the same
-   * ids. A record with several letters is sent once. A batch has `batchRecords` and `batchBytes` at most, but for a larger record.
+   * ids. A record with several letters is sent once.
    */
   async replay(
     name: string,
     sink: RecordSink,
-    { limit, signal, ...bounds }: BatchBounds & { limit: number; signal: AbortSignal },
+    { limit, bounds, signal }: { limit: number; bounds: BatchBounds; signal: AbortSignal },
   ): Promise<ReplayReport> {
     const report: ReplayReport = { taken: 0, refused: 0, reason: "", later: 0, trouble: null };
     const seen = new Set<string>();
@@ -200,11 +201,6 @@ export class DeadLetterBox {
   }
 }
 
-interface BatchBounds {
-  readonly batchRecords: number;
-  readonly batchBytes: number;
-}
-
 /** Sends records in batches; gives `keyOf` of those that were taken, and made durable where the sink has to be asked for that. */
 async function send(
   sink: RecordSink,
@@ -214,7 +210,7 @@ async function send(
   report: ReplayReport,
 ): Promise<Set<string>> {
   const taken = new Set<string>();
-  for (const batch of batchesOf(records, bounds)) {
+  for (const batch of batchesOf(records, bounds, recordBytes)) {
     if (report.trouble !== null) break;
     try {
       const { failed } = await sink.write(batch, signal);
@@ -233,25 +229,6 @@ async function send(
     }
   }
   return taken;
-}
-
-function* batchesOf(
-  records: readonly SinkRecord[],
-  { batchRecords, batchBytes }: BatchBounds,
-): Generator<readonly SinkRecord[]> {
-  let batch: SinkRecord[] = [];
-  let bytes = 0;
-  for (const record of records) {
-    const more = recordBytes(record);
-    if (batch.length > 0 && (batch.length >= batchRecords || bytes + more > batchBytes)) {
-      yield batch;
-      batch = [];
-      bytes = 0;
-    }
-    batch.push(record);
-    bytes += more;
-  }
-  if (batch.length > 0) yield batch;
 }
 
 /** The same for letters of one record. The id alone is not: it comes again after the intake log was replaced. */

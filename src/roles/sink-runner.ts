@@ -4,6 +4,7 @@ import type { Logger } from "../core/log.ts";
 import { endsWithin, sleepFor } from "../core/wait.ts";
 import type { EntryReader, IntakeLog } from "../intake/intake.ts";
 import type { Pipelines } from "../pipeline/compile.ts";
+import { batchesOf } from "./sink-batches.ts";
 import type { Collected, Collector, EntryAt } from "./sink-collector.ts";
 import { type DeliveryDeps, SinkDelivery } from "./sink-delivery.ts";
 import type { SinkMetrics } from "./sink-metrics.ts";
@@ -309,7 +310,9 @@ export class SinkRunner {
   /** Hands what is collected to the writing side, once that is through with the batches before. */
   private async handOver(): Promise<void> {
     this.sinceMs = null;
-    for (const batch of this.batches(this.deps.collector.take(this.collected))) {
+    const { batch_records_max: records, batch_bytes_max: bytes } = this.options;
+    const collected = this.deps.collector.take(this.collected);
+    for (const batch of batchesOf(collected, { records, bytes }, (item) => item.bytes)) {
       await this.writing;
       if (this.isEnding) return;
       this.writingMs = batch[0].receivedMs;
@@ -319,22 +322,6 @@ export class SinkRunner {
       // Its error ends the loop at the next batch, or the loop's end hears of it.
       this.writing.catch(() => {});
     }
-  }
-
-  private *batches(records: readonly Collected[]): Generator<readonly Collected[]> {
-    const { batch_records_max, batch_bytes_max } = this.options;
-    let batch: Collected[] = [];
-    let bytes = 0;
-    for (const item of records) {
-      if (batch.length > 0 && (batch.length >= batch_records_max || bytes + item.bytes > batch_bytes_max)) {
-        yield batch;
-        batch = [];
-        bytes = 0;
-      }
-      batch.push(item);
-      bytes += item.bytes;
-    }
-    if (batch.length > 0) yield batch;
   }
 
   /** Writes a batch, then moves the position over it; where the sink has to be asked for that, it is held until then. */

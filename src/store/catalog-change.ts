@@ -4,6 +4,7 @@ import type { Counter, Metrics } from "../core/metrics.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import type { CatalogEntry } from "./catalog-entry.ts";
 import type { CatalogReader } from "./catalog-read.ts";
+import { isPageLost } from "./errors.ts";
 import { cutPages, encodePage, hasRoom, pageDay } from "./manifest-page.ts";
 import { encodeRoot, type Garbage, nextRoot, type PageRef, type Root, rootKey } from "./manifest-root.ts";
 import type { PageReader } from "./page-reader.ts";
@@ -283,7 +284,7 @@ class Draft {
     try {
       return await this.pages.load(page);
     } catch (error) {
-      if (this.touched.has(page) || !["catalog_corrupt", "object_missing"].includes(codeOf(error))) throw error;
+      if (this.touched.has(page) || !isPageLost(error)) throw error;
       return null;
     }
   }

@@ -1,4 +1,4 @@
-import { WeirError } from "../core/errors.ts";
+import { codeOf, WeirError } from "../core/errors.ts";
 
 /** Where bytes under examination stand: the object's key, and the offset in it of their first byte. */
 export interface Place {
@@ -24,4 +24,9 @@ export function corrupt(
     retriable: false,
     context: { key: place.key, offset, got: String(got), want: String(want) },
   });
+}
+
+/** Whether an error says that a page of the catalog is damaged or gone: that costs its own segments only. */
+export function isPageLost(error: unknown): boolean {
+  return ["catalog_corrupt", "object_missing"].includes(codeOf(error));
 }

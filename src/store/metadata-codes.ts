@@ -1,3 +1,5 @@
+import { pairKey } from "../core/labels.ts";
+
 /*
  * The metadata of a block's rows by code: rows with the same metadata have the same code, and most blocks have few. So what
  * depends on metadata alone is found out once for each code instead of once for each row.
@@ -70,8 +72,7 @@ export function setsPart(
   const known = new Map<string, number>();
   const codeOf = Uint32Array.from(sets, (set) => {
     const pairs = set.filter(([name]) => wants(name));
-    // With lengths, since a value may hold any character.
-    const key = pairs.map(([name, value]) => `${name.length},${value.length},${name}${value}`).join("");
+    const key = pairs.map(([name, value]) => pairKey(name, value)).join("");
     const code = known.get(key) ?? reduced.length;
     if (code === reduced.length) {
       known.set(key, code);

@@ -58,8 +58,7 @@ describe.skipIf(S3_PROGRAM === "")("dead letters in S3", () => {
     const replay = async () =>
       (await open()).replay("out", sink, {
         limit: 1e6,
-        batchRecords: 3,
-        batchBytes: 1 << 20,
+        bounds: { records: 3, bytes: 1 << 20 },
         signal: new AbortController().signal,
       });
     let isWriting = true;

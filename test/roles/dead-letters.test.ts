@@ -69,8 +69,7 @@ class Destination implements RecordSink {
 }
 const replayAll = {
   limit: Number.POSITIVE_INFINITY,
-  batchRecords: 3,
-  batchBytes: 1 << 20,
+  bounds: { records: 3, bytes: 1 << 20 },
   signal: new AbortController().signal,
 };
 
@@ -158,7 +157,9 @@ describe("dead letters", () => {
     to.answer = ([{ line }]) => ({
       failed: line.toString() === "before" ? [{ position: 0, reason: "no", retriable: false }] : [],
     });
-    expect(await (await box()).replay("out", to, { ...replayAll, batchRecords: 1 })).toMatchObject({
+    expect(
+      await (await box()).replay("out", to, { ...replayAll, bounds: { ...replayAll.bounds, records: 1 } }),
+    ).toMatchObject({
       taken: 1,
       refused: 1,
     });
@@ -173,7 +174,7 @@ describe("dead letters", () => {
       return { failed: [] };
     };
     await store().add("out", letters(["a", "b", "c", "d", "e"].map((text) => text.repeat(10_000))));
-    await (await box()).replay("out", to, { ...replayAll, batchRecords: 1000, batchBytes: 50_000 });
+    await (await box()).replay("out", to, { ...replayAll, bounds: { records: 1000, bytes: 50_000 } });
     expect(sizes).toEqual([2, 2, 1]);
   });
 

@@ -3,6 +3,7 @@ import type { Logger } from "../../core/log.ts";
 import type { Metrics } from "../../core/metrics.ts";
 import type { ObjectStore } from "../../objects/store.ts";
 import type { Catalog } from "../catalog.ts";
+import { isPageLost } from "../errors.ts";
 import type { SegmentInfo } from "../view.ts";
 import { holdsRemovable } from "./check.ts";
 import { MergeClaims } from "./claims.ts";
@@ -267,7 +268,7 @@ export class Compactor {
     const query = { tenant, startNs: timeMinNs, endNs: timeMaxNs + 1n };
     const named = await this.deps.catalog.view().segments(query, (_part, error) => {
       // A page that is damaged costs its own segments only.
-      if (!["catalog_corrupt", "object_missing"].includes(codeOf(error))) throw error;
+      if (!isPageLost(error)) throw error;
     });
     const keys = new Set(named.map(({ key }) => key));
     return segments.every(({ key }) => keys.has(key));

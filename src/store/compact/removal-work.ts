@@ -1,5 +1,5 @@
-import { codeOf } from "../../core/errors.ts";
 import type { CatalogView } from "../catalog-view.ts";
+import { isPageLost } from "../errors.ts";
 import type { SegmentInfo } from "../view.ts";
 import type { Turn } from "./packed-index.ts";
 import type { Removals } from "./removals.ts";
@@ -43,7 +43,7 @@ export async function findRemovals(view: CatalogView, removals: Removals, turn: 
     try {
       segments = page === undefined ? [] : await page.load();
     } catch (error) {
-      if (!["catalog_corrupt", "object_missing"].includes(codeOf(error))) throw error;
+      if (!isPageLost(error)) throw error;
       lost.push({ key, error });
       continue;
     }
