@@ -5,6 +5,7 @@ import { loadPipeline } from "./check.ts";
 import { type CliIo, runCommand } from "./io.ts";
 import { environmentOverrides } from "./settings.ts";
 import { firstSignal } from "./signals.ts";
+import { mustBeThere, STORE_ARGUMENT } from "./store-url.ts";
 
 interface Flags {
   readonly once?: boolean;
@@ -17,7 +18,7 @@ const DEFAULT_PIPELINE = "pipelines/quickstart.yaml";
 export function register(program: Command, io: CliIo): void {
   program
     .command("compact")
-    .argument("<url>", "the store: a folder, or s3://BUCKET/PREFIX")
+    .argument("<url>", STORE_ARGUMENT)
     .description("merge small segments of a store into large ones, and remove what has expired or was deleted")
     .option("--once", "do what is due, and end")
     .option("--config <file>", "pipeline file with the options: compactor, store, retention, s3", DEFAULT_PIPELINE)
@@ -34,6 +35,7 @@ async function compact(
 ): Promise<void> {
   const config = await loadPipeline(file, { env: io.env, overrides: environmentOverrides(io.env, "s3") });
   const log = createLogger(config.log_level);
+  await mustBeThere(url);
   // Loaded here alone: the other commands need nothing of the store.
   const { openCompactor } = await import("../roles/compactor-alone.ts");
   const alone = await openCompactor(url, config.sections, { metrics: new Metrics(), log });

@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { messageOf, WeirError } from "../core/errors.ts";
 import type { S3Options } from "../objects/options.ts";
 import type { ObjectStore } from "../objects/store.ts";
@@ -36,11 +37,15 @@ export async function withStore<T>(
   }
 }
 
-/** These commands work on what there is: a folder that is not there is a mistyped one, which would be made, and found empty. */
-async function mustBeThere(url: string): Promise<void> {
-  if (url === "" || /^[a-z][a-z0-9+.-]+:/i.test(url)) return;
+/**
+ * These commands work on what there is: a folder that is not there is a mistyped one, which would be made, and found empty. Throws
+ * `store_missing`; what is no folder is looked at by whoever opens it.
+ */
+export async function mustBeThere(url: string): Promise<void> {
+  const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1].toLowerCase();
+  if (url === "" || (scheme !== undefined && scheme !== "file")) return;
   try {
-    await stat(url);
+    await stat(scheme === "file" ? fileURLToPath(url) : url);
   } catch (error) {
     throw new WeirError("store_missing", `cannot open the store ${url}: ${messageOf(error)}`, { cause: error });
   }
