@@ -1,3 +1,4 @@
+import pino from "pino";
 import { describe, expect, test } from "vitest";
 import { WeirError } from "../../src/core/errors.ts";
 import { silentLogger } from "../../src/core/log.ts";
@@ -139,6 +140,95 @@ describe("a pass of compaction", () => {
     expect(after.map(({ key }) => key)).toContain(before[2].key);
     expect(after.length).toBe(2);
     expect(after.reduce((sum, info) => sum + info.lines, 0)).toBe(120);
+  });
+
+  test.each([
+    { name: "damaged", code: "catalog_corrupt" },
+    { name: "gone", code: "object_missing" },
+  ])(
+    "merges beside a page of the catalog that is $name, names it, and goes on with it once it is repaired",
+    async ({ code }) => {
+      const lines = (day: number, i: number, label = "web") =>
+        Array.from({ length: 5 }, (_, n) =>
+          testLine(`day ${day} flush ${i} line ${n}`, { sec: day * 86_400 + i * 10 + n, labels: { app: label } }),
+        );
+      const days = [100, 101, 102];
+      const store = await flushed(days.flatMap((day) => [0, 1, 2, 3].map((i) => lines(day, i))));
+      await store.catalog.fold();
+      const lost = store.catalog.view().root.pages.find(({ day }) => day === "1970-04-12")!;
+      const page = await store.objects.get(lost.key);
+      if (code === "object_missing") await store.objects.delete(lost.key);
+      else await store.objects.put(lost.key, [Buffer.from("damaged")]);
+      const logged: Record<string, unknown>[] = [];
+      const log = pino(
+        { level: "error", base: undefined },
+        { write: (text: string) => void logged.push(JSON.parse(text)) },
+      );
+      const metrics = new Metrics();
+      const segmentsOf = async (of: Catalog) => {
+        const all = { tenant: "fake", startNs: -(2n ** 100n), endNs: 2n ** 100n };
+        const found = await of.view().segments(all, () => {});
+        return found.map(({ timeMinNs, lines }) => `${timeMinNs / 86_400_000_000_000n} ${lines}`).sort();
+      };
+      const catalog = await openCatalog(store.objects, new Metrics(), silentLogger);
+      const compactor = compactorOn(store.objects, catalog, { fan_in: 4 }, { metrics, log });
+      for (let pass = 0; pass < 3; pass++) {
+        await compactor.pass({ removals: false });
+        expect(await segmentsOf(catalog)).toEqual(["100 20", "102 20"]);
+        expect(await metrics.render()).toContain(`weir_compact_lost_pages{page="${lost.key}"} 1`);
+        expect(catalog.view().root.pages.map(({ key }) => key)).toContain(lost.key);
+      }
+      expect(logged).toEqual([
+        expect.objectContaining({ key: lost.key, tenant: "fake", code, msg: expect.stringContaining(lost.key) }),
+      ]);
+      // New lines of the lost page's own day are merged as well, as long as they are not of its times.
+      for (const i of [1, 4, 5, 6, 7, 8, 9]) {
+        store.append(lines(101, i));
+        await store.writer.flush(100 + i);
+      }
+      await catalog.fold();
+      await compactor.pass({ removals: false });
+      expect(await segmentsOf(catalog)).toEqual(["100 20", "101 30", "101 5", "102 20"]);
+      await store.objects.put(lost.key, [page]);
+      await compactor.pass({ removals: false });
+      expect(await segmentsOf(catalog)).toEqual(["100 20", "101 55", "102 20"]);
+      expect(await metrics.render()).not.toContain("weir_compact_lost_pages{");
+      expect(logged).toHaveLength(1);
+    },
+  );
+
+  test("keeps the order of arrival of lines with equal times around lost pages", async () => {
+    for (let round = 0; round < 8; round++) {
+      const random = new Prng(seed + 3000 + round);
+      const objects = new MemoryStore();
+      const flushes = drawFlushes(random, 40, 12, { order: random.pick(["equal", "runs"]), sec: 0 });
+      let next = 0;
+      const flush = async () => {
+        const store = await TestStore.open(objects, { block_bytes: 4096 });
+        for (let left = 4; left > 0 && next < flushes.length; left--) {
+          store.append(flushes[next]);
+          await store.writer.flush(++next);
+        }
+        // Into a page of its own while the one before can't be read.
+        await store.catalog.fold();
+      };
+      await flush();
+      while (next < flushes.length) {
+        const { key } = random.pick((await openCatalog(objects, new Metrics(), silentLogger)).view().root.pages);
+        const page = await objects.get(key);
+        await objects.put(key, [page.subarray(1)]);
+        await flush();
+        const catalog = await openCatalog(objects, new Metrics(), silentLogger);
+        await compactorOn(objects, catalog, { fan_in: 2 }).pass({ removals: false });
+        await objects.put(key, [page]);
+        const again = await TestStore.open(objects);
+        expectRows(
+          await again.rows(),
+          inOrder(flushes.slice(0, next).flat().map(rowOf)),
+          `seed ${seed}, round ${round}, ${next}`,
+        );
+      }
+    }
   });
 
   test("stops in the middle as if it had never begun", async () => {

@@ -94,8 +94,8 @@ export class Compactor {
     const { sleep, signal } = deps;
     this.ticks = deps.ticks ?? (() => performance.now());
     this.pace = new Pace(options.cpu_share, { sleep, signal, now: this.ticks });
-    this.metrics = compactMetrics(deps.metrics);
     this.pages = new TenantPages(deps.catalog);
+    this.metrics = compactMetrics(deps.metrics, () => this.pages.lostPages());
     this.claims = new MergeClaims({ ...deps, ticks: this.ticks });
   }
 
@@ -178,13 +178,21 @@ export class Compactor {
     const { now, log } = this.deps;
     const { settle_ms } = this.options;
     const settled = (day: number) => (day + 1) * DAY_MS + settle_ms <= now();
+    this.pages.beginPass();
     for (const tenant of shuffled(this.pages.tenants(settled))) {
       for (let lost = 0; lost < LOST_MAX; ) {
         await this.pace.turn();
         let jobs: Job[];
         try {
-          const { segments, markDone } = await this.pages.load(tenant, settled);
-          jobs = planJobs(segments, this.planOptions, settled, ({ key }) => this.damaged.has(key));
+          const { segments, newlyLost, mayOverlapLost, markDone } = await this.pages.load(tenant, settled);
+          for (const { page, error } of newlyLost) {
+            log.error(
+              { tenant, key: page.key, code: codeOf(error) },
+              `compaction: a page of the catalog can't be read: ${messageOf(error)}; its segments, and those that overlap them in time, are left as they are`,
+            );
+          }
+          const isOut = (info: SegmentInfo) => this.damaged.has(info.key) || mayOverlapLost(info);
+          jobs = planJobs(segments, this.planOptions, settled, isOut);
           if (jobs.length === 0) markDone();
         } catch (error) {
           if (codeOf(error) === "aborted") throw error;

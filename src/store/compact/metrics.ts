@@ -10,9 +10,23 @@ export interface CompactMetrics {
   deleted(objects: number): void;
 }
 
+/** Lost pages that are named; a store that lost more is not told page by page. */
+const NAMED_MAX = 50;
+const FURTHER = "(further ones)";
 const SECONDS = [0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600];
 
-export function compactMetrics(metrics: Metrics): CompactMetrics {
+/** `lostPages`: pages of the catalog that can't be read. */
+export function compactMetrics(metrics: Metrics, lostPages: () => readonly string[]): CompactMetrics {
+  metrics.gauge(
+    "weir_compact_lost_pages",
+    `1 for each page of the catalog that could not be read at the last look, ${NAMED_MAX} of them by their names: what overlaps its segments in time is not merged.`,
+    ["page"],
+    (gauge) => {
+      const keys = lostPages();
+      for (const page of keys.slice(0, NAMED_MAX)) gauge.set({ page }, 1);
+      if (keys.length > NAMED_MAX) gauge.set({ page: FURTHER }, keys.length - NAMED_MAX);
+    },
+  );
   const jobs = metrics.counter(
     "weir_compact_jobs_total",
     "Merges by outcome: done; lost, when another compactor was quicker; late, when one took too long to be safe; failed.",
