@@ -3,6 +3,7 @@ import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { sleepFor } from "../core/wait.ts";
 import type { ObjectStore } from "../objects/store.ts";
+import { byPartition, joinChain, mayLackEntries, upTo } from "./catalog-chain.ts";
 import { CatalogChanger, type Change } from "./catalog-change.ts";
 import { collectGarbage, sweepOrphans } from "./catalog-collect.ts";
 import { type CatalogEntry, entryKey } from "./catalog-entry.ts";
@@ -58,7 +59,7 @@ export class Catalog {
   private readonly changer: CatalogChanger;
   private root: Root = NO_ROOT;
   /** Entries of a partition after the root, in order of their first offset. */
-  private readonly chains = new Map<number, CatalogEntry[]>();
+  private readonly chains = new Map<number, readonly CatalogEntry[]>();
   private readonly known = new Set<string>();
   /** When this process first saw the oldest of them, or null. */
   private tailSinceMs: number | null = null;
@@ -116,15 +117,7 @@ export class Catalog {
 
   /** Takes in an entry that has just been committed. One that is known already is left alone. */
   add(entry: CatalogEntry): void {
-    const key = entryKey(entry.partition, entry.first);
-    if (this.known.has(key) || this.isFolded(entry.partition, entry.first)) return;
-    const chain = this.chains.get(entry.partition) ?? [];
-    const end = chain.at(-1)?.next ?? this.root.folded.get(entry.partition);
-    if (end !== undefined && entry.first !== end) throw chainError(entry, end, chain.at(-1));
-    this.known.add(key);
-    this.chains.set(entry.partition, [...chain, entry]);
-    this.tailSinceMs ??= this.now();
-    this.current = null;
+    this.takeIn([entry]);
   }
 
   /** Takes in what other processes have changed since. Calls at the same time share one reading. */
@@ -286,10 +279,10 @@ export class Catalog {
       this.adopt(await this.reader.newestRoot(this.root));
       const { root } = this;
       try {
-        const fresh = await this.reader.entriesAfter(root, (key) => this.known.has(key));
+        const fresh = await this.entriesAfter(root);
         // Entries are deleted only after the roots that need them: while ours is there, no entry was missing.
         if (!(await this.reader.stands(root))) continue;
-        for (const entry of fresh) this.add(entry);
+        this.takeIn(fresh);
         return;
       } catch (error) {
         if (codeOf(error) !== "object_missing" && codeOf(error) !== "catalog_gap") throw error;
@@ -299,6 +292,31 @@ export class Catalog {
     throw new WeirError("store_unavailable", `catalog: it changed ${TRIES} times while it was read`, {
       retriable: true,
     });
+  }
+
+  /** The entries that `root` has not folded and that are not known, without a hole that is there only because the listing took its time. */
+  private async entriesAfter(root: Root): Promise<readonly CatalogEntry[]> {
+    const read = () => this.reader.entriesAfter(root, (key) => this.known.has(key));
+    const entries = await read();
+    const fresh = byPartition(entries);
+    if (!mayLackEntries(fresh, (partition) => this.chains.get(partition) ?? [], root.folded)) return entries;
+    // What stands before an entry was created before it, so a listing that begins now has it.
+    return upTo(fresh, await read());
+  }
+
+  /** Takes in entries that are not known yet. Throws `catalog_gap` when one does not follow; those before it stay. */
+  private takeIn(entries: readonly CatalogEntry[]): void {
+    const fresh = entries.filter(({ partition, first }) => !this.has(partition, first));
+    for (const [partition, some] of byPartition(fresh)) {
+      const { chain, broken } = joinChain(this.chains.get(partition) ?? [], some, this.root.folded.get(partition));
+      if (chain.length > 0) {
+        this.chains.set(partition, chain);
+        for (const { first } of chain) this.known.add(entryKey(partition, first));
+        this.tailSinceMs ??= this.now();
+        this.current = null;
+      }
+      if (broken !== null) throw broken;
+    }
   }
 
   /** Makes a newer root the one that counts: what it has folded leaves the tail in the same tick. */
@@ -315,18 +333,4 @@ export class Catalog {
     this.current = null;
     this.log.debug({ version: root.version, pages: root.pages.length }, "catalog: new root");
   }
-}
-
-function chainError(entry: CatalogEntry, end: number, last: CatalogEntry | undefined): WeirError {
-  const what =
-    entry.first > end
-      ? `nothing covers intake offsets ${end} to ${entry.first - 1}`
-      : `intake offsets from ${entry.first} to ${Math.min(end, entry.next) - 1} are covered twice`;
-  const after = last === undefined ? "the manifest" : entryKey(last.partition, last.first);
-  const key = entryKey(entry.partition, entry.first);
-  return new WeirError(
-    "catalog_gap",
-    `catalog of partition ${entry.partition}: ${what}, between ${after} and ${key}; restore what was removed, remove what does not belong there, or rebuild the catalog from the segments (weir rebuild)`,
-    { context: { partition: entry.partition, after, key } },
-  );
 }

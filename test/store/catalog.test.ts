@@ -4,6 +4,7 @@ import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import { FaultyStore } from "../../src/objects/faulty.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
+import type { ObjectInfo, ObjectStore } from "../../src/objects/store.ts";
 import { openCatalog } from "../../src/store/catalog.ts";
 import { type CatalogEntry, decodeEntry, encodeEntry, entryKey } from "../../src/store/catalog-entry.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
@@ -93,6 +94,23 @@ describe("catalog entry", () => {
   });
 });
 
+/** A store whose listings of the catalog pass by some objects, as one may that goes on while they are made. */
+class HidingStore extends FaultyStore {
+  private readonly isHidden: (key: string) => boolean;
+  private readonly onList: () => unknown;
+
+  constructor(inner: ObjectStore, isHidden: (key: string) => boolean, onList: () => unknown = () => {}) {
+    super(inner);
+    this.isHidden = isHidden;
+    this.onList = onList;
+  }
+
+  override async *list(prefix: string, after?: string): AsyncIterable<ObjectInfo> {
+    if (prefix === "catalog/") await this.onList();
+    for await (const info of super.list(prefix, after)) if (!this.isHidden(info.key)) yield info;
+  }
+}
+
 describe("catalog", () => {
   test("of an empty store begins at 0", async () => {
     const catalog = await open(new MemoryStore());
@@ -178,6 +196,75 @@ describe("catalog", () => {
     await anew;
     expect(catalog.chainEnd(0)).toBe(9);
     await first;
+  });
+
+  test.each([
+    { name: "the first of a new partition", hidden: [10] },
+    { name: "the first two", hidden: [10, 20] },
+    { name: "one in the middle", hidden: [20] },
+  ])("looks again when a listing has passed by $name and shows a later one", async ({ hidden }) => {
+    const objects = new MemoryStore();
+    const all = [10, 20, 30].map((first) => entry(3, first, first + 10));
+    await put(objects, entry(2, 0, 10), ...all);
+    const hide = hidden.map((first) => entryKey(3, first));
+    let listings = 0;
+    const passing = new HidingStore(
+      objects,
+      (key) => hide.includes(key) && listings <= 1,
+      () => listings++,
+    );
+    const catalog = await openCatalog(passing, new Metrics(), silentLogger);
+    expect(catalog.tail().map(({ partition, firstOffset }) => `${partition} ${firstOffset}`)).toEqual([
+      "2 0",
+      ...[10, 20, 30].map((first) => `3 ${first}`),
+    ]);
+    expect(catalog.chainEnd(3)).toBe(40);
+    // Nothing is looked at twice that is known, and a partition that begins with the first offset is whole.
+    const before = listings;
+    await put(objects, entry(3, 40, 50), entry(4, 0, 5));
+    await catalog.refresh();
+    expect(listings - before).toBe(1);
+  });
+
+  test("takes of the second look only what the first one should have had", async () => {
+    const objects = new MemoryStore();
+    await put(objects, entry(3, 10, 20), entry(3, 20, 30));
+    let listings = 0;
+    const passing = new HidingStore(
+      objects,
+      // The second listing has the same trouble with entries that are made meanwhile.
+      (key) => key === entryKey(3, listings === 1 ? 10 : 30),
+      async () => {
+        if (++listings === 2) await put(objects, entry(3, 30, 40), entry(3, 40, 50));
+      },
+    );
+    const catalog = await openCatalog(passing, new Metrics(), silentLogger);
+    expect(catalog.chainEnd(3)).toBe(30);
+    expect(catalog.tail()).toHaveLength(2);
+  });
+
+  test("puts what a store's listings hid for longer in front of what they showed", async () => {
+    const objects = new MemoryStore();
+    await put(objects, entry(3, 10, 20), entry(3, 20, 30), entry(3, 30, 40));
+    let isHidden = true;
+    const stale = new HidingStore(objects, (key) => isHidden && key !== entryKey(3, 30));
+    const catalog = await openCatalog(stale, new Metrics(), silentLogger);
+    expect(catalog.tail()).toHaveLength(1);
+    isHidden = false;
+    await catalog.refresh();
+    expect(catalog.tail().map(({ firstOffset }) => firstOffset)).toEqual([10, 20, 30]);
+    await catalog.fold();
+    expect(catalog.view().root.pages.reduce((sum, { segments }) => sum + segments, 0)).toBe(3);
+  });
+
+  test("an entry that does not fit in front is refused, and what is known stays", async () => {
+    const objects = new MemoryStore();
+    await put(objects, entry(3, 10, 20), entry(3, 20, 30));
+    const catalog = await open(objects);
+    await put(objects, entry(3, 0, 8));
+    await expect(catalog.refresh()).rejects.toMatchObject({ code: "catalog_gap" });
+    expect(catalog.tail().map(({ firstOffset }) => firstOffset)).toEqual([10, 20]);
+    expect(catalog.chainEnd(3)).toBe(30);
   });
 
   test("leaves objects alone that are no entries", async () => {
