@@ -5,9 +5,10 @@ import { CATALOG_PREFIX, type CatalogEntry, decodeEntry, parseEntryKey } from ".
 import { CatalogReader } from "./catalog-read.ts";
 import { DELETES_PREFIX, decodeDelete } from "./deletes-object.ts";
 import { eachAtOnce } from "./each.ts";
+import { isPageLost } from "./errors.ts";
 import { SEGMENTS_PREFIX } from "./keys.ts";
 import { decodePage, PAGES_PREFIX, pageDay } from "./manifest-page.ts";
-import { NO_ROOT, type Root } from "./manifest-root.ts";
+import { NO_ROOT, type PageRef, type Root } from "./manifest-root.ts";
 import { SegmentReader } from "./reader.ts";
 import type { StoredIndex } from "./segment.ts";
 import type { BlockInfo, SegmentInfo } from "./view.ts";
@@ -250,11 +251,22 @@ class Verification {
     if (this.report.root === 0) return true;
     const root = await this.catalogReader.newestRoot(NO_ROOT);
     if (root.version === this.report.root) return true;
-    for (const page of root.pages) {
-      const segments = await decodePage(await this.objects.get(page.key), page);
-      if (segments.some((segment) => segment.key === key)) return true;
-    }
+    const { partition, firstOffset } = this.named.get(key) ?? { partition: 0, firstOffset: 0 };
+    // What an entry named that is in no page yet can't have been replaced.
+    if (firstOffset >= (root.folded.get(partition) ?? 0)) return true;
+    for (const page of root.pages) if (await this.names(page, key)) return true;
     return false;
+  }
+
+  /** Whether a page names a segment. What one that can't be read names is not known, and that it can't is told elsewhere. */
+  private async names(page: PageRef, key: string): Promise<boolean> {
+    try {
+      const segments = await decodePage(await this.objects.get(page.key), page);
+      return segments.some((segment) => segment.key === key);
+    } catch (error) {
+      if (!isPageLost(error)) throw error;
+      return false;
+    }
   }
 }
 

@@ -5,10 +5,12 @@ import { Command } from "commander";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { register as registerRebuild } from "../../src/cli/rebuild.ts";
 import { register as registerVerify } from "../../src/cli/verify.ts";
+import { FaultyStore } from "../../src/objects/faulty.ts";
 import { openObjectStore } from "../../src/objects/open.ts";
-import type { ObjectStore } from "../../src/objects/store.ts";
+import type { ObjectInfo, ObjectStore } from "../../src/objects/store.ts";
 import { entryKey } from "../../src/store/catalog-entry.ts";
 import { rootKey } from "../../src/store/manifest-root.ts";
+import { verifyStore } from "../../src/store/verify.ts";
 import { fakeIo } from "../cli/harness.ts";
 import { expectRows, type Row, TestStore, testLine } from "./support.ts";
 
@@ -56,6 +58,21 @@ async function damage(key: string, at: number): Promise<void> {
   const bytes = await objects.get(key);
   bytes[at < 0 ? bytes.length + at : at] ^= 4;
   await objects.put(key, [bytes]);
+}
+
+/** A store in which something happens after its catalog was read, and before its segments are listed. */
+class ChangingStore extends FaultyStore {
+  private readonly change: () => Promise<void>;
+
+  constructor(inner: ObjectStore, change: () => Promise<void>) {
+    super(inner);
+    this.change = change;
+  }
+
+  override async *list(prefix: string, after?: string): AsyncIterable<ObjectInfo> {
+    if (prefix === "segments/") await this.change();
+    yield* super.list(prefix, after);
+  }
 }
 
 describe("weir verify", () => {
@@ -115,6 +132,26 @@ describe("weir verify", () => {
     );
     expect(out).toContain("leftovers  1 objects");
     expect(exitCode).toBe(1);
+  });
+
+  test.each([
+    { name: "a segment of an entry that is in no page yet", lost: "tail" as const },
+    { name: "a segment that was replaced, beside a page that is damaged", lost: "replaced" as const },
+  ])("tells $name from one that the catalog still names, while the store changes", async ({ lost }) => {
+    const { catalog } = await TestStore.open(objects);
+    const [page] = catalog.view().root.pages;
+    const tail = catalog.tail()[1].key;
+    const old = (await catalog.view().segments({ tenant: "fake", startNs: 0n, endNs: 100_000_000_000n }))[0];
+    const change = async () => {
+      await catalog.replace({ tenant: "fake", remove: [old.key], add: [] });
+      await objects.delete(lost === "tail" ? tail : old.key);
+      if (lost === "tail") return;
+      for (const key of await keysOf("pages/")) if (key !== page.key) await damage(key, 30);
+    };
+    const problems: string[] = [];
+    const busy = new ChangingStore(objects, change);
+    await verifyStore(busy, { indexOnly: true, onProblem: (problem) => problems.push(problem) });
+    expect(problems).toEqual(lost === "tail" ? [`segment ${tail} is missing, and with it 30 lines`] : []);
   });
 
   test("leaves the lines unread when asked to, and lists leftovers", async () => {
