@@ -73,8 +73,10 @@ export function readBlockHeader(bytes: Buffer, place: Place): BlockHeader {
   const own = findSections(bytes, at + BLOCK_FIXED_BYTES, dataEnd, place);
   const sections = own.concat(overflowSections(bytes, front, own, (flags & FLAG_OVERFLOW) !== 0, place));
   const times = sections.find(({ type }) => type === SECTION_TIMES);
+  // Without them nothing would bound the rows.
+  if (times === undefined) throw bad("times section", "none", "one", at);
   // Its unit takes a byte, and each row but the first.
-  if (times !== undefined && rows > times.end - times.at) {
+  if (rows > times.end - times.at) {
     throw bad("rows", rows, `at most ${times.end - times.at}, by their times`, at + ROWS_AT);
   }
   return {
