@@ -6,7 +6,7 @@ import { silentLogger } from "../../src/core/log.ts";
 import { makeApi, type TestApi } from "./harness.ts";
 
 /** Sends bytes as they are and gives everything that comes back until the server closes, or `ms` have passed. */
-function raw(address: string, request: string, ms = 1000): Promise<string> {
+function raw(address: string, request: string, ms = 120_000): Promise<string> {
   const [host, port] = address.split(":");
   return new Promise((resolve) => {
     const socket = net.connect(Number(port), host);

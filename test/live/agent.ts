@@ -96,6 +96,11 @@ export class Agent {
   }
 }
 
+/** Waits until these agents have more than so many lines acknowledged, however slow the machine is. */
+export async function untilAcknowledged(agents: readonly Agent[], lines: number): Promise<void> {
+  while (agents.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0) <= lines) await sleep(20);
+}
+
 /** The chunk id of the next acknowledgement; null when none comes within `ms`, or the connection ends. */
 export function ackOf(socket: net.Socket, ms: number): Promise<string | null> {
   return new Promise((resolve) => {
