@@ -4,7 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Decoder, Encoder, ExtData } from "@msgpack/msgpack";
 
 const encoder = new Encoder();
-const ACK_MS = 3000;
+/** Nothing that a slow machine takes is taken for a lost answer; a connection that ends says so itself. */
+const ACK_MS = 15_000;
 
 /** A chunk as an agent keeps it until it is acknowledged. */
 interface Chunk {

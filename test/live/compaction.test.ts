@@ -9,6 +9,8 @@ import { allSegments } from "../store/support.ts";
 import { Agent } from "./agent.ts";
 import { Program } from "./program.ts";
 
+/** Longer than a query or a merge takes on a machine that is slow and has other work. */
+const GRACE_MS = 5000;
 /** Merges whatever there is at once, into many small segments, and deletes what was replaced soon. */
 const CONFIG = `
 receivers:
@@ -18,7 +20,7 @@ pipelines:
 store: { block_bytes: 4096 }
 compactor:
   interval_ms: 10
-  grace_ms: 1500
+  grace_ms: ${GRACE_MS}
   sweep_interval_ms: 50
   settle_ms: 0
   level: 1
@@ -100,13 +102,13 @@ describe("compaction in processes of their own", () => {
       for (let round = 0; round < 7 || merged < 2; round++) {
         // Now and then two at a time.
         const programs = await Promise.all(round % 4 === 3 ? [start(), start()] : [start()]);
-        const until = performance.now() + (round < 7 ? random.below(400) : 3000);
+        const until = performance.now() + random.below(400);
         do {
           want.push(...(await flush(store, random, 9 + round)).slice(0, LINES));
           if (random.below(2) === 0) await store.catalog.fold();
           expect(await query(store, random.below(2) === 0)).toEqual([...want].sort());
-          if (round >= 7) await sleep(100);
         } while (performance.now() < until && want.length < 4000);
+        if (round >= 7) await sleep(5000);
         for (const program of programs) {
           expect(program.stderr).not.toMatch(/"level":[56]0/);
           expect(await program.kill("SIGKILL")).toBe("SIGKILL");
@@ -117,7 +119,7 @@ describe("compaction in processes of their own", () => {
       }
       expect(merged).toBeGreaterThan(1);
       await store.catalog.fold();
-      await sleep(1600);
+      await sleep(GRACE_MS + 100);
       age(path.join(folder, "store"));
       const last = await start("--once");
       expect(await last.exit(), last.stderr).toBe(0);
@@ -126,7 +128,7 @@ describe("compaction in processes of their own", () => {
       await store.catalog.refresh();
       const named = new Set([...(await store.catalog.namedKeys())]);
       for await (const { key, modifiedMs } of store.objects.list("segments/")) {
-        if (Date.now() - modifiedMs > 1500) expect(named.has(key), key).toBe(true);
+        if (Date.now() - modifiedMs > GRACE_MS) expect(named.has(key), key).toBe(true);
       }
     } finally {
       await store.close();
