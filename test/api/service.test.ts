@@ -64,9 +64,11 @@ describe("the server", () => {
     await expect
       .poll(async () => (await api.get("/metrics")).text)
       .toMatch(/weir_api_requests_total\{route="\/loki\/api\/v1\/label\/:name\/values",code="200"\} 2/);
+    await expect
+      .poll(async () => (await api.get("/metrics")).text)
+      .toMatch(/weir_api_requests_total\{route="none",code="404"\} 1/);
     const { text, headers } = await api.get("/metrics");
     expect(headers.get("content-type")).toContain("text/plain");
-    expect(text).toMatch(/weir_api_requests_total\{route="none",code="404"\} 1/);
     expect(text).toContain("weir_query_queries_total");
   });
 

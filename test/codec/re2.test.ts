@@ -309,6 +309,7 @@ describe("loops at the edges cost one walk", () => {
     expect(regex.isFast).toBe(true);
     const begun = performance.now();
     expect(regex.test("a".repeat(1_000_000))).toBe(false);
-    expect(performance.now() - begun).toBeLessThan(1000);
+    // Some milliseconds; in quadratic time it were minutes.
+    expect(performance.now() - begun).toBeLessThan(20_000);
   });
 });

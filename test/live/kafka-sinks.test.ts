@@ -166,8 +166,12 @@ describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 900_000 }, () 
   };
   /** Waits until this member has so many partitions for each sink. */
   const has = async (member: Member, partitions: number) => {
-    await until(async () => (await member.metric("weir_sink_partitions")) === partitions);
-    expect(await member.metric("weir_sink_partitions"), member.program.stderr).toBe(partitions);
+    let found = 0;
+    await until(async () => {
+      found = await member.metric("weir_sink_partitions");
+      return found === partitions;
+    });
+    expect(found, member.program.stderr).toBe(partitions);
   };
 
   test("send each record at least once, with one id, over workers that are killed, paused and stopped", async () => {
@@ -213,8 +217,7 @@ describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 900_000 }, () 
     expectSame([...sent.values()], acknowledged);
     expect(sumOf()).toBe(acknowledged.length);
     expect(await third.metric("weir_sink_lost_entries_total")).toBe(0);
-    await until(async () => (await third.metric("weir_sink_lag_entries")) === 0);
-    expect(await third.metric("weir_sink_lag_entries")).toBe(0);
+    await expect.poll(() => third.metric("weir_sink_lag_entries")).toBe(0);
   });
 
   test("miss nothing when partitions go from one process to another in order, and begin where the store is", async () => {
