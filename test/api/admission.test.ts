@@ -176,16 +176,16 @@ describe("limits", () => {
   test("on time cut an answer where that is asked for", async () => {
     // Text that does not compress, and blocks that hold a segment's lines, so that the first segment is worth a batch.
     const noise = randomBytes(30_000).toString("base64");
-    const it = await withLines({ query: { query_timeout: "3s" }, store: { block_bytes: 262_144 } }, "fake", noise);
+    const it = await withLines({ query: { query_timeout: "9s" }, store: { block_bytes: 262_144 } }, "fake", noise);
     const index = it.reader.index.bind(it.reader);
     let calls = 0;
-    // The first segment comes at once, the next when four fifths of the time have passed.
+    // The first segment comes at once, the next when five sixths of the time have passed.
     it.reader.index = (info) =>
-      ++calls === 1 ? index(info) : new Promise((resolve) => setTimeout(() => resolve(index(info)), 2500));
+      ++calls === 1 ? index(info) : new Promise((resolve) => setTimeout(() => resolve(index(info)), 7500));
     const part = await it.get(query({ partial: "true" }));
     expect(part.status).toBe(200);
     const { warnings, data } = JSON.parse(part.text) as { warnings: string[]; data: { result: unknown[] } };
-    expect(warnings.join("\n")).toMatch(/the limit of its time \(query_timeout: 3s\)/);
+    expect(warnings.join("\n")).toMatch(/the limit of its time \(query_timeout: 9s\)/);
     expect(data.result.length).toBeGreaterThan(0);
   });
 });

@@ -16,7 +16,7 @@ afterEach(async () => {
 });
 
 /** How long the machine, which has other work, may take for something that happens at once. */
-const PATIENT = { timeout: 20_000 };
+const PATIENT = { timeout: 120_000 };
 
 async function makeLargeApi(
   http: Record<string, unknown>,
@@ -93,7 +93,7 @@ test("a thousand slow readers cost no more than the limit", async () => {
 });
 
 test("a client that reads nothing for too long is cut off", async () => {
-  const api = await makeLargeApi({ stall_timeout_ms: 300 });
+  const api = await makeLargeApi({ stall_timeout_ms: 3000 });
   const reader = new SlowReader(api, LARGE);
   await expect.poll(() => unread(api), PATIENT).toBeGreaterThan(0);
   await expect.poll(() => unread(api), PATIENT).toBe(0);
@@ -164,7 +164,7 @@ test("closing lets answers under way end, takes no more, and cuts off who does n
   slow.read();
   const started = performance.now();
   await closing;
-  expect(performance.now() - started).toBeLessThan(8000);
+  expect(performance.now() - started).toBeLessThan(60_000);
   expect(slow.bytes).toBeGreaterThan(16 * MIB);
   stuck.read();
   await stuck.closed;

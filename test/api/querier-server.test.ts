@@ -65,7 +65,7 @@ describe("the port for queriers", () => {
     const answer = await asked;
     expect(answer.status).toBe(200);
     expect(decodeResult(Buffer.from(await answer.arrayBuffer()))).toEqual(result);
-    expect(await metrics.render()).toContain('weir_query_peer_scans_total{outcome="done"} 1');
+    await expect.poll(() => metrics.render()).toContain('weir_query_peer_scans_total{outcome="done"} 1');
   });
 
   test.each([

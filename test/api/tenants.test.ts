@@ -210,7 +210,7 @@ describe("weir query and weir tail", () => {
     expect([asked.stdout, asked.stderr, asked.exitCode]).toEqual([expect.stringContaining("mine"), "", 0]);
     const io = fakeIo({ env });
     const tailing = run(registerTail, ["tail", '{app="web"}', ...url, ...argv], io);
-    await expect.poll(() => io.out().toString(), { timeout: 10_000 }).toContain("mine");
+    await expect.poll(() => io.out().toString()).toContain("mine");
     io.interrupt();
     expect((await tailing).exitCode).toBe(0);
   });

@@ -80,7 +80,7 @@ describe("large answers as gzip", () => {
   });
 
   test("are forgotten when the client leaves, or reads nothing for too long", async () => {
-    const api = await serve({ stall_timeout_ms: 300 });
+    const api = await serve({ stall_timeout_ms: 3000 });
     const unread = async () => /weir_api_unread_answer_bytes (\d+)/.exec((await api.get("/metrics")).text)?.[1];
     const leaving = await get(api);
     await once(leaving, "readable");
@@ -88,7 +88,7 @@ describe("large answers as gzip", () => {
     leaving.destroy();
     const stuck = await get(api);
     stuck.pause();
-    await expect.poll(unread, { timeout: 20_000 }).toBe("0");
+    await expect.poll(unread).toBe("0");
     stuck.destroy();
     expect((await api.get("/ready")).status).toBe(200);
   });

@@ -262,7 +262,7 @@ describe("V8 agrees with re2js", () => {
     // A test in which nothing took V8's way, or nothing matched, would prove nothing.
     expect(fast).toBeGreaterThan(PATTERNS / 4);
     expect(matched).toBeGreaterThan(PATTERNS / 2);
-  }, 120_000);
+  }, 600_000);
 });
 
 describe("all matches", () => {
@@ -309,6 +309,7 @@ describe("loops at the edges cost one walk", () => {
     expect(regex.isFast).toBe(true);
     const begun = performance.now();
     expect(regex.test("a".repeat(1_000_000))).toBe(false);
-    expect(performance.now() - begun).toBeLessThan(1000);
+    // Some milliseconds; in quadratic time it were minutes.
+    expect(performance.now() - begun).toBeLessThan(20_000);
   });
 });

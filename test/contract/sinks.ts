@@ -150,7 +150,7 @@ export function recordSinkContract(
       const started = performance.now();
       abort.abort();
       await expect(writing).rejects.toThrow();
-      expect(performance.now() - started).toBeLessThan(2000);
+      expect(performance.now() - started).toBeLessThan(10_000); // Far sooner than a request that has no answer ends by itself.
     });
 
     whereHanging("settles a write when it is closed in the middle of it", async () => {

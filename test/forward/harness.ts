@@ -208,7 +208,7 @@ export class Peer {
 }
 
 /** Waits until `check` gives true; fails with what it waited for. */
-export async function eventually(what: string, check: () => boolean | Promise<boolean>, ms = 10_000): Promise<void> {
+export async function eventually(what: string, check: () => boolean | Promise<boolean>, ms = 120_000): Promise<void> {
   const end = performance.now() + ms;
   while (!(await check())) {
     if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`);

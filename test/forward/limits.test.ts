@@ -106,15 +106,15 @@ describe("what one message may be", () => {
     const entry = encode([1, { log: "x" }]);
     const many = encode(["big", Buffer.alloc(entry.length * 400_000, entry), { chunk: "b" }]);
     big.write(many);
-    let longestMs = 0;
+    let others = 0;
     while (big.reads.length === 0) {
-      const start = performance.now();
       small.write(message("small"));
       const stored = receiver.recorder.stored.length;
       await eventually("the small one is stored", () => receiver.recorder.stored.length > stored);
-      longestMs = Math.max(longestMs, performance.now() - start);
+      others++;
     }
-    expect(longestMs).toBeLessThan(500);
+    // Their number is the number of pieces in which the large one is looked at, which no busy machine makes smaller.
+    expect(others).toBeGreaterThan(10);
   });
 });
 
@@ -133,7 +133,7 @@ describe("time", () => {
   });
 
   test("a message that takes its time, and gets there", async () => {
-    const receiver = await startReceiver({ limits: { message_timeout_ms: 1500 } });
+    const receiver = await startReceiver({ limits: { message_timeout_ms: 60_000 } });
     const peer = await Peer.connect(receiver.port);
     const bytes = message("slow");
     for (let i = 0; i < bytes.length; i++) {
@@ -144,13 +144,13 @@ describe("time", () => {
   });
 
   test("each message has its own time", async () => {
-    const receiver = await startReceiver({ limits: { message_timeout_ms: 300 } });
+    const receiver = await startReceiver({ limits: { message_timeout_ms: 1500 } });
     const peer = await Peer.connect(receiver.port);
     const bytes = message("x");
     // The connection is inside a message nearly all the time, but never long inside the same.
     peer.write(bytes.subarray(0, 9));
     for (let i = 0; i < 10; i++) {
-      await sleep(60);
+      await sleep(250);
       peer.write(Buffer.concat([bytes.subarray(9), bytes.subarray(0, 9)]));
     }
     await eventually("ten are stored", () => receiver.recorder.stored.length === 10);
@@ -175,14 +175,14 @@ describe("time", () => {
   });
 
   test("silence, but not while Weir is the one to speak", async () => {
-    const receiver = await startReceiver({ limits: { idle_timeout_ms: 120 } });
+    const receiver = await startReceiver({ limits: { idle_timeout_ms: 1500 } });
     const [idle, waiting] = [await Peer.connect(receiver.port), await Peer.connect(receiver.port)];
     receiver.recorder.hold();
     waiting.write(message("x", { chunk: "c" }));
     await idle.closed();
     expect(receiver.lines.warnings).toEqual([]);
     expect(await receiver.metric('weir_forward_rejected_total{reason="idle"}')).toBe(1);
-    await sleep(200);
+    await sleep(2000);
     expect(waiting.isClosed).toBe(false);
     receiver.recorder.release();
     await waiting.read(1);
@@ -248,7 +248,7 @@ describe("memory", () => {
   });
 
   test("peers that never end their messages hold the others up for the time of one message, and no longer", async () => {
-    const limits = { memory_bytes_max: 500_000, message_timeout_ms: 600 };
+    const limits = { memory_bytes_max: 500_000, message_timeout_ms: 2000 };
     const receiver = await startReceiver({ limits });
     const good = await Peer.connect(receiver.port);
     const bad = await Promise.all(Array.from({ length: 30 }, () => Peer.connect(receiver.port)));
@@ -263,19 +263,19 @@ describe("memory", () => {
     expect(ended.length).toBeGreaterThan(0);
     expect(new Set(ended)).toEqual(new Set(["message_timeout"]));
     // Those whose memory is not needed keep their time; it ends as well.
-    await eventually("all is free", () => receiver.server.memoryBytes() === 0, 10_000);
+    await eventually("all is free", () => receiver.server.memoryBytes() === 0);
     expect(receiver.recorder.stored.length).toBe(1);
   });
 
   test("unfinished messages are not ended for time in which the intake takes nothing", async () => {
-    const receiver = await startReceiver({ limits: { memory_bytes_max: 500_000, message_timeout_ms: 200 } });
+    const receiver = await startReceiver({ limits: { memory_bytes_max: 500_000, message_timeout_ms: 2000 } });
     receiver.recorder.refuse();
     const first = await Peer.connect(receiver.port);
     first.write(message("held", { chunk: "h" }));
     const texts = Array.from({ length: 12 }, (_, i) => message("x".repeat(300_000), { chunk: `c${i}` }));
     const peers = await Promise.all(texts.map(() => Peer.connect(receiver.port)));
     for (const [i, peer] of peers.entries()) peer.write(texts[i].subarray(0, 150_000));
-    await sleep(800);
+    await sleep(3500);
     expect(peers.some(({ isClosed }) => isClosed)).toBe(false);
     receiver.recorder.accept();
     for (const [i, peer] of peers.entries()) peer.write(texts[i].subarray(150_000));
@@ -302,7 +302,7 @@ describe("memory", () => {
     const flood = setInterval(() => {
       if (peer.socket.writableLength < 4 * MIB) peer.write(many);
     }, 5);
-    await eventually("it is thrown out", async () => receiver.lines.warnings.length === 1, 20_000);
+    await eventually("it is thrown out", async () => receiver.lines.warnings.length === 1);
     clearInterval(flood);
     expect(receiver.lines.warnings[0].fields.reason).toBe("acks_unread");
     expect(receiver.server.memoryBytes()).toBeLessThan(16 * MIB);
@@ -311,7 +311,7 @@ describe("memory", () => {
 
 describe("an intake that takes nothing", () => {
   test("no ack, no reading, nobody thrown out; then everything, acks or not", async () => {
-    const { recorder, port, lines, metric, server } = await startReceiver({ limits: { message_timeout_ms: 100 } });
+    const { recorder, port, lines, metric, server } = await startReceiver({ limits: { message_timeout_ms: 1000 } });
     recorder.refuse();
     const [asking, silent] = [await Peer.connect(port), await Peer.connect(port)];
     asking.write(message("a", { chunk: "c" }));
@@ -321,7 +321,7 @@ describe("an intake that takes nothing", () => {
     const late = await Peer.connect(port);
     late.write(message("late", { chunk: "d" }));
     asking.write(message("more", { chunk: "e" }));
-    await sleep(250);
+    await sleep(2000);
     expect([asking.reads, late.reads].flat()).toEqual([]);
     expect([asking, silent, late].some(({ isClosed }) => isClosed)).toBe(false);
     expect(lines.warnings.length).toBe(1);
@@ -337,11 +337,12 @@ describe("an intake that takes nothing", () => {
     const { recorder, port } = await startReceiver();
     recorder.refuse();
     const peer = await Peer.connect(port);
+    const began = performance.now();
     const lying = setInterval(() => recorder.accept() ?? recorder.refuse(), 1);
     peer.write(message("a", { chunk: "c" }));
     await sleep(300);
     clearInterval(lying);
-    expect(recorder.calls).toBeLessThan(40);
+    expect(recorder.calls).toBeLessThan(40 * Math.max(1, (performance.now() - began) / 300));
     recorder.accept();
     await peer.read(1);
     expect(recorder.stored.length).toBe(1);

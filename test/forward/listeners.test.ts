@@ -106,7 +106,7 @@ describe("TLS", () => {
   test("a handshake that never comes ends the connection, and its place is free", async () => {
     const { port, lines } = await startReceiver({
       ...TLS,
-      limits: { message_timeout_ms: 50, connections_max: 1 },
+      limits: { message_timeout_ms: 3000, connections_max: 1 },
     });
     const peer = await Peer.connect(port);
     await peer.closed();
@@ -124,7 +124,7 @@ describe("TLS", () => {
     expect(await metric("weir_forward_connections_refused_total")).toBe(1);
     const start = performance.now();
     await server.close();
-    expect(performance.now() - start).toBeLessThan(3000);
+    expect(performance.now() - start).toBeLessThan(30_000); // What waits for a handshake is given up after a minute.
     await Promise.all(silent.map((peer) => peer.closed()));
   });
 

@@ -1,11 +1,11 @@
 import dgram from "node:dgram";
 import { once } from "node:events";
-import net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import { readForwardMessage } from "../../src/codec/forward-message.ts";
 import { encode } from "../../src/codec/msgpack.ts";
 import { WeirError } from "../../src/core/errors.ts";
+import { freePort } from "../live/free-port.ts";
 import { CASES, caseNamed } from "./cases.ts";
 import { eventsOf } from "./events.ts";
 import { eventually, Peer, type Receiver, startReceiver, stopAll } from "./harness.ts";
@@ -52,7 +52,7 @@ describe("captured connections", () => {
       (await metric('weir_forward_dropped_messages_total{signal="traces"}'));
     expect(dropped).toBe(signals);
     expect(await metric("weir_forward_events_total")).toBe(eventsIn(receiver).length);
-    expect(receiver.server.memoryBytes()).toBe(0);
+    await eventually("all is free", () => receiver.server.memoryBytes() === 0);
   });
 
   const withAcks = WITHOUT_HANDSHAKE.filter(({ exchange }) => exchange.some(({ note }) => note === "ack"));
@@ -350,11 +350,7 @@ describe("listeners", () => {
 
   test("a port in use is one clear sentence, and leaves nothing open", async () => {
     const { port } = await startReceiver();
-    const free = net.createServer().listen(0, "127.0.0.1");
-    await once(free, "listening");
-    const { port: other } = free.address() as net.AddressInfo;
-    free.close();
-    await once(free, "close");
+    const other = await freePort();
     const listen = [`tcp://127.0.0.1:${other}`, `tcp://127.0.0.1:${port}`];
     const failed = await startReceiver({ listen }).catch((error: unknown) => error);
     expect(failed).toBeInstanceOf(WeirError);
@@ -371,13 +367,15 @@ describe("listeners", () => {
 });
 
 describe("heartbeats over UDP", () => {
-  const ask = async (port: number, from = 0): Promise<Buffer | null> => {
+  /** Null when none has come for a while, unless it is known that one will. */
+  const ask = async (port: number, { from = 0, isSure = false } = {}): Promise<Buffer | null> => {
     const socket = dgram.createSocket("udp4");
     try {
       socket.bind(from, "127.0.0.2");
       await once(socket, "listening");
       socket.send(Buffer.of(0), port, "127.0.0.1");
-      const answer = await Promise.race([once(socket, "message"), sleep(300)]);
+      const message = once(socket, "message");
+      const answer = await (isSure ? message : Promise.race([message, sleep(300)]));
       return answer === undefined ? null : (answer as [Buffer])[0];
     } finally {
       socket.close();
@@ -386,13 +384,13 @@ describe("heartbeats over UDP", () => {
 
   test("are answered", async () => {
     const { port, metric } = await startReceiver();
-    expect(await ask(port)).toEqual(Buffer.of(0));
+    expect(await ask(port, { isSure: true })).toEqual(Buffer.of(0));
     expect(await metric("weir_forward_heartbeats_total")).toBe(1);
   });
 
   test("an answer is not answered: two receivers would never stop", async () => {
     const { port } = await startReceiver();
-    expect(await ask(port, port)).toBeNull();
+    expect(await ask(port, { from: port })).toBeNull();
   });
 
   test("a server on another port that answers as well is not answered without end", async () => {
@@ -406,9 +404,9 @@ describe("heartbeats over UDP", () => {
     other.bind(0, "127.0.0.1");
     await once(other, "listening");
     other.send(Buffer.of(0), port, "127.0.0.1");
+    await eventually("it answers", () => answers > 0);
     await sleep(300);
     other.close();
-    expect(answers).toBeGreaterThan(0);
     expect(answers).toBeLessThan(10);
   });
 
@@ -420,15 +418,17 @@ describe("heartbeats over UDP", () => {
 
 describe("pause and resume", () => {
   test("stop reading and go on, with nothing lost and nobody thrown out", async () => {
-    const { server, recorder, port } = await startReceiver({ limits: { message_timeout_ms: 60, idle_timeout_ms: 60 } });
+    const { server, recorder, port } = await startReceiver({
+      limits: { message_timeout_ms: 1500, idle_timeout_ms: 1500 },
+    });
     const peer = await Peer.connect(port);
     peer.write(message("t", "a").subarray(0, 5));
-    await sleep(20);
+    await eventually("its beginning is read", () => server.memoryBytes() > 0);
     server.pause();
     peer.write(message("t", "a").subarray(5), message("t", "b", { chunk: "c" }));
     const late = await Peer.connect(port);
     late.write(message("t", "c"));
-    await sleep(150);
+    await sleep(2500);
     expect(recorder.stored.length).toBe(0);
     server.resume();
     await peer.read(1);
@@ -463,7 +463,7 @@ describe("close", () => {
     await eventually("it is on its way", () => recorder.pending.length === 1);
     const start = performance.now();
     await server.close();
-    expect(performance.now() - start).toBeLessThan(8000);
+    expect(performance.now() - start).toBeLessThan(30_000);
     await peer.closed();
     expect(peer.bytes.length).toBe(0);
   });

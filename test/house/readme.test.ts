@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { isTaken } from "../live/program.ts";
 import { ROOT, read } from "./files.ts";
 
 /*
@@ -79,7 +80,7 @@ describe("README.md", () => {
 
     for (const { command } of shown) actual.push({ command, output: await outputOf(command) });
     if (process.env.UPDATE_README === "1") update(actual);
-  }, 180_000);
+  }, 600_000);
 
   afterAll(async () => {
     if (server.exitCode === null && server.kill("SIGKILL")) await exit;
@@ -87,6 +88,9 @@ describe("README.md", () => {
   });
 
   async function outputOf(command: string): Promise<string> {
+    // What was acknowledged is in queries a moment later.
+    while (server.exitCode === null && !isTaken(await (await fetch(`${http}/metrics`)).text()))
+      await new Promise((resolve) => setTimeout(resolve, 20));
     if (command === "npm ci && npm start") return asDefault(banner);
     if (command.startsWith("zcat ") && server.exitCode === null) {
       // The README stops the server here, and a stop writes what is in memory to a segment.

@@ -28,14 +28,15 @@ const CHILD = `
 
 describe.skipIf(!isBuilt)("kill -9 (needs npm run build)", () => {
   test("in 20 rounds, every entry that was answered is there, with its offset, once and in order", {
-    timeout: 120_000,
+    timeout: 600_000,
   }, async () => {
     const seed = seedOf("SEED");
     const random = seeded(seed);
     const dir = await newFolder();
     const answered = new Map<number, number>();
     let start = 0;
-    for (let round = 0; round < 20; round++) {
+    // More where the disk is so slow that there are few answers in each.
+    for (let round = 0; round < 20 || answered.size <= 100; round++) {
       const dist = path.dirname(path.dirname(built));
       const child = spawn(process.execPath, ["--input-type=module", "-e", CHILD, dist, dir, String(start)]);
       let out = "";
@@ -72,7 +73,6 @@ describe.skipIf(!isBuilt)("kill -9 (needs npm run build)", () => {
       expect(entries[offset].payload.length).toBe(String(number).length + 1 + ((number * 7919) % 20000));
       expect(await log.append(0, draft("again", { dedupeKey: `k${number}` }))).toEqual({ offset: null });
     }
-    expect(answered.size).toBeGreaterThan(100);
     await log.close();
   });
 });

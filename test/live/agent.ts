@@ -4,7 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Decoder, Encoder, ExtData } from "@msgpack/msgpack";
 
 const encoder = new Encoder();
-const ACK_MS = 3000;
+/** Nothing that a slow machine takes is taken for a lost answer; a connection that ends says so itself. */
+const ACK_MS = 15_000;
 
 /** A chunk as an agent keeps it until it is acknowledged. */
 interface Chunk {
@@ -94,6 +95,11 @@ export class Agent {
       return false;
     }
   }
+}
+
+/** Waits until these agents have more than so many lines acknowledged, however slow the machine is. */
+export async function untilAcknowledged(agents: readonly Agent[], lines: number): Promise<void> {
+  while (agents.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0) <= lines) await sleep(20);
 }
 
 /** The chunk id of the next acknowledgement; null when none comes within `ms`, or the connection ends. */

@@ -4,7 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Role } from "../../src/roles/role.ts";
 import { Program } from "./program.ts";
 
-const UP_MS = 60_000;
+/** For a start on a machine that has much other work. */
+const UP_MS = 240_000;
 
 export interface ClusterPlaces {
   /** A temporary folder of the test's own. */

@@ -17,7 +17,7 @@ import { freePort } from "./free-port.ts";
 
 const PROGRAM = process.env.WEIR_TEST_COLLECTOR ?? "";
 const COUNT = 200;
-const NEEDED_MS = 60_000;
+const NEEDED_MS = 180_000;
 
 /** The collector's process with a configuration, on ports that are in it. */
 class Collector {

@@ -9,6 +9,8 @@ import { allSegments } from "../store/support.ts";
 import { Agent } from "./agent.ts";
 import { Program } from "./program.ts";
 
+/** Longer than a query or a merge takes on a machine that is slow and has other work. */
+const GRACE_MS = 5000;
 /** Merges whatever there is at once, into many small segments, and deletes what was replaced soon. */
 const CONFIG = `
 receivers:
@@ -18,7 +20,7 @@ pipelines:
 store: { block_bytes: 4096 }
 compactor:
   interval_ms: 10
-  grace_ms: 1500
+  grace_ms: ${GRACE_MS}
   sweep_interval_ms: 50
   settle_ms: 0
   level: 1
@@ -85,7 +87,7 @@ describe("compaction in processes of their own", () => {
   }
 
   test("killed at any moment they leave nothing half-done, and queries meanwhile see every line once", {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
     console.log(`compaction: WEIR_TEST_SEED=${seed}`);
@@ -96,7 +98,8 @@ describe("compaction in processes of their own", () => {
     try {
       for (let number = 0; number < 9; number++) want.push(...(await flush(store, random, number)));
       await store.catalog.fold();
-      for (let round = 0; round < 7; round++) {
+      // On a slow machine most are killed before they have merged anything twice.
+      for (let round = 0; round < 7 || merged < 2; round++) {
         // Now and then two at a time.
         const programs = await Promise.all(round % 4 === 3 ? [start(), start()] : [start()]);
         const until = performance.now() + random.below(400);
@@ -105,6 +108,7 @@ describe("compaction in processes of their own", () => {
           if (random.below(2) === 0) await store.catalog.fold();
           expect(await query(store, random.below(2) === 0)).toEqual([...want].sort());
         } while (performance.now() < until && want.length < 4000);
+        if (round >= 7) await sleep(5000);
         for (const program of programs) {
           expect(program.stderr).not.toMatch(/"level":[56]0/);
           expect(await program.kill("SIGKILL")).toBe("SIGKILL");
@@ -115,7 +119,7 @@ describe("compaction in processes of their own", () => {
       }
       expect(merged).toBeGreaterThan(1);
       await store.catalog.fold();
-      await sleep(1600);
+      await sleep(GRACE_MS + 100);
       age(path.join(folder, "store"));
       const last = await start("--once");
       expect(await last.exit(), last.stderr).toBe(0);
@@ -124,14 +128,14 @@ describe("compaction in processes of their own", () => {
       await store.catalog.refresh();
       const named = new Set([...(await store.catalog.namedKeys())]);
       for await (const { key, modifiedMs } of store.objects.list("segments/")) {
-        if (Date.now() - modifiedMs > 1500) expect(named.has(key), key).toBe(true);
+        if (Date.now() - modifiedMs > GRACE_MS) expect(named.has(key), key).toBe(true);
       }
     } finally {
       await store.close();
     }
   });
 
-  test("a process that does everything compacts as it goes, and stops at once", { timeout: 60_000 }, async () => {
+  test("a process that does everything compacts as it goes, and stops at once", { timeout: 300_000 }, async () => {
     writeFileSync(
       path.join(folder, "all.yaml"),
       CONFIG.replace("block_bytes: 4096", "block_bytes: 4096, flush_age_ms: 50"),
@@ -148,7 +152,7 @@ describe("compaction in processes of their own", () => {
     };
     while ((await merges()) < 3) await sleep(50);
     await agent.finish();
-    const found = await program.lines('{tag="compaction.run"}');
+    const found = await program.lines('{tag="compaction.run"}', agent.acknowledged.length);
     expect(found.sort()).toEqual([...agent.acknowledged].sort());
     const began = performance.now();
     const code = await program.kill("SIGTERM");

@@ -18,6 +18,8 @@ intake: { file_bytes: 1048576 }
 `;
 
 const AGENTS = 4;
+/** So many lines are acknowledged at least: on a slow machine it takes more kills until then. */
+const LINES_MIN = 1000;
 
 describe("a killed process", () => {
   let folder = "";
@@ -37,34 +39,34 @@ describe("a killed process", () => {
       (_, i) => new Agent(`agent-${i}`, `crash.${i}`, () => program.forward),
     );
     for (const agent of agents) agent.start();
-    for (let round = 0; round < rounds; round++) {
+    const count = () => agents.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
+    for (let round = 0; round < rounds || count() <= LINES_MIN; round++) {
       await sleep(20 + random.below(700));
       await program.kill(signalFor(round));
       program = await start();
     }
     await Promise.all(agents.map((agent) => agent.finish()));
-    const found = await program.lines('{tag=~"crash.+"}');
+    const found = await program.lines('{tag=~"crash.+"}', count());
     // Once more from the store alone: what was still open is flushed at the end.
     expect(await program.kill("SIGTERM")).toBe(0);
     program = await start();
-    const again = await program.lines('{tag=~"crash.+"}');
+    const again = await program.lines('{tag=~"crash.+"}', count());
     await program.kill("SIGTERM");
     return { acknowledged: agents.flatMap((agent) => agent.acknowledged), found, again };
   }
 
   test("returns every acknowledged line exactly once after 30 kills at random moments", {
-    timeout: 300_000,
+    timeout: 600_000,
   }, async () => {
     const seed = Number(process.env.WEIR_TEST_SEED ?? 20260);
     console.log(`seed ${seed}`);
     const { acknowledged, found, again } = await crashRounds(30, seed, () => "SIGKILL");
     console.log(`${acknowledged.length} lines acknowledged`);
-    expect(acknowledged.length).toBeGreaterThan(1000);
     expect(found.toSorted()).toEqual(acknowledged.toSorted());
     expect(again.toSorted()).toEqual(acknowledged.toSorted());
   });
 
-  test("loses nothing when it is asked to stop, or stopped twice", { timeout: 120_000 }, async () => {
+  test("loses nothing when it is asked to stop, or stopped twice", { timeout: 300_000 }, async () => {
     const { acknowledged, found, again } = await crashRounds(5, 7, (round) => (round % 2 === 0 ? "SIGTERM" : "SIGINT"));
     expect(found.toSorted()).toEqual(acknowledged.toSorted());
     expect(again.toSorted()).toEqual(acknowledged.toSorted());

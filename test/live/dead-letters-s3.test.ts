@@ -33,7 +33,7 @@ describe.skipIf(S3_PROGRAM === "")("dead letters in S3", () => {
   });
 
   test("are neither lost nor back while some come, and others are replayed and dropped", {
-    timeout: 120_000,
+    timeout: 400_000,
   }, async () => {
     const objects = await openObjectStore(`s3://${BUCKET}/box?endpoint=${server.endpoint}`);
     const its = new DeadLetterStore(deadLetterOptions.parse({}), {
@@ -104,7 +104,7 @@ describe.skipIf(S3_PROGRAM === "")("dead letters in S3", () => {
   });
 
   test("of a running Weir are listed, shown, replayed and dropped by the commands, over its kill", {
-    timeout: 120_000,
+    timeout: 400_000,
   }, async () => {
     const to = await HttpDestination.start();
     to.answer = ({ body }) =>
@@ -130,7 +130,7 @@ sinks:
     let running = await start();
     const agent = new Agent("agent", "t", () => running.forward);
     agent.start();
-    await vi.waitFor(() => expect(agent.acknowledged.length).toBeGreaterThan(200), { timeout: 30_000 });
+    await vi.waitFor(() => expect(agent.acknowledged.length).toBeGreaterThan(200), { timeout: 120_000 });
     await running.kill("SIGKILL");
     running = await start();
     await agent.finish();
@@ -143,9 +143,13 @@ sinks:
       return new Map(letters.map(({ id, line }) => [id, line]));
     };
     await vi.waitFor(async () => expect([...(await ids()).values()].sort()).toEqual(sevens.sort()), {
-      timeout: 60_000,
+      timeout: 120_000,
       interval: 500,
     });
+    // What was under way at the kill comes once more, and is refused once more.
+    const lag = async () =>
+      /^weir_sink_lag_entries\{sink="out"\} (\d+)$/m.exec(await (await fetch(`${running.http}/metrics`)).text())?.[1];
+    await expect.poll(lag).toBe("0");
     expect((await weir("dead", "list", url)).text).toContain("422 no sevens");
     to.answer = () => ({ status: 200 });
     to.got.length = 0;

@@ -84,7 +84,7 @@ describe("faults below intake log and store", () => {
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
   test("keep every acknowledged line exactly once, over failures and crashes in the middle of them", {
-    timeout: 240_000,
+    timeout: 600_000,
   }, async () => {
     const seed = Number(process.env.WEIR_TEST_SEED ?? 4711);
     console.log(`seed ${seed}`);
@@ -95,7 +95,9 @@ describe("faults below intake log and store", () => {
     const agents = [0, 1, 2].map((i) => new Agent(`agent-${i}`, `faults.${i}`, () => instance.forward));
     for (const agent of agents) agent.start();
     let faults = 0;
-    for (let round = 0; round < ROUNDS; round++) {
+    const lines = () => agents.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
+    // On a slow machine there is less that could fail in each of them.
+    for (let round = 0; round < ROUNDS || faults <= 15 || lines() <= 500; round++) {
       await sleep(random.below(150));
       instance.beginFaults();
       await sleep(random.below(300));
@@ -111,18 +113,16 @@ describe("faults below intake log and store", () => {
     }
     await Promise.all(agents.map((agent) => agent.finish()));
     const { weir } = instance;
-    expect(weir?.ready().ready).toBe(true);
+    await expect.poll(() => weir?.ready().ready).toBe(true);
     const acknowledged = agents.flatMap((agent) => agent.acknowledged).toSorted();
     console.log(`${acknowledged.length} lines acknowledged, ${faults} faults of the disk`);
-    expect(faults).toBeGreaterThan(15);
-    expect(acknowledged.length).toBeGreaterThan(500);
-    expect((await pagedLines(`http://${weir?.httpAddress}`, '{tag=~"faults.+"}')).toSorted()).toEqual(acknowledged);
+    const all = async (of: WeirProcess | null) =>
+      (await pagedLines(`http://${of?.httpAddress}`, '{tag=~"faults.+"}', acknowledged.length)).toSorted();
+    expect(await all(weir)).toEqual(acknowledged);
     await weir?.stop();
     instance = new Instance(memory, random);
     await instance.start(folder);
-    expect((await pagedLines(`http://${instance.weir?.httpAddress}`, '{tag=~"faults.+"}')).toSorted()).toEqual(
-      acknowledged,
-    );
+    expect(await all(instance.weir)).toEqual(acknowledged);
     await instance.weir?.stop();
   });
 });

@@ -88,4 +88,4 @@ test("no query loads code into the main thread that was not there when the progr
     expect({ address, status: answer.status, text: answer.ok ? "" : text }).toEqual({ address, status: 200, text: "" });
   }
   expect((await loaded(program)).filter((module) => !atStart.has(module))).toEqual([]);
-}, 120_000);
+}, 300_000);

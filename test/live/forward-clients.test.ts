@@ -36,7 +36,7 @@ async function expectAll(receiver: Receiver, tag: string, acked: boolean): Promi
   );
   expect(new Set(got.map((event) => event.tag))).toEqual(new Set([tag]));
   for (const { time_ns } of got) {
-    expect(Math.abs(Number(BigInt(time_ns) / 1_000_000n) - Date.now())).toBeLessThan(60_000);
+    expect(Math.abs(Number(BigInt(time_ns) / 1_000_000n) - Date.now())).toBeLessThan(600_000);
   }
   // Some send chunk ids also when nobody waits for the ack.
   if (acked) expect(receiver.recorder.stored.every(({ dedupeKey }) => dedupeKey !== undefined)).toBe(true);
@@ -54,9 +54,9 @@ describe("@fluent-org/logger", () => {
     const receiver = await startReceiver(security ? KEY : {});
     const client = new FluentClient("live", {
       eventMode,
-      socket: { host: "127.0.0.1", port: receiver.port, timeout: 10_000 },
+      socket: { host: "127.0.0.1", port: receiver.port, timeout: 60_000 },
       milliseconds: true,
-      ...(ack ? { ack: { ackTimeout: 10_000 } } : {}),
+      ...(ack ? { ack: { ackTimeout: 60_000 } } : {}),
       ...(security
         ? {
             security: { clientHostname: "agent.example", sharedKey: "live key", username: "agent", password: "secret" },
@@ -97,10 +97,10 @@ describe("fluent-logger", () => {
       host: "127.0.0.1",
       port: receiver.port,
       eventMode,
-      timeout: 10,
+      timeout: 60,
       flushInterval: 20,
       requireAckResponse: ack,
-      ackResponseTimeout: 10_000,
+      ackResponseTimeout: 60_000,
       ...(security
         ? {
             security: { clientHostname: "agent.example", sharedKey: "live key", username: "agent", password: "secret" },
@@ -143,7 +143,7 @@ const OUTSIDE: readonly Outside[] = [
 ];
 
 describe("in other languages", () => {
-  test.for(OUTSIDE)("$client", { timeout: 60_000 }, async ({ client, variable, acked, options }, context) => {
+  test.for(OUTSIDE)("$client", { timeout: 240_000 }, async ({ client, variable, acked, options }, context) => {
     const command = process.env[variable];
     if (command === undefined || command === "") {
       context.skip(`${variable} is not set: see test/live/clients/prepare.sh`);

@@ -12,19 +12,22 @@ import { KAFKA_LIBS, KAFKA_PASSWORD, KAFKA_SKIPPED, KAFKA_USER, KafkaServer } fr
 if (KAFKA_LIBS === "") console.warn(KAFKA_SKIPPED);
 
 const log = silentLogger;
+/** Longer than anything takes on a machine that has other work: what is tested here is not how long a request may take. */
+const REQUEST_MS = 30_000;
+const SESSION_MS = 15_000;
 
-describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 90_000 }, () => {
+describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 300_000 }, () => {
   let server: KafkaServer;
   beforeAll(async () => {
     server = await KafkaServer.start({ sasl: true, tls: true });
-  }, 120_000);
+  }, 900_000);
   afterAll(() => server.stop());
 
   const client = (more: object = {}) =>
-    openKafkaClient(kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: 3000, ...more }), log);
+    openKafkaClient(kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: REQUEST_MS, ...more }), log);
 
   const producerOf = async (compression: "none" | "gzip" | "snappy" = "none", more: object = {}) =>
-    new KafkaProducer({ client: await client(more), compression, timeoutMs: 3000, log });
+    new KafkaProducer({ client: await client(more), compression, timeoutMs: REQUEST_MS, log });
 
   /** A member that collects what it reads. */
   const collector = async (topic: string, group: string, feedBytesMax = 1 << 20) => {
@@ -42,8 +45,8 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 90_000 }, () =
       {
         group,
         topics: [topic],
-        sessionTimeoutMs: 6000,
-        rebalanceTimeoutMs: 6000,
+        sessionTimeoutMs: SESSION_MS,
+        rebalanceTimeoutMs: SESSION_MS,
         fetchBytes: 1 << 20,
         feedBytesMax,
       },
@@ -123,8 +126,8 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 90_000 }, () =
       {
         group: "slow",
         topics: ["slow"],
-        sessionTimeoutMs: 6000,
-        rebalanceTimeoutMs: 6000,
+        sessionTimeoutMs: SESSION_MS,
+        rebalanceTimeoutMs: SESSION_MS,
         fetchBytes: 200_000,
         feedBytesMax: 300_000,
       },
@@ -283,10 +286,13 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 90_000 }, () =
       if (sent !== null) break;
       await sleep(100);
     }
-    await until(() => read.length === 2);
-    expect(read.map(({ message }) => String(message.value))).toEqual(["before", "after"]);
-    expect((await admin.offsets("away"))[0].high).toBe(2);
-    expect(member.trouble).toBe("");
+    // An answer may have come too late, and what was sent again stands there twice.
+    const { high } = (await admin.offsets("away"))[0];
+    await until(() => read.length === high);
+    const texts = read.map(({ message }) => String(message.value));
+    expect(texts).toEqual(["before", ...Array(high - 1).fill("after")]);
+    expect(high).toBeGreaterThan(1);
+    await until(() => member.trouble === "");
     await member.stop();
     await admin.close();
     await producer.close();
@@ -302,7 +308,12 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 90_000 }, () =
       );
     await send(10);
     let feed: KafkaFeed | null = null;
-    const options = { sessionTimeoutMs: 6000, rebalanceTimeoutMs: 6000, fetchBytes: 1 << 20, feedBytesMax: 5000 };
+    const options = {
+      sessionTimeoutMs: SESSION_MS,
+      rebalanceTimeoutMs: SESSION_MS,
+      fetchBytes: 1 << 20,
+      feedBytesMax: 5000,
+    };
     const member = new KafkaGroup(
       { group: "removed", topics: [topic], ...options },
       {
@@ -342,7 +353,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 90_000 }, () =
     expect(await committed()).toMatchObject({ offset: OFFSET_EARLIEST, metadata: "" });
     expect(fed().isCut).toBe(false);
     await server.admin((kafka) => kafka.deleteTopics({ topics: [topic] }));
-    await sleep(500);
+    await until(async () => !(await server.admin((kafka) => kafka.listTopics())).includes(topic));
     await server.createTopic(topic, 1);
     await until(() =>
       send(1).then(
@@ -367,16 +378,16 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 90_000 }, () =
   });
 });
 
-describe.skipIf(KAFKA_LIBS === "")("the Kafka client with three brokers", { timeout: 150_000 }, () => {
+describe.skipIf(KAFKA_LIBS === "")("the Kafka client with three brokers", { timeout: 900_000 }, () => {
   test("writes and reads on when one of them dies", async () => {
     const server = await KafkaServer.start({ brokers: 3 });
     try {
       await server.createTopic("three", 3);
       const client = await openKafkaClient(
-        kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: 3000 }),
+        kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: 10_000 }),
         log,
       );
-      const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: 3000, log });
+      const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: 10_000, log });
       const read = new Set<string>();
       const follow = async (feed: KafkaFeed) => {
         feed.seek(0);
@@ -388,7 +399,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client with three brokers", { time
       };
       const member = new KafkaGroup(
         {
-          ...{ group: "three", topics: ["three"], sessionTimeoutMs: 6000, rebalanceTimeoutMs: 6000 },
+          ...{ group: "three", topics: ["three"], sessionTimeoutMs: SESSION_MS, rebalanceTimeoutMs: SESSION_MS },
           ...{ fetchBytes: 1 << 20, feedBytesMax: 1 << 20 },
         },
         { client, log, onGained: (feeds) => feeds.map(follow), onLost: () => {} },

@@ -17,7 +17,8 @@ export const KAFKA_USER = "weir";
 export const KAFKA_PASSWORD = "weir-secret";
 
 const HEAP = "-Xmx384m";
-const UP_MS = 90_000;
+/** A start takes some 5 s on a free machine. */
+const UP_MS = 240_000;
 
 const run = promisify(execFile);
 

@@ -16,17 +16,22 @@ if (KAFKA_LIBS === "") console.warn(KAFKA_SKIPPED);
 
 const NEVER = new AbortController().signal;
 
-describe.skipIf(KAFKA_LIBS === "")("the Kafka sink", { timeout: 90_000 }, () => {
+describe.skipIf(KAFKA_LIBS === "")("the Kafka sink", { timeout: 900_000 }, () => {
   let server: KafkaServer;
   let topics = 0;
   beforeAll(async () => {
     server = await KafkaServer.start({ sasl: true });
-  }, 300_000);
+  }, 900_000);
   afterAll(() => server.stop());
 
   const open = (more: object): RecordSink =>
     kafka.open(
-      kafka.options.parse({ brokers: server.addresses, request_timeout_ms: 3000, connect_timeout_ms: 2000, ...more }),
+      kafka.options.parse({
+        brokers: server.addresses,
+        request_timeout_ms: 30_000,
+        connect_timeout_ms: 10_000,
+        ...more,
+      }),
       deps(),
     );
 
@@ -37,7 +42,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka sink", { timeout: 90_000 }, () => 
     const found: (KafkaMessage & { partition: number })[] = [];
     const group = new KafkaGroup(
       {
-        ...{ group: `look-${topics++}`, topics: [topic], sessionTimeoutMs: 6000, rebalanceTimeoutMs: 6000 },
+        ...{ group: `look-${topics++}`, topics: [topic], sessionTimeoutMs: 15_000, rebalanceTimeoutMs: 15_000 },
         ...{ fetchBytes: 1 << 20, feedBytesMax: 16 << 20 },
       },
       {

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
 import { encode } from "@msgpack/msgpack";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { Agent } from "./agent.ts";
+import { Agent, untilAcknowledged } from "./agent.ts";
 import { type ClusterPlaces, Member } from "./cluster.ts";
 import { KAFKA_LIBS, KAFKA_SKIPPED, KafkaServer } from "./kafka-server.ts";
 import { Program } from "./program.ts";
@@ -18,7 +18,7 @@ if (KAFKA_LIBS === "") console.warn(KAFKA_SKIPPED);
 else if (S3_PROGRAM === "") console.warn(`${S3_SKIPPED}: the store is a folder`);
 
 /** How long what is still on its way may take. */
-const ARRIVAL_MS = 60_000;
+const ARRIVAL_MS = 240_000;
 
 interface Posted {
   readonly id: string;
@@ -105,7 +105,7 @@ async function sendMessage(to: { host: string; port: number }, message: Uint8Arr
   socket.destroy();
 }
 
-describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 240_000 }, () => {
+describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 900_000 }, () => {
   let server: KafkaServer;
   let s3: S3Server | null = null;
   let destination: Destination;
@@ -117,7 +117,7 @@ describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 240_000 }, () 
     s3 = S3_PROGRAM === "" ? null : await S3Server.start();
     // Inherited by the processes that are started.
     Object.assign(process.env, S3_KEYS);
-  }, 280_000);
+  }, 900_000);
   afterAll(async () => {
     for (const name of Object.keys(S3_KEYS)) delete process.env[name];
     await s3?.stop();
@@ -166,8 +166,12 @@ describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 240_000 }, () 
   };
   /** Waits until this member has so many partitions for each sink. */
   const has = async (member: Member, partitions: number) => {
-    await until(async () => (await member.metric("weir_sink_partitions")) === partitions);
-    expect(await member.metric("weir_sink_partitions"), member.program.stderr).toBe(partitions);
+    let found = 0;
+    await until(async () => {
+      found = await member.metric("weir_sink_partitions");
+      return found === partitions;
+    });
+    expect(found, member.program.stderr).toBe(partitions);
   };
 
   test("send each record at least once, with one id, over workers that are killed, paused and stopped", async () => {
@@ -197,6 +201,7 @@ describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 240_000 }, () 
     await sleep(1000);
     expect(await second.kill("SIGTERM")).toBe(0);
     await has(third, 8);
+    await untilAcknowledged(agents, 300);
     const acknowledged = await finish(agents);
     const sumOf = () => {
       const digests = [...destination.byId("/sums").values()].map((line) => JSON.parse(line) as { count: number });
@@ -208,17 +213,17 @@ describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 240_000 }, () 
     console.log(
       `${acknowledged.length} lines acknowledged; ${destination.of("/out").length} records sent, with ${sent.size} ids; ${destination.of("/sums").length} digests with ${destination.byId("/sums").size} ids`,
     );
-    expect(acknowledged.length).toBeGreaterThan(300);
     // As many ids as lines: a line that an agent sent twice is a repeat for every owner of its partition.
     expectSame([...sent.values()], acknowledged);
     expect(sumOf()).toBe(acknowledged.length);
     expect(await third.metric("weir_sink_lost_entries_total")).toBe(0);
-    await until(async () => (await third.metric("weir_sink_lag_entries")) === 0);
-    expect(await third.metric("weir_sink_lag_entries")).toBe(0);
+    await expect.poll(() => third.metric("weir_sink_lag_entries")).toBe(0);
   });
 
   test("miss nothing when partitions go from one process to another in order, and begin where the store is", async () => {
-    const plain = await cluster(3, {});
+    // Nobody is to lose a partition for being slow: what is under way then would be sent again.
+    const intake = "session_timeout_ms: 15000, handover_timeout_ms: 30000, request_timeout_ms: 15000";
+    const plain = { ...(await cluster(3, {})), intake };
     const receiver = await start(plain, "receiver", "r");
     const alone = await start(plain, "worker", "w0");
     const early = agentsFor(receiver, "before");
@@ -273,13 +278,20 @@ describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 240_000 }, () 
     }
     const lag = () => worker.metric("weir_sink_lag_bytes");
     const dropped = () => worker.metric("weir_sink_dropped_entries_total");
-    await until(async () => (await dropped()) > 40 && (await lag()) <= 1 << 20);
-    expect(await dropped()).toBeGreaterThan(40);
-    expect(await lag()).toBeLessThanOrEqual(1 << 20);
+    // What it knows of the log's end may be of a moment before, and then more is left out.
+    let said: readonly [dropped: number, lag: number] = [0, Number.POSITIVE_INFINITY];
+    await until(async () => {
+      said = [await dropped(), await lag()];
+      return said[0] > 40 && said[1] <= 1 << 20;
+    });
+    expect(said[0]).toBeGreaterThan(40);
+    expect(said[1]).toBeLessThanOrEqual(1 << 20);
     expect(await worker.metric("weir_sink_lag_bytes_max")).toBe(1 << 20);
     destination.answers.set("/out", 200);
+    const arrived = () => [...destination.byId("/out").values()].toSorted();
+    await until(() => arrived().at(-1) === lines.at(-1));
     await until(async () => (await worker.metric("weir_sink_lag_entries")) === 0);
-    const sent = [...destination.byId("/out").values()].toSorted();
+    const sent = arrived();
     console.log(`${sent.length} of ${lines.length} records of 100 kB sent, ${await dropped()} entries left out`);
     expect(sent.slice(-9)).toEqual(lines.slice(-9));
     // The one that was under way was left out by itself, and counts as a record.
@@ -305,10 +317,18 @@ describe.skipIf(KAFKA_LIBS === "")("sinks over Kafka", { timeout: 240_000 }, () 
       return counts.reduce((sum, count) => sum + count, 0);
     };
     await until(async () => (await refused()) >= acknowledged.length);
-    const show = new Program(["dead", "show", places.store, "--limit", "1000000", "--output", "json"]);
-    expect(await show.exit(), show.stderr).toBe(0);
-    const rows = show.stdout.trimEnd().split("\n");
-    const letters = rows.map((row) => JSON.parse(row) as { id: string; line: string; reason: string });
+    const shown = async () => {
+      const show = new Program(["dead", "show", places.store, "--limit", "1000000", "--output", "json"]);
+      expect(await show.exit(), show.stderr).toBe(0);
+      const rows = show.stdout.split("\n").filter((row) => row !== "");
+      return rows.map((row) => JSON.parse(row) as { id: string; line: string; reason: string });
+    };
+    let letters = await shown();
+    // What was refused by two, because a partition changed hands, counts twice.
+    await until(async () => {
+      letters = await shown();
+      return new Set(letters.map(({ id }) => id)).size >= acknowledged.length;
+    });
     const byId = new Map(letters.map(({ id, line }) => [id, line]));
     console.log(`${letters.length} dead letters, with ${byId.size} ids`);
     expectSame([...byId.values()], acknowledged);

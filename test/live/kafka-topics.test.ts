@@ -21,13 +21,13 @@ if (KAFKA_LIBS === "") console.warn(KAFKA_SKIPPED);
 const byNumber = (a: string, b: string) => Number(a) - Number(b);
 const numbers = (below: number) => Array.from({ length: below }, (_, i) => String(i));
 
-describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 300_000 }, () => {
+describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 900_000 }, () => {
   let server: KafkaServer;
   let folder: string;
   beforeAll(async () => {
     folder = mkdtempSync(path.join(os.tmpdir(), "weir-topics-"));
     server = await KafkaServer.start({ sasl: true, tls: true });
-  }, 300_000);
+  }, 900_000);
   afterAll(async () => {
     await server?.stop();
     rmSync(folder, { recursive: true, force: true });
@@ -35,9 +35,9 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 300_000 }, (
 
   /** Writes texts to partitions by turns, each until Kafka has it; a repeat of a send that got no answer would be a message of its own. */
   async function writer(topic: string, partitions: number) {
-    const connection = kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: 5000 });
+    const connection = kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: 120_000 });
     const client = await openKafkaClient(connection, silentLogger);
-    const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: 5000, log: silentLogger });
+    const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: 120_000, log: silentLogger });
     let sent = 0;
     return {
       get sent() {
@@ -59,7 +59,9 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 300_000 }, (
   const startIn = (name: string, intake: FakeIntake, more: object): Promise<TopicReceiver> =>
     startTopics(
       optionsOf({
-        ...{ brokers: server.addresses, format: "line", linger_ms: 10, metadata: [], session_timeout_ms: 6000 },
+        ...{ brokers: server.addresses, format: "line", linger_ms: 10, metadata: [] },
+        // Of logs that know nothing of each other, each must not lose its partitions for being slow.
+        ...{ session_timeout_ms: 15_000, rebalance_timeout_ms: 15_000, request_timeout_ms: 15_000 },
         ...more,
       }),
       { name, intake, limits, metrics: new Metrics(), log: silentLogger },
@@ -100,7 +102,9 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 300_000 }, (
     await to.write(500);
     const intake = new FakeIntake();
     intake.trouble = new WeirError("intake_full", "the intake log is full", { retriable: true });
-    const receiver = await startIn("in", intake, { topics: ["full"], group: "full", partition_bytes_max: 65_536 });
+    const receiver = await startIn("in", intake, {
+      ...{ topics: ["full"], group: "full", partition_bytes_max: 65_536, session_timeout_ms: 8000 },
+    });
     await until(() => intake.appends > 0);
     const membersOf = async () => {
       const { groups } = await server.admin((admin) => admin.describeGroups(["full"]));
@@ -109,7 +113,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 300_000 }, (
     const members = await membersOf();
     expect(members).toHaveLength(1);
     await to.write(2000, (n) => String(n));
-    await sleep(9000); // Half as long again as the session lasts.
+    await sleep(12_000); // Half as long again as the session lasts.
     expect(await membersOf()).toEqual(members);
     expect(intake.lines).toEqual([]);
     intake.mend();
@@ -132,7 +136,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 300_000 }, (
       group: "secret",
     });
     await until(() => intake.lines.length === 10);
-    expect(receiver.trouble).toBe("");
+    await until(() => receiver.trouble === "");
     await receiver.close();
     await to.close();
   });
@@ -145,7 +149,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 300_000 }, (
     const to = await writer("later", 1);
     await to.write(5);
     await until(() => intake.lines.length === 5);
-    expect(receiver.trouble).toBe("");
+    await until(() => receiver.trouble === "");
     await receiver.close();
     await to.close();
   });
@@ -194,7 +198,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 300_000 }, (
     server.brokers[0].start();
     await server.whenUp();
     await untilTrue(async () => (await committedOf("killed")) === to.sent);
-    const lines = await program.lines('{job="kafka.killed"}');
+    const lines = await program.lines('{job="kafka.killed"}', to.sent);
     const ids = lines.map((line) => String(Number(line.replace(/\D/g, "")))).sort(byNumber);
     expect(ids.length, `seed ${random.seed}`).toBe(to.sent);
     expect(ids).toEqual(numbers(to.sent));

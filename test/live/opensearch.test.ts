@@ -34,7 +34,7 @@ sinks:
     batch_age_ms: 20
     batch_records_max: 300
     retry_max_ms: 300
-    timeout_ms: 10000
+    timeout_ms: 60000
 intake: { file_bytes: 1048576 }
 query: { threads: 0 }
 `;
@@ -48,13 +48,13 @@ const rich = (place: number, line: string, fields: Record<string, unknown>, offs
 describe.each(MAJORS)("OpenSearch %i", (major) => {
   if (OPENSEARCH[major] === "") console.warn(openSearchSkipped(major));
 
-  describe.skipIf(OPENSEARCH[major] === "")("as a destination", () => {
+  describe.skipIf(OPENSEARCH[major] === "")("as a destination", { timeout: 300_000 }, () => {
     let server: OpenSearchServer;
     let folder = "";
     const sinks: RecordSink[] = [];
     beforeAll(async () => {
       server = await OpenSearchServer.start(major);
-    }, 310_000);
+    }, 600_000);
     afterAll(() => server.remove());
     beforeEach(() => {
       folder = mkdtempSync(path.join(os.tmpdir(), "weir-opensearch-live-"));
@@ -297,7 +297,7 @@ describe.each(MAJORS)("OpenSearch %i", (major) => {
       try {
         // Documents from which the fields have their types.
         await during(async () => {});
-        await vi.waitFor(async () => expect(await server.count("live-t0-*")).toBeGreaterThan(0), { timeout: 30_000 });
+        await vi.waitFor(async () => expect(await server.count("live-t0-*")).toBeGreaterThan(0), { timeout: 240_000 });
         await sendConflicts(weir, 0);
         await during(() => server.down("SIGTERM"));
         await server.up();
@@ -315,10 +315,10 @@ describe.each(MAJORS)("OpenSearch %i", (major) => {
         await sendConflicts(weir, 2);
         const good = [...acknowledged, ...[0, 1, 2].map((round) => `good ${round}`)].sort();
         await vi.waitFor(async () => expect(await server.count("live-*")).toBeGreaterThanOrEqual(good.length), {
-          timeout: 120_000,
+          timeout: 240_000,
           interval: 300,
         });
-        await vi.waitFor(async () => expect(await lagOf(weir)).toBe(0), { timeout: 30_000, interval: 100 });
+        await vi.waitFor(async () => expect(await lagOf(weir)).toBe(0), { timeout: 240_000, interval: 100 });
         const messages = (await server.all("live-*")).map(({ source }) => source.message).sort();
         console.log(`OpenSearch ${major}: ${messages.length} documents`);
         expect(messages.length).toBe(good.length);
@@ -332,14 +332,14 @@ describe.each(MAJORS)("OpenSearch %i", (major) => {
         await Promise.race([Promise.all(agents.map((agent) => agent.finish())), sleep(3000)]);
         if (!weir.ended) await weir.kill("SIGKILL");
       }
-    }, 900_000);
+    }, 1_800_000);
   });
 });
 
 /** A good record and one that does not fit the index, to the index of the first agent. */
 async function sendConflicts(weir: Program, round: number): Promise<void> {
   const url = `tcp://${weir.forward.host}:${weir.forward.port}`;
-  const connection = await connectForward({ url, timeoutMs: 10_000, inFlightMax: 1 });
+  const connection = await connectForward({ url, timeoutMs: 120_000, inFlightMax: 1 });
   const sec = Math.floor(Date.now() / 1000);
   const entries = [
     [sec, { log: `good ${round}`, n: round }],

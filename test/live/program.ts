@@ -13,12 +13,15 @@ export class Program {
   forward = { host: "", port: 0 };
   stdout = "";
   stderr = "";
+  private readonly closed: Promise<unknown>;
 
   constructor(args: readonly string[], env: Record<string, string> = {}) {
     this.child = spawn(process.execPath, [MAIN, ...args], {
       env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
+    // Not its exit: what it has said may come after that.
+    this.closed = once(this.child, "close");
     this.child.stdout?.on("data", (data: Buffer) => {
       this.stdout += data.toString();
     });
@@ -39,7 +42,8 @@ export class Program {
     for (;;) {
       const http = /http:\/\/(127\.0\.0\.1:\d+)/.exec(program.stdout)?.[1];
       const forward = /tcp:\/\/127\.0\.0\.1:(\d+)/.exec(program.stdout)?.[1];
-      if (http !== undefined && forward !== undefined) {
+      // Its last line is an empty one; before that a port may be half there.
+      if (http !== undefined && forward !== undefined && program.stdout.endsWith("\n\n")) {
         program.http = `http://${http}`;
         program.forward = { host: "127.0.0.1", port: Number(forward) };
         return program;
@@ -53,9 +57,9 @@ export class Program {
     return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
-  /** Resolves to the exit code, or the signal's name. */
+  /** Resolves to the exit code, or the signal's name, when all that it said is there. */
   async exit(): Promise<number | string> {
-    if (!this.ended) await once(this.child, "exit");
+    await this.closed;
     return this.child.exitCode ?? this.child.signalCode ?? "unknown";
   }
 
@@ -65,12 +69,15 @@ export class Program {
     return exit;
   }
 
-  lines(query: string): Promise<string[]> {
-    return pagedLines(this.http, query);
+  /** `count`: how many there should be. */
+  lines(query: string, count = 0): Promise<string[]> {
+    return pagedLines(this.http, query, count);
   }
 }
 
 const PAGE_SIZE = 5000;
+/** How long lines may take that should be there. */
+const ARRIVAL_MS = 120_000;
 
 /** Whether the workers of all partitions have taken what the intake log has. */
 export function isTaken(metrics: string): boolean {
@@ -87,10 +94,17 @@ async function whenTaken(http: string): Promise<void> {
   }
 }
 
-/** All lines that a log query gives, oldest first, however many: pages by time. */
-export async function pagedLines(http: string, query: string): Promise<string[]> {
-  await whenTaken(http);
-  return committedLines(http, query);
+/**
+ * All lines that a log query gives, oldest first, however many: pages by time. Waits until there are `count`, or it is in vain: of a worker
+ * that is too busy to answer, the metrics say what it said last.
+ */
+export async function pagedLines(http: string, query: string, count = 0): Promise<string[]> {
+  for (const end = Date.now() + ARRIVAL_MS; ; ) {
+    await whenTaken(http);
+    const lines = await committedLines(http, query);
+    if (lines.length >= count || Date.now() > end) return lines;
+    await sleep(100);
+  }
 }
 
 /** The same, without waiting for anything: what is seen now. */

@@ -4,6 +4,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Random } from "../../bench/lines.ts";
+import { freePort } from "./free-port.ts";
 import { Program } from "./program.ts";
 
 /*
@@ -31,7 +32,7 @@ interface Figures {
   readonly results: number;
 }
 
-describe(`one query over three queriers (WEIR_TEST_SEED=${SEED})`, { timeout: 120_000 }, () => {
+describe(`one query over three queriers (WEIR_TEST_SEED=${SEED})`, { timeout: 400_000 }, () => {
   let dir = "";
   let pipeline = "";
   let front: Program;
@@ -76,11 +77,10 @@ describe(`one query over three queriers (WEIR_TEST_SEED=${SEED})`, { timeout: 12
     // What it has received is in the store when it has ended.
     expect(await alone.kill("SIGTERM")).toBe(0);
     alone = await start("alone", []);
-    await startHelper(0, "127.0.0.1:0");
-    await startHelper(1, "127.0.0.1:0");
+    for (const i of [0, 1]) await startHelper(i, `127.0.0.1:${await freePort()}`);
     front = await start("front", ["--queriers", addresses.join(",")]);
     await untilUp(2);
-  }, 120_000);
+  }, 400_000);
   afterAll(async () => {
     for (const program of [front, alone, ...helpers]) if (program !== undefined && !program.ended) await program.kill();
     rmSync(dir, { recursive: true, force: true });
@@ -119,8 +119,43 @@ describe(`one query over three queriers (WEIR_TEST_SEED=${SEED})`, { timeout: 12
     }
   }
 
-  async function untilHas(address: string): Promise<void> {
-    while ((await metric(front, "weir_query_peer_in_flight", address)) === 0) await sleep(5);
+  /**
+   * Asks, until a part of the query is at this address; gives the query, which goes on. On a busy machine the others may have done all of it
+   * before this one got any.
+   */
+  async function askWith(
+    address: string,
+    what: keyof typeof paths,
+    signal?: AbortSignal,
+  ): Promise<{ asked: Promise<unknown> }> {
+    for (;;) {
+      const asked = ask(front, what, signal);
+      let isDone = false;
+      const done = asked.finally(() => {
+        isDone = true;
+      });
+      done.catch(() => {}); // Looked at by who asks, or below.
+      while (!isDone) {
+        if ((await metric(front, "weir_query_peer_in_flight", address)) > 0) return { asked };
+        await sleep(5);
+      }
+      await asked;
+    }
+  }
+
+  /** Holds a querier while `act` asks it for something that nobody wants any more in the end: it finds that out when it wakes up. */
+  async function isCancelledAt(helper: Program, act: () => Promise<void>): Promise<void> {
+    const scans = (outcome = "") => metric(helper, "weir_query_peer_scans_total", outcome);
+    for (;;) {
+      await untilUp(2);
+      const [all, cancelled] = [await scans(), await scans("cancelled")];
+      helper.child.kill("SIGSTOP");
+      await act();
+      helper.child.kill("SIGCONT");
+      while ((await scans()) === all) await sleep(20);
+      if ((await scans("cancelled")) > cancelled) return;
+      // It was done with it sooner than it heard of that.
+    }
   }
 
   test.each(["log", "oldest", "metric"] as const)("gives what one gives alone: %s", async (what) => {
@@ -134,8 +169,8 @@ describe(`one query over three queriers (WEIR_TEST_SEED=${SEED})`, { timeout: 12
       const { data } = (await (await fetch(explain)).json()) as { data: Figures };
       if (data.peers.queriers === 2 && data.peers.batches > 1) break;
     }
-    expect(await metric(helpers[0], "weir_query_peer_scans_total", "done")).toBeGreaterThan(0);
-    expect(await metric(helpers[1], "weir_query_peer_scans_total", "done")).toBeGreaterThan(0);
+    for (const helper of helpers)
+      await expect.poll(() => metric(helper, "weir_query_peer_scans_total", "done")).toBeGreaterThan(0);
     expect(await metric(alone, "weir_query_peer_scans_total")).toBe(0);
   });
 
@@ -148,47 +183,48 @@ describe(`one query over three queriers (WEIR_TEST_SEED=${SEED})`, { timeout: 12
 
   test.each(["log", "metric"] as const)("is whole when one is killed in the middle of it: %s", async (what) => {
     const wanted = await ask(alone, what);
-    // Held, so that it has its batches for sure when it is killed.
-    helpers[0].child.kill("SIGSTOP");
-    const failedBefore = await metric(front, "weir_query_peer_requests_total", 'outcome="failed"');
-    const asked = ask(front, what);
-    await untilHas(addresses[0]);
-    await helpers[0].kill("SIGKILL");
-    expect(await asked).toEqual(wanted);
-    expect(await metric(front, "weir_query_peer_requests_total", 'outcome="failed"')).toBeGreaterThan(failedBefore);
-    expect(await ask(front, what)).toEqual(wanted);
-    // It comes back at its address, and is used again.
-    await startHelper(0, addresses[0]);
+    const failed = () => metric(front, "weir_query_peer_requests_total", 'outcome="failed"');
+    const failedBefore = await failed();
+    // On a busy machine others may have done its part as well, just before it is killed: then its end is no failure.
+    while ((await failed()) === failedBefore) {
+      await untilUp(2);
+      // Held, so that it has its batches for sure when it is killed.
+      helpers[0].child.kill("SIGSTOP");
+      const { asked } = await askWith(addresses[0], what);
+      await helpers[0].kill("SIGKILL");
+      expect(await asked).toEqual(wanted);
+      expect(await ask(front, what)).toEqual(wanted);
+      // It comes back at its address, and is used again.
+      await startHelper(0, addresses[0]);
+    }
     await untilUp(2);
   });
 
   test("is not held up by one that hangs, and stops there when nobody wants it any more", async () => {
     const wanted = await ask(alone, "log");
-    const cancelled = () => metric(helpers[1], "weir_query_peer_scans_total", "cancelled");
-    const before = await cancelled();
-    helpers[1].child.kill("SIGSTOP");
-    const asked = ask(front, "log");
-    await untilHas(addresses[1]);
-    expect(await asked).toEqual(wanted);
-    // What it has was given up: the query has its answer. It finds that out when it wakes up.
-    expect(await metric(front, "weir_query_peer_requests_total", 'outcome="left"')).toBeGreaterThan(0);
-    helpers[1].child.kill("SIGCONT");
-    while ((await cancelled()) === before) await sleep(20);
+    await isCancelledAt(helpers[1], async () => {
+      const { asked } = await askWith(addresses[1], "log");
+      expect(await asked).toEqual(wanted);
+      // What it has was given up: the query has its answer.
+      const left = () => metric(front, "weir_query_peer_requests_total", 'outcome="left"');
+      await expect.poll(left).toBeGreaterThan(0);
+    });
   });
 
   test("ends at the others when its client leaves", async () => {
-    await untilUp(2);
-    const cancelled = () => metric(helpers[1], "weir_query_peer_scans_total", "cancelled");
-    const before = await cancelled();
-    helpers[1].child.kill("SIGSTOP");
-    const leaving = new AbortController();
-    const asked = ask(front, "metric", leaving.signal);
-    await untilHas(addresses[1]);
-    leaving.abort();
-    await expect(asked).rejects.toThrow();
-    while ((await metric(front, "weir_query_peer_in_flight", addresses[1])) > 0) await sleep(5);
-    helpers[1].child.kill("SIGCONT");
-    while ((await cancelled()) === before) await sleep(20);
+    await isCancelledAt(helpers[1], async () => {
+      for (let isLeft = false; !isLeft; ) {
+        const leaving = new AbortController();
+        const { asked } = await askWith(addresses[1], "metric", leaving.signal);
+        leaving.abort();
+        // It may have had its answer just before.
+        isLeft = await asked.then(
+          () => false,
+          () => true,
+        );
+      }
+      while ((await metric(front, "weir_query_peer_in_flight", addresses[1])) > 0) await sleep(5);
+    });
   });
 
   test("and all of them end by themselves", async () => {

@@ -93,7 +93,7 @@ export class S3Server {
   }
 
   private async whenUp(): Promise<void> {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + 120_000;
     while (Date.now() < deadline) {
       if (this.child.exitCode !== null) break;
       // Any answer will do: a request without a signature is refused.

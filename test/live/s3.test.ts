@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../bench/lines.ts";
 import { type Fault, S3Proxy } from "../contract/s3-proxy.ts";
-import { Agent } from "./agent.ts";
+import { Agent, untilAcknowledged } from "./agent.ts";
 import { freePort } from "./free-port.ts";
 import { Program, QUICKSTART } from "./program.ts";
 import { BUCKET, S3_KEYS, S3_PROGRAM, S3_SKIPPED, S3Server } from "./s3-server.ts";
@@ -19,7 +19,7 @@ receivers:
 pipelines:
   all: { steps: [trace, level, { labels: { tag: $tag } }] }
 store: { flush_age_ms: 150, segment_bytes: 65536 }
-s3: { request_timeout_ms: 1000, attempts: 3 }
+s3: { request_timeout_ms: 3000, attempts: 3 }
 query: { threads: 2 }
 `;
 const AGENTS = 2;
@@ -71,7 +71,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
     ]);
 
   test("keeps every acknowledged line exactly once, over faults on the way to S3 and kills", {
-    timeout: 180_000,
+    timeout: 600_000,
   }, async () => {
     const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
     console.log(`s3 live: WEIR_TEST_SEED=${seed}`);
@@ -93,37 +93,39 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
       await program.kill(round % 2 === 0 ? "SIGKILL" : "SIGTERM");
       program = await start("exactly-once");
     }
+    await untilAcknowledged(agents, 300);
     await Promise.all(agents.map((agent) => agent.finish()));
     const acknowledged = agents.flatMap((agent) => agent.acknowledged).toSorted();
     console.log(`${acknowledged.length} lines acknowledged, ${proxy.faults - before} faults`);
-    expect(acknowledged.length).toBeGreaterThan(300);
-    expect((await program.lines('{tag=~"s3.+"}')).toSorted()).toEqual(acknowledged);
+    const lines = async () => (await program.lines('{tag=~"s3.+"}', acknowledged.length)).toSorted();
+    expect(await lines()).toEqual(acknowledged);
     expect(await program.kill("SIGTERM")).toBe(0);
     // From S3 alone, with another, empty data folder.
     program = await start("exactly-once", "other-data");
-    expect((await program.lines('{tag=~"s3.+"}')).toSorted()).toEqual(acknowledged);
+    expect(await lines()).toEqual(acknowledged);
     expect(await program.kill("SIGTERM")).toBe(0);
     // Nothing of the SDK's own on the user's screen.
     expect(program.stderr).toBe("");
   });
 
-  test("acknowledges while S3 is away, and stores when it is back", { timeout: 60_000 }, async () => {
+  test("acknowledges while S3 is away, and stores when it is back", { timeout: 300_000 }, async () => {
     const program = await start("outage");
     proxy.plan = () => ({ kind: "error", status: 403, code: "AccessDenied" });
     const agent = new Agent("agent", "s3.outage", () => program.forward);
     agent.start();
     await sleep(1500);
+    await untilAcknowledged([agent], 0);
     await agent.finish();
-    expect(agent.acknowledged.length).toBeGreaterThan(0);
+    const lines = async (of: Program) => (await of.lines('{tag="s3.outage"}', agent.acknowledged.length)).toSorted();
     proxy.plan = () => undefined;
-    expect((await program.lines('{tag="s3.outage"}')).toSorted()).toEqual(agent.acknowledged.toSorted());
+    expect(await lines(program)).toEqual(agent.acknowledged.toSorted());
     expect(await program.kill("SIGTERM")).toBe(0);
     const next = await start("outage", "other-data");
-    expect((await next.lines('{tag="s3.outage"}')).toSorted()).toEqual(agent.acknowledged.toSorted());
+    expect(await lines(next)).toEqual(agent.acknowledged.toSorted());
     expect(await next.kill("SIGTERM")).toBe(0);
   });
 
-  test("is compacted, verified and rebuilt there, line for line", { timeout: 90_000 }, async () => {
+  test("is compacted, verified and rebuilt there, line for line", { timeout: 400_000 }, async () => {
     const url = `s3://${BUCKET}/maintained`;
     const weir = async (...args: string[]) => {
       const program = new Program(args, { WEIR_S3_ENDPOINT: server.endpoint, WEIR_S3_REGION: "us-east-1" });
@@ -144,7 +146,8 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
     while ((await segments()) < 80) await sleep(50);
     await agent.finish();
     const acknowledged = agent.acknowledged.toSorted();
-    expect((await program.lines('{tag="s3.maintained"}')).toSorted()).toEqual(acknowledged);
+    const lines = async (of: Program) => (await of.lines('{tag="s3.maintained"}', acknowledged.length)).toSorted();
+    expect(await lines(program)).toEqual(acknowledged);
     expect(await program.kill("SIGTERM")).toBe(0);
 
     const config = ["--config", path.join(folder, "weir.yaml")];
@@ -162,7 +165,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
     });
     expect(await weir("verify", url)).toMatchObject({ code: 0, text: expect.stringMatching(/^ok$/m) });
     const again = await start("maintained", "other-data");
-    expect((await again.lines('{tag="s3.maintained"}')).toSorted()).toEqual(acknowledged);
+    expect(await lines(again)).toEqual(acknowledged);
     expect(await again.kill("SIGTERM")).toBe(0);
   });
 

@@ -12,6 +12,8 @@ export interface MessageFormat {
   readonly value: (line: string, ms: number) => Buffer;
 }
 
+/** After a request without an answer nobody knows what is in the topic: no machine may be too slow for this. */
+const REQUEST_MS = 120_000;
 /** Messages of one send. */
 const MESSAGES_A_SEND = 200;
 
@@ -38,9 +40,9 @@ export class TopicWriter {
     partitions: number,
     format: MessageFormat,
   ): Promise<TopicWriter> {
-    const connection = kafkaConnection.parse({ brokers, request_timeout_ms: 10_000 });
+    const connection = kafkaConnection.parse({ brokers, request_timeout_ms: REQUEST_MS });
     const client = await openKafkaClient(connection, silentLogger);
-    const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: 10_000, log: silentLogger });
+    const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: REQUEST_MS, log: silentLogger });
     return new TopicWriter(topic, partitions, format, producer);
   }
 

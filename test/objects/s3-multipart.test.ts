@@ -30,7 +30,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 uploads in parts", () => {
   });
 
   const open = (options: Record<string, unknown> = {}): S3Store => {
-    const parsed = s3Options.parse({ endpoint: proxy.endpoint, request_timeout_ms: 300, ...options });
+    const parsed = s3Options.parse({ endpoint: proxy.endpoint, request_timeout_ms: 60_000, ...options });
     // Waits between tries cost the test only time.
     return new S3Store(
       { bucket: BUCKET, prefix: `store-${stores++}/`, options: parsed },
@@ -38,7 +38,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 uploads in parts", () => {
     );
   };
 
-  const options = { multipart_bytes: 5 * MIB, part_bytes: 5 * MIB, request_timeout_ms: 5000 };
+  const options = { multipart_bytes: 5 * MIB, part_bytes: 5 * MIB };
   const bytes = randomBytes(5 * MIB + 99_999);
   const cuts = [0, 1, 5 * MIB - 1, 5 * MIB + 3, bytes.length];
   const pieces = cuts.slice(1).map((end, i) => bytes.subarray(cuts[i], end));

@@ -56,7 +56,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 on a real server", () => {
     await second.close();
   });
 
-  test("more objects than a page of a listing has are listed, and deleted, all", { timeout: 60_000 }, async () => {
+  test("more objects than a page of a listing has are listed, and deleted, all", { timeout: 400_000 }, async () => {
     const store = await openObjectStore(newUrl());
     const all = Array.from({ length: 1203 }, (_, i) => `n/${String(i).padStart(6, "0")}`);
     await Promise.all(all.map((key) => store.put(key, [])));

@@ -268,24 +268,33 @@ describe("many pushes at once", () => {
     );
     const started = performance.now();
     expect((await post(it, body(10))).status).toBe(204);
-    expect(performance.now() - started).toBeLessThan(5000);
+    expect(performance.now() - started).toBeLessThan(30_000);
     for (const socket of sockets) socket.destroy();
     expect(it.intake.nextOffset(0)).toBe(1);
   });
 });
 
-test("a stop refuses further pushes, and waits for those under way", async () => {
-  const it = await serve();
-  const whole = body(100);
-  const socket = net.connect(it.port, it.host);
+/** Begins a push whose body is to come, and resolves when the server has seen it. */
+async function begun({ host, port }: Served, bytes: number): Promise<{ socket: net.Socket; text: () => string }> {
+  const socket = net.connect(port, host);
   let text = "";
   socket.on("data", (data: Buffer) => {
     text += data.toString("latin1");
   });
+  socket.on("error", () => {}); // It may be cut off.
   await once(socket, "connect");
-  socket.write(head(`Content-Length: ${whole.length}`));
+  socket.write(head(`Content-Length: ${bytes}\r\nExpect: 100-continue`));
+  while (!text.startsWith("HTTP/1.1 100 Continue\r\n\r\n")) await once(socket, "data");
+  return { socket, text: () => text.slice("HTTP/1.1 100 Continue\r\n\r\n".length) };
+}
+
+test("a stop refuses further pushes, and waits for those under way", async () => {
+  const it = await serve();
+  const whole = body(100);
+  // So that nothing has to be loaded in the time that there is after the stop.
+  expect((await fetch(`http://${it.host}:${it.port}/ready`)).status).toBe(200);
+  const { socket, text } = await begun(it, whole.length);
   socket.write(whole.subarray(0, 20));
-  await new Promise((resolve) => setTimeout(resolve, 50));
   let stopped = false;
   const stopping = it.server.stopPushes().then(() => {
     stopped = true;
@@ -297,17 +306,17 @@ test("a stop refuses further pushes, and waits for those under way", async () =>
   socket.write(whole.subarray(20));
   await stopping;
   await once(socket, "close");
-  expect(text).toMatch(/^HTTP\/1\.1 204/);
+  expect(text()).toMatch(/^HTTP\/1\.1 204/);
   expect(it.intake.nextOffset(0)).toBe(1);
 });
 
 test("a stop cuts off a body that does not end", async () => {
   const it = await serve();
-  const sending = raw(it, [head("Content-Length: 1000"), '{"streams":'], false);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  const started = performance.now();
+  const { socket, text } = await begun(it, 1000);
+  socket.write('{"streams":');
+  const closed = once(socket, "close");
   await it.server.stopPushes();
-  expect(performance.now() - started).toBeLessThan(6000);
-  expect((await sending).status).not.toBe(204);
+  await closed;
+  expect(text()).not.toMatch(/^HTTP\/1\.1 204/);
   expect(it.intake.nextOffset(0)).toBe(0);
 });

@@ -8,7 +8,7 @@ const MODELS = Number(process.env.WEIR_TEST_MODELS ?? 24);
 const STEPS = 120;
 
 test("each line is stored once, whoever takes a partition over, dies, hangs, or hears late from the store", {
-  timeout: 120_000,
+  timeout: 400_000,
 }, async () => {
   const seed = seedOf("WEIR_TEST_SEED");
   console.log(`WEIR_TEST_SEED=${seed}`);

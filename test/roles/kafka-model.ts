@@ -149,7 +149,7 @@ export class KafkaModel {
     last.process.faults = 0;
     const catalog = await openCatalog(this.objects, new Metrics(), silentLogger);
     for (let tries = 0; catalog.chainEnd(0) < this.log.length; tries++) {
-      if (tries > 200) throw new Error(`the store has come to ${catalog.chainEnd(0)} of ${this.log.length}`);
+      if (tries > 4000) throw new Error(`the store has come to ${catalog.chainEnd(0)} of ${this.log.length}`);
       await sleep(50);
       await catalog.refresh();
     }

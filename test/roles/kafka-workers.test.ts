@@ -68,7 +68,7 @@ async function started(consumer: FakeConsumer, objects: ObjectStore = new Memory
   return { workers, metrics };
 }
 
-test("workers stop while the library waits for brokers that hang", { timeout: 15_000 }, async () => {
+test("workers stop while the library waits for brokers that hang", async () => {
   const consumer = new FakeConsumer();
   consumer.run = () => {
     consumer.isJoining = true;
@@ -79,7 +79,7 @@ test("workers stop while the library waits for brokers that hang", { timeout: 15
   await workers.stop();
 });
 
-test("nothing is left of partitions that came and went", { timeout: 60_000 }, async () => {
+test("nothing is left of partitions that came and went", async () => {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
   const warnings: string[] = [];
@@ -118,7 +118,7 @@ test("nothing is left of partitions that came and went", { timeout: 60_000 }, as
   await workers.stop();
 });
 
-test("a worker that can't commit is not ready, and says why", { timeout: 20_000 }, async () => {
+test("a worker that can't commit is not ready, and says why", async () => {
   class Refusing extends MemoryStore {
     isMended = false;
     override async putIfAbsent(key: string, parts: readonly Uint8Array[]): Promise<void> {

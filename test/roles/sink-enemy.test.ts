@@ -102,7 +102,7 @@ async function live(dir: string, world: World, options: Record<string, unknown>,
     await vi.waitFor(
       async () =>
         expect((await SinkPositions.open(path.join(dir, "sinks"), SINK)).get(0)).toEqual({ offset: end, place: 0 }),
-      { timeout: 30_000, interval: 20 },
+      { timeout: 240_000, interval: 20 },
     );
   }
   await runner.stop();
@@ -134,12 +134,12 @@ async function liveOn(options: Record<string, unknown>): Promise<{ sent: Map<str
 }
 
 describe("a sink on a machine that goes down at any moment", () => {
-  test("brings each acknowledged record, under one id", { timeout: 120_000 }, async () => {
+  test("brings each acknowledged record, under one id", { timeout: 600_000 }, async () => {
     const { sent, lines } = await liveOn({});
     expect([...sent.values()].sort()).toEqual([...lines].sort());
   });
 
-  test("counts each acknowledged record in one digest", { timeout: 120_000 }, async () => {
+  test("counts each acknowledged record in one digest", { timeout: 600_000 }, async () => {
     const { sent, lines } = await liveOn({ digest: { interval_ms: INTERVAL_MS, groups_max: 5 }, batch_records_max: 2 });
     const digests = [...sent.values()].map((line) => JSON.parse(line) as { count: number; bytes: number });
     expect(digests.reduce((sum, { count }) => sum + count, 0)).toBe(lines.length);

@@ -16,7 +16,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const eventually = (check: () => void | Promise<void>) => vi.waitFor(check, { timeout: 15_000, interval: 2 });
+const eventually = (check: () => void | Promise<void>) => vi.waitFor(check, { timeout: 120_000, interval: 2 });
 const newIntake = (from = 0) => new MemoryIntake({ consumers: { [SINK]: () => from } });
 const lines = (from: number, count: number) => Array.from({ length: count }, (_, i) => `line ${from + i}`);
 
@@ -218,6 +218,7 @@ describe("a sink that has nothing to send", () => {
     };
     const out = new FakeDestination();
     const { runner } = await startRunner(intake, out, folder);
+    await eventually(() => expect(waits).toBe(1));
     await new Promise((resolve) => setTimeout(resolve, 900)); // Several turns.
     expect(waits).toBe(1);
     await intake.append(0, chunk(["x"]));
@@ -225,7 +226,7 @@ describe("a sink that has nothing to send", () => {
     await runner.stop();
   });
 
-  test("comes on all the same, while one entry follows the other", { timeout: 30_000 }, async () => {
+  test("comes on all the same, while one entry follows the other", async () => {
     const intake = newIntake();
     const draft = chunk(["x"]);
     let offset = 0;
@@ -422,7 +423,8 @@ describe("a sink that falls behind", () => {
     const { runner, metrics } = await startRunner(intake, out, folder, { options: { lag_bytes_max: 1 << 20 } });
     for (let i = 0; i < many; i++) await intake.append(0, big(i));
     await intake.commit(0, many);
-    await eventually(() => expect(intake.bytesFrom(0, 0)).toBeLessThan(many * 100_000));
+    // Before there is all that there will be, less may have been left out.
+    await eventually(() => expect(intake.bytesFrom(0, 0)).toBeLessThan(12 * 100_000));
     out.answer = () => ALL_TAKEN;
     await eventually(() => expect(out.texts.at(-1)).toMatch(new RegExp(`^${many - 1} `)));
     expect(out.taken.length).toBeLessThan(12);

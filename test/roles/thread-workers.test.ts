@@ -170,11 +170,17 @@ describe.skipIf(built === null)("workers in threads", () => {
     }
   }
 
-  test("each line is in each answer once, and stays there, while they commit", { timeout: 120_000 }, async () => {
+  test("each line is in each answer once, and stays there, while they commit", { timeout: 400_000 }, async () => {
     const seed = seedOf("WEIR_TEST_SEED");
     const it = await open(3);
     let isSending = true;
-    const sending = send(it, 250, seeded(seed)).finally(() => {
+    const random = seeded(seed);
+    const commits = () => it.catalog.tail().length;
+    const sending = (async () => {
+      await send(it, 250, random);
+      // A slow machine has not committed much by then.
+      while (commits() <= 10) await send(it, 5, random);
+    })().finally(() => {
       isSending = false;
     });
     let before = new Set<string>();
@@ -193,12 +199,10 @@ describe.skipIf(built === null)("workers in threads", () => {
     }
     await sending;
     expect(await it.settled()).toEqual(it.stored.toSorted());
-    const entries = it.catalog.tail().length;
-    console.log(`seed ${seed}: ${answers} answers over ${entries} commits`);
-    expect(entries).toBeGreaterThan(10);
+    console.log(`seed ${seed}: ${answers} answers over ${commits()} commits`);
   });
 
-  test("a tail has each line once, in its history or after it, whenever it begins", { timeout: 120_000 }, async () => {
+  test("a tail has each line once, in its history or after it, whenever it begins", { timeout: 400_000 }, async () => {
     const seed = seedOf("WEIR_TEST_SEED");
     const random = seeded(seed);
     const it = await open(3);
@@ -221,7 +225,7 @@ describe.skipIf(built === null)("workers in threads", () => {
     }
     await sending;
     for (const { got } of tails) {
-      await expect.poll(() => got.length, { timeout: 20_000 }).toBe(it.stored.length);
+      await expect.poll(() => got.length).toBe(it.stored.length);
       expect(got.toSorted(), `seed ${seed}`).toEqual(it.stored.toSorted());
     }
     stop.abort();
@@ -242,7 +246,7 @@ describe.skipIf(built === null)("workers in threads", () => {
     expect(payload.equals(shared.draft.payload)).toBe(true);
   });
 
-  test("another number of them takes what is left of the partitions before, once", { timeout: 60_000 }, async () => {
+  test("another number of them takes what is left of the partitions before, once", async () => {
     const seed = seedOf("WEIR_TEST_SEED");
     const random = seeded(seed);
     const dir = await newFolder();
@@ -277,7 +281,7 @@ describe.skipIf(built === null)("workers in threads", () => {
       return new URL(`data:text/javascript,${encodeURIComponent(code)}`);
     }
 
-    test("is begun again where the catalog ends, and nothing is lost or doubled", { timeout: 60_000 }, async () => {
+    test("is begun again where the catalog ends, and nothing is lost or doubled", async () => {
       const seed = seedOf("WEIR_TEST_SEED");
       const random = seeded(seed);
       const name = randomUUID();
@@ -298,11 +302,14 @@ describe.skipIf(built === null)("workers in threads", () => {
         await expect.poll(() => it.workers.state().ready).toBe(false);
         expect(it.workers.state().reason).toMatch(/^the worker of partition [01] has died.*killed by the test/);
         await interrupted;
+        const before = it.workers.state();
         const { warnings } = await it.lines();
-        if (!it.workers.state().ready) expect(warnings.join()).toMatch(/may be missing: the worker of partition/);
+        // One of the two may have begun again by the time that it was asked.
+        if (!before.ready && it.workers.state().reason.includes(before.reason))
+          expect(warnings.join()).toMatch(/may be missing: the worker of partition/);
         // Entries are taken while nobody works on them.
         await send(it, 20, random);
-        await expect.poll(() => it.workers.state().ready, { timeout: 20_000 }).toBe(true);
+        await expect.poll(() => it.workers.state().ready).toBe(true);
         expect(await it.settled(), `seed ${seed}`).toEqual(it.stored.toSorted());
       }
       channel.close();

@@ -204,12 +204,12 @@ describe("a worker whose flush fails for good", () => {
     log.write(...lines);
     await worker.start();
     // Many tries, none of which may let another entry in.
-    await expect.poll(() => objects.refused, { timeout: 10_000 }).toBeGreaterThan(8);
+    await expect.poll(() => objects.refused).toBeGreaterThan(8);
     expect(most).toBeLessThan(memory_bytes + 300_000);
     expect(taken).toBeLessThan(lines.length / 2);
     await worker.flush();
     objects.isMended = true;
-    await expect.poll(() => taken, { timeout: 10_000 }).toBe(lines.length);
+    await expect.poll(() => taken).toBe(lines.length);
     await worker.drain();
     expect(log.commits.at(-1)).toBe(lines.length);
     expect(await linesOf(objects)).toEqual(lines);
@@ -222,7 +222,7 @@ describe("a worker whose flush fails for good", () => {
     const lines = Array.from({ length: 400 }, (_, i) => `${1000 + i} ${randomBytes(10_000).toString("hex")}`);
     log.write(...lines);
     await worker.start();
-    await expect.poll(() => objects.refused, { timeout: 10_000 }).toBeGreaterThan(3);
+    await expect.poll(() => objects.refused).toBeGreaterThan(3);
     await worker.drain();
     expect(log.commits).toEqual([]);
     stop();

@@ -1,10 +1,10 @@
 import http from "node:http";
-import type { AddressInfo } from "node:net";
 import { gunzipSync } from "node:zlib";
 import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import type { RecordSinkDeps } from "../../src/core/sink.ts";
 import { connectForward } from "../../src/roles/connect-forward.ts";
+import { freePort } from "../live/free-port.ts";
 
 /** What a sink under test gets beside its options. */
 export function deps(folder = "/nowhere", now: () => number = Date.now): RecordSinkDeps {
@@ -59,8 +59,12 @@ export class HttpDestination {
         response.end(answer.text ?? "");
       });
     });
-    await new Promise<void>((resolve) => this.server.listen(this.port, "127.0.0.1", resolve));
-    this.port = (this.server.address() as AddressInfo).port;
+    // One that nobody else gets while this server is stopped.
+    if (this.port === 0) this.port = await freePort();
+    await new Promise<void>((resolve, reject) => {
+      this.server.once("error", reject);
+      this.server.listen(this.port, "127.0.0.1", resolve);
+    });
   }
 
   async stop(): Promise<void> {

@@ -587,7 +587,7 @@ describe("elasticsearch sink: several nodes", () => {
         await sink.write(records(["a"], 100 + Math.random()), NEVER);
         expect(bulks()[1]).toBeGreaterThan(2);
       },
-      { timeout: 10_000, interval: 60 },
+      { timeout: 120_000, interval: 60 },
     );
     await sink.close();
     for (const { server } of nodes) await server.stop();

@@ -12,6 +12,7 @@ import type { ForwardConnection, ForwardTarget, RecordSinkDeps } from "../../src
 import { forwardOptions } from "../../src/forward/options.ts";
 import { type ForwardServer, startForward } from "../../src/forward/server.ts";
 import { record, recordSinkContract, records, type SinkUnderTest } from "../contract/sinks.ts";
+import { freePort } from "../live/free-port.ts";
 import { deps } from "./destinations.ts";
 
 const NEVER = new AbortController().signal;
@@ -30,9 +31,11 @@ class Receiver {
   readonly drafts: EntryDraft[] = [];
   isHanging = false;
   private server: ForwardServer | null = null;
-  private listen = "tcp://127.0.0.1:0";
+  private listen = "";
 
   async start(options: Record<string, unknown> = {}): Promise<void> {
+    // A port that nobody else gets while it is stopped.
+    if (this.listen === "") this.listen = `tcp://127.0.0.1:${await freePort()}`;
     this.server = await startForward(
       forwardOptions.parse({ listen: [this.listen], udp_heartbeat: false, ...options }),
       {
@@ -53,7 +56,6 @@ class Receiver {
         log: silentLogger,
       },
     );
-    this.listen = this.server.addresses[0];
   }
 
   get url(): string {

@@ -204,7 +204,7 @@ describe("loki sink", () => {
     await to.stop();
   });
 
-  test("fills another Weir, which takes a repeat for what it is", { timeout: 20_000 }, async () => {
+  test("fills another Weir, which takes a repeat for what it is", async () => {
     const weir = await TestWeir.start(PIPELINE);
     try {
       const sink = loki.open(loki.options.parse({ url: `${weir.base}/loki/api/v1/push` }), deps());
@@ -226,7 +226,7 @@ describe("loki sink", () => {
     }
   });
 
-  test("names the lines that another Weir refuses, with its words", { timeout: 20_000 }, async () => {
+  test("names the lines that another Weir refuses, with its words", async () => {
     const weir = await TestWeir.start(PIPELINE);
     try {
       const sink = loki.open(loki.options.parse({ url: `${weir.base}/loki/api/v1/push` }), deps());

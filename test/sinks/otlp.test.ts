@@ -351,7 +351,7 @@ describe("otlp sink", () => {
     }),
   );
 
-  test("makes something of each broken answer: taken, refused, or later", { timeout: 30_000 }, () =>
+  test("makes something of each broken answer: taken, refused, or later", { timeout: 300_000 }, () =>
     withSink({}, async (sink, to) => {
       const random = seeded(seedOf("WEIR_TEST_SEED"));
       const whole = partial(1, "a reason that is long enough to be cut");
@@ -385,7 +385,7 @@ query: { threads: 0 }
 `;
 
   test("each line is there once, byte for byte, with time, labels and metadata, though requests come twice", {
-    timeout: 40_000,
+    timeout: 300_000,
   }, async () => {
     const to = await TestWeir.start(yaml(""));
     const url = `${to.base}/otlp/v1/logs`;
@@ -423,7 +423,7 @@ query: { threads: 0 }
       const sent = (name: string) =>
         new RegExp(`weir_sink_records_total\\{sink="${name}",result="sent"\\} ${here.length}$`, "m");
       for (const name of ["out", "again"]) {
-        await vi.waitFor(async () => expect(await from.metrics.render()).toMatch(sent(name)), { timeout: 20_000 });
+        await vi.waitFor(async () => expect(await from.metrics.render()).toMatch(sent(name)), { timeout: 120_000 });
       }
       // What the destination adds of its own: when Weir had it, and the severity that it was sent with.
       const added = /^(observed_timestamp|severity_number|severity_text|trace_source_extracted)$/;

@@ -319,7 +319,7 @@ describe("remote write", () => {
 });
 
 test("remote write out of a Weir counts what was not sent before it was killed again, and nothing else", {
-  timeout: 40_000,
+  timeout: 600_000,
 }, async () => {
   const to = await HttpDestination.start();
   const totals: number[] = [];
@@ -357,17 +357,17 @@ query: { threads: 0 }
   let weir = await TestWeir.start(yaml);
   const inPosition = async () =>
     vi.waitFor(async () => expect(await weir.metrics.render()).toMatch(/^weir_sink_lag_bytes\{sink="counts"\} 0$/m), {
-      timeout: 15_000,
+      timeout: 120_000,
     });
   await push(weir, 0, 7);
-  await vi.waitFor(() => expect(totals.at(-1)).toBe(7), { timeout: 15_000 });
+  await vi.waitFor(() => expect(totals.at(-1)).toBe(7), { timeout: 120_000 });
   await inPosition();
   isAway = true;
   await push(weir, 7, 5);
   await vi.waitFor(
     async () =>
       expect(await weir.metrics.render()).toMatch(/^weir_sink_records_total\{sink="counts",result="sent"\} 12$/m),
-    { timeout: 15_000 },
+    { timeout: 120_000 },
   );
   const dir = await weir.stop(0);
   isAway = false;
@@ -375,9 +375,9 @@ query: { threads: 0 }
   weir = await TestWeir.start(yaml, dir);
   try {
     // A counter that begins anew, with those alone that the receiver has not seen.
-    await vi.waitFor(() => expect(totals.at(-1)).toBe(5), { timeout: 15_000 });
+    await vi.waitFor(() => expect(totals.at(-1)).toBe(5), { timeout: 120_000 });
     await push(weir, 12, 1);
-    await vi.waitFor(() => expect(totals.at(-1)).toBe(6), { timeout: 15_000 });
+    await vi.waitFor(() => expect(totals.at(-1)).toBe(6), { timeout: 120_000 });
     expect(Math.max(...totals)).toBe(6);
   } finally {
     await weir.close();

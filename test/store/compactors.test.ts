@@ -18,7 +18,7 @@ test.each([
   { partitions: 12, minutes: 20, counts: [2, 4] },
 ])(
   "several compactors lose next to nothing to each other, over $partitions partitions",
-  { timeout: 240_000 },
+  { timeout: 900_000 },
   async ({ partitions, minutes, counts }) => {
     for (const compactors of counts) {
       const random = new Prng(seed + compactors);

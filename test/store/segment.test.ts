@@ -365,5 +365,5 @@ describe("the index", () => {
     expect(index.streams).toHaveLength(6000);
     expect(index.blocks).toHaveLength(6000);
     expect(ranges.length).toBeLessThanOrEqual(1);
-  }, 60_000);
+  }, 600_000);
 });

@@ -491,7 +491,7 @@ describe("streams and taps", () => {
     const registry: unknown = Reflect.get(store.writer, "registry");
     const size = () => Number(Reflect.get(registry as object, "size"));
     expect(size()).toBeGreaterThan(0);
-    for (let i = 0; i < 50 && size() > 100; i++) {
+    for (let i = 0; i < 2000 && size() > 100; i++) {
       collect();
       await sleep(5);
     }

@@ -9,7 +9,7 @@ import { KafkaServer } from "../kafka-server.ts";
 import { MAIN } from "../program.ts";
 import { BUCKET, S3_KEYS, S3Server } from "../s3-server.ts";
 
-const UP_MS = 60_000;
+const UP_MS = 300_000;
 /** As a service manager waits before it starts again what has ended by itself, because the store was away at its start. */
 const RESTART_MS = 500;
 export const TOPIC = "weir-intake";
@@ -74,9 +74,9 @@ export class RoleProcess implements Victim {
     const deadline = Date.now() + UP_MS;
     let last = "no answer";
     while (Date.now() < deadline) {
-      const answer = await fetch(`${this.http}/ready`, { signal: AbortSignal.timeout(2000) }).catch(() => null);
+      const answer = await fetch(`${this.http}/ready`, { signal: AbortSignal.timeout(10_000) }).catch(() => null);
       if (answer?.ok === true) return;
-      last = (await answer?.text()) ?? last;
+      last = (await answer?.text().catch(() => undefined)) ?? last;
       await sleep(50);
     }
     throw new Error(`${this.name} is not ready: ${last}\n${this.stderr}`);

@@ -23,7 +23,7 @@ async function asking(answer: (response: http.ServerResponse) => void, more: Par
   });
   const room = new AnswerRoom(1_000_000);
   const { signal } = new AbortController();
-  const bounds = { timeoutMs: 10_000, bytesMax: 500_000, room, signal };
+  const bounds = { timeoutMs: 120_000, bytesMax: 500_000, room, signal };
   return {
     room,
     answer: ask(target, agent, { method: "GET", path: "/", headers: {}, body: null, ...bounds, ...more }),

@@ -65,7 +65,7 @@ interface Fan {
 
 async function open(
   others: readonly Other[],
-  { local = new FakeExecutor(), up = others.length, timeoutMs = 10_000 } = {},
+  { local = new FakeExecutor(), up = others.length, timeoutMs = 120_000 } = {},
 ): Promise<Fan> {
   const metrics = new Metrics();
   const said: { level: string; text: string }[] = [];

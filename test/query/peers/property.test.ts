@@ -70,7 +70,7 @@ describe("queries spread over other queriers give what one gives by itself", () 
     for (const end of ends.splice(0)) await end();
   });
 
-  async function prepare(random: Random, count: number, timeoutMs = 10_000): Promise<Ground> {
+  async function prepare(random: Random, count: number, timeoutMs = 120_000): Promise<Ground> {
     const store = await makeStore({ query: { max_query_series: 100_000 }, store: { block_bytes: 4096 } });
     ends.push(() => store.close());
     // A batch has at least 64 KiB of compressed lines, and a query should have several.
@@ -128,7 +128,7 @@ describe("queries spread over other queriers give what one gives by itself", () 
     }
   }
 
-  test.each([1, 2, 3])("%i of them, all well", { timeout: 120_000 }, async (count) => {
+  test.each([1, 2, 3])("%i of them, all well", { timeout: 600_000 }, async (count) => {
     const seed = SEED + count;
     const random = new Random(seed);
     const ground = await prepare(random, count);
@@ -139,7 +139,7 @@ describe("queries spread over other queriers give what one gives by itself", () 
 
   test.each([1, 2, 3])(
     "%i of them that fail in every way, and are killed and come back",
-    { timeout: 120_000 },
+    { timeout: 600_000 },
     async (count) => {
       const seed = SEED + 10 + count;
       const random = new Random(seed);

@@ -1,5 +1,4 @@
 import http from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Random } from "../../../bench/lines.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { Metrics } from "../../../src/core/metrics.ts";
@@ -13,6 +12,7 @@ import { PeerMetrics } from "../../../src/query/peers/metrics.ts";
 import { PeerScans } from "../../../src/query/peers/peer-scans.ts";
 import { HELLO_PATH, SCAN_PATH } from "../../../src/query/peers/protocol.ts";
 import { SegmentReader } from "../../../src/store/reader.ts";
+import { freePort } from "../../live/free-port.ts";
 import type { TestStore } from "../run/harness.ts";
 
 export const VERSION = "1.2.3-test";
@@ -74,6 +74,8 @@ export class FaultyQuerier {
   }
 
   async start(): Promise<void> {
+    // One that nobody else gets while this querier is away.
+    if (this.port === 0) this.port = await freePort();
     const server = http.createServer((request, response) => {
       this.handle(request, response).catch(() => response.destroy());
     });
@@ -81,7 +83,6 @@ export class FaultyQuerier {
       server.once("error", reject);
       server.listen(this.port, "127.0.0.1", resolve);
     });
-    this.port = (server.address() as AddressInfo).port;
     this.server = server;
   }
 
@@ -148,11 +149,13 @@ export class FaultyQuerier {
   }
 }
 
-/** Waits until a condition holds, or fails after 10 s. */
+const PATIENCE_MS = 120_000;
+
+/** Waits until a condition holds; fails with what it waited for. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + PATIENCE_MS;
   while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`not within 10 s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not within ${PATIENCE_MS} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

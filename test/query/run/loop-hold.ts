@@ -12,12 +12,14 @@ export class LoopHold {
   private readonly file: number | null;
   private readonly bytes = Buffer.alloc(128);
   private readonly timer: NodeJS.Timeout;
+  private readonly began: number;
   private last: number;
   private longest = 0;
 
   constructor() {
     this.file = openOrNull(SCHEDSTAT);
     this.last = this.now();
+    this.began = this.last;
     this.timer = setInterval(() => this.look(), TURN_MS);
   }
 
@@ -27,6 +29,11 @@ export class LoopHold {
     clearInterval(this.timer);
     if (this.file !== null) closeSync(this.file);
     return this.longest;
+  }
+
+  /** All of the time until the end of the measurement. */
+  get totalMs(): number {
+    return this.last - this.began;
   }
 
   private look(): void {

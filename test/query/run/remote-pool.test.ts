@@ -30,7 +30,7 @@ describe("the pool before its first query", () => {
     const count = async () => (await readdir(objectsUrl)).filter((name) => name.startsWith("started-")).length;
     const pool = new ScanPool(threads, pathToFileURL(file), { objectsUrl, isRemote }, silentLogger);
     try {
-      const deadline = Date.now() + 10_000;
+      const deadline = Date.now() + 120_000;
       while (isRemote && (await count()) < threads && Date.now() < deadline) await sleep(20);
       await sleep(500);
       return await count();
