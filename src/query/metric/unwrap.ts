@@ -3,7 +3,14 @@ import { compileLabelFilter, compileValue } from "../stages/label-filter.ts";
 import { plainNumber } from "../stages/plain-number.ts";
 import type { Unwrap } from "../syntax/ast.ts";
 import { formatFilter } from "../syntax/print.ts";
-import { goDurationError, goFloatError, parseByteSize, parseGoDuration, parseGoFloat } from "../syntax/units.ts";
+import {
+  goDurationError,
+  goFloatError,
+  goSeconds,
+  parseByteSize,
+  parseGoDuration,
+  parseGoFloat,
+} from "../syntax/units.ts";
 
 const SAMPLE_ERROR = "SampleExtractionErr";
 
@@ -36,7 +43,7 @@ type Convert = (text: string) => number | { readonly error: string };
 
 const duration: Convert = (text) => {
   const ns = parseGoDuration(text);
-  return ns === null ? { error: goDurationError(text) } : ns / 1e9;
+  return ns === null ? { error: goDurationError(text) } : goSeconds(ns);
 };
 
 const CONVERSIONS: Readonly<Record<Unwrap["conversion"], Convert>> = {

@@ -194,48 +194,46 @@ export class ValueCompiler {
         return read();
       };
     }
-    let value = receiver;
-    path.forEach((field, i) => {
-      const isLast = i === path.length - 1;
-      const read = isRoot && i === 0 ? this.source.label(field) : null;
-      value = this.field(value, read, field, node, isLast ? args : [], isLast && isPiped, scope, name);
-    });
-    return value;
+    const at = lastOperand(node);
+    const reads = path.map((field, i) => (isRoot && i === 0 ? this.source.label(field) : null));
+    const values = args.map((arg) => this.operand(arg, scope, name));
+    const hasArgs = args.length > 0 || isPiped;
+    return (run, before) => {
+      let value = receiver(run);
+      // Of nothing at all every field is nothing; what a map has no value for has no fields.
+      if (value === undefined) return undefined;
+      let isOfMap = false;
+      for (let i = 0; i < path.length; i++) {
+        run.node();
+        const field = path[i];
+        const takesArgs = hasArgs && i === path.length - 1;
+        if (value instanceof GoTime) {
+          const given = takesArgs ? values.map((one) => one(run)) : [];
+          if (takesArgs && isPiped) given.push(before);
+          value = this.method(run, value, field, given, at, name);
+        } else if (value instanceof LabelMap || value instanceof Map) {
+          if (takesArgs) throw this.fail(at, `${field} is not a method but has arguments`, name);
+          isOfMap = value instanceof Map;
+          value = reads[i]?.() ?? value.get(field);
+        } else if (value === undefined) {
+          throw this.fail(at, `nil pointer evaluating interface {}.${field}`, name);
+        } else {
+          const type = isOfMap ? "interface {}" : typeName(value);
+          throw this.fail(at, `can't evaluate field ${field} in type ${type}`, name);
+        }
+      }
+      return value;
+    };
   }
 
-  private field(
-    receiver: Eval,
-    read: (() => string) | null,
-    field: string,
-    node: Operand,
-    args: readonly Operand[],
-    isPiped: boolean,
-    scope: Scope,
-    name: string,
-  ): Eval {
-    const hasArgs = args.length > 0 || isPiped;
-    const values = args.map((arg) => this.operand(arg, scope, name));
-    return (run, before) => {
-      run.node();
-      const got = receiver(run);
-      if (got === undefined) return undefined;
-      if (got instanceof GoTime) {
-        const method = TIME_METHODS.get(field);
-        if (method === undefined) throw this.fail(node, `can't evaluate field ${field} in type time.Time`, name);
-        const given = values.map((value) => value(run));
-        if (isPiped) given.push(before);
-        if (!isCount(method, given.length)) throw this.wrongCount(method, given.length, field, node, name);
-        given.forEach((value, i) => {
-          this.check(value, method.params[i], node, name);
-        });
-        return this.invokeFunction(run, method, [got, ...given], field, node, name);
-      }
-      if (!(got instanceof LabelMap || got instanceof Map)) {
-        throw this.fail(node, `can't evaluate field ${field} in type ${typeName(got)}`, name);
-      }
-      if (hasArgs) throw this.fail(node, `${field} is not a method but has arguments`, name);
-      return read === null ? got.get(field) : read();
-    };
+  private method(run: Run, time: GoTime, field: string, given: Value[], node: Operand, name: string): Value {
+    const method = TIME_METHODS.get(field);
+    if (method === undefined) throw this.fail(node, `can't evaluate field ${field} in type time.Time`, name);
+    if (!isCount(method, given.length)) throw this.wrongCount(method, given.length, field, node, name);
+    given.forEach((value, i) => {
+      this.check(value, method.params[i], node, name);
+    });
+    return this.invokeFunction(run, method, [time, ...given], field, node, name);
   }
 
   // Functions
@@ -390,6 +388,7 @@ export class ValueCompiler {
 
 /** What is looked at last of an operand, which is where Go stands when the value turns out to be of no use. */
 export function lastOperand(operand: Operand): Operand {
+  if (operand.type === "chain") return lastOperand(operand.inner);
   if (operand.type !== "pipe") return operand;
   const { args } = operand.commands[operand.commands.length - 1];
   return lastOperand(args[args.length - 1]);

@@ -44,12 +44,14 @@ export function timeText(time: GoTime): string {
 }
 
 /** A value by a verb of `printf`; what the verb can't print gives a text that says so. */
-export function formatValue(value: Value, verb: string, spec: Spec): string {
+export function formatValue(value: Value, verb: string, given: Spec): string {
+  // With `v` a plus asks for the names of fields, and no value here has any.
+  const spec = verb === "v" && given.plus ? { ...given, plus: false } : given;
   if (verb === "T") return pad(value === undefined ? "<nil>" : typeName(value), spec);
   if (value === undefined) return verb === "v" ? pad("<nil>", spec) : `%!${verb}(<nil>)`;
   switch (typeof value) {
     case "boolean":
-      return verb === "t" || verb === "v" ? pad(String(value), spec) : bad(value, verb);
+      return verb === "t" || verb === "v" ? pad(String(value), spec) : bad(value, verb, spec);
     case "bigint":
       return formatInt(value, verb, spec);
     case "number":
@@ -61,9 +63,9 @@ export function formatValue(value: Value, verb: string, spec: Spec): string {
     return "vsxXq".includes(verb) ? formatString(value.text, verb, spec) : formatInt(value.value, verb, spec);
   }
   if (value instanceof GoTime) {
-    return "vsxXq".includes(verb) ? formatString(timeText(value), verb, spec) : bad(value, verb);
+    return "vsxXq".includes(verb) ? formatString(timeText(value), verb, spec) : bad(value, verb, spec);
   }
-  const inner = (one: Value) => formatValue(one, verb, spec);
+  const inner = (one: Value) => (one === undefined ? nilInside(verb, spec) : formatValue(one, verb, spec));
   if (value instanceof LabelMap || value instanceof Map) {
     const pairs = sortedPairs(value).map(([key, one]) => `${inner(key)}:${inner(one)}`);
     if (spec.sharp && verb === "v") return `${typeName(value)}{${pairs.join(", ")}}`;
@@ -74,9 +76,17 @@ export function formatValue(value: Value, verb: string, spec: Spec): string {
   return `[${value.map(inner).join(" ")}]`;
 }
 
-/** What Go prints where the verb can't print the value. */
-function bad(value: Value, verb: string): string {
-  return `%!${verb}(${typeName(value)}=${textOf(value)})`;
+/** No value in a list or a map, where no verb is wrong for it. */
+function nilInside(verb: string, spec: Spec): string {
+  return spec.sharp && verb === "v" ? "interface {}(nil)" : "<nil>";
+}
+
+/** What Go prints where the verb can't print the value; flags, width and precision still count for it. */
+function bad(value: Value, verb: string, spec: Spec): string {
+  // A time's text would need its fields, which Go prints one by one.
+  const plain = typeof value === "bigint" ? "d" : typeof value === "number" ? "g" : "v";
+  const text = value instanceof GoTime ? textOf(value) : formatValue(value, plain, { ...spec, sharp: false });
+  return `%!${verb}(${typeName(value)}=${text})`;
 }
 
 function pad(text: string, { width, minus, zero }: Spec): string {
@@ -99,7 +109,7 @@ function formatString(text: string, verb: string, spec: Spec): string {
     case "q": {
       const cut = precision === null ? text : [...text].slice(0, precision).join("");
       if (spec.sharp && !/[`\x00-\x08\x0a-\x1f\x7f\ufeff]/.test(cut)) return pad(`\`${cut}\``, spec);
-      return pad(quote(cut), spec);
+      return pad(spec.plus ? asciiOnly(quote(cut)) : quote(cut), spec);
     }
     case "x":
     case "X": {
@@ -111,8 +121,16 @@ function formatString(text: string, verb: string, spec: Spec): string {
       return pad((digits.match(/../g) ?? []).map((pair) => prefix + pair).join(" "), spec);
     }
     default:
-      return bad(text, verb);
+      return bad(text, verb, spec);
   }
+}
+
+/** A quoted text with escapes for what is not ASCII. */
+function asciiOnly(quoted: string): string {
+  return quoted.replace(/[^\0-\x7f]/gu, (char) => {
+    const digits = (char.codePointAt(0) ?? 0).toString(16);
+    return digits.length > 4 ? `\\U${digits.padStart(8, "0")}` : `\\u${digits.padStart(4, "0")}`;
+  });
 }
 
 function formatInt(value: bigint, verb: string, spec: Spec): string {
@@ -153,7 +171,7 @@ function formatInt(value: bigint, verb: string, spec: Spec): string {
       return pad(spec.sharp && value <= 0x10ffffn ? `${code} '${charOf(value)}'` : code, { ...spec, zero: false });
     }
     default:
-      return bad(value, verb);
+      return bad(value, verb, spec);
   }
   const sign = negative ? "-" : spec.plus ? "+" : spec.space ? " " : "";
   const { precision, width } = spec;
@@ -196,7 +214,7 @@ function formatFloat(value: number, verb: string, spec: Spec): string {
       text = formatF(value, spec.precision ?? 6);
       break;
     default:
-      return bad(value, verb);
+      return bad(value, verb, spec);
   }
   if (verb === "G" || verb === "E") text = text.replace("e", "E");
   if (spec.plus && text[0] !== "-" && text[0] !== "+") text = `+${text}`;

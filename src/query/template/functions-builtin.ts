@@ -65,7 +65,7 @@ function lengthOf(value: Value): number {
   if (value instanceof LabelMap) return value.entries().length;
   if (value instanceof Map) return value.size;
   if (Array.isArray(value)) return value.length;
-  if (value === undefined) throw new CallFailure("len of nil pointer");
+  if (value === undefined) throw new CallFailure("reflect: call of reflect.Value.Type on zero Value");
   throw new CallFailure(`len of type ${typeName(value)}`);
 }
 
@@ -151,7 +151,13 @@ function equal(first: Value, others: readonly Value[]): boolean {
       if (first.ns === other.ns && first.zone === other.zone) return true;
       continue;
     }
-    throw new CallFailure(`non-comparable type ${sprint([other])}: ${typeName(other)}`);
+    const types = [typeName(first), typeName(other)];
+    const shown = (value: Value) => sprintf("%s", [value], () => {});
+    throw new CallFailure(
+      types[0] === types[1]
+        ? `non-comparable type ${shown(other)}: ${types[1]}`
+        : `non-comparable types ${shown(first)}: ${types.join(", ")}: ${sprint([other])}`,
+    );
   }
   return false;
 }

@@ -1,4 +1,4 @@
-import { goDurationError, parseByteSize, parseGoDuration, parseGoFloat } from "../syntax/units.ts";
+import { goDurationError, goSeconds, parseByteSize, parseGoDuration, parseGoFloat } from "../syntax/units.ts";
 import { type Decimal, decimalOf, divide, multiply, plus, toNumber } from "./decimal.ts";
 import { intOfFloat, parseGoInt, wrapInt } from "./numbers.ts";
 import { CallFailure } from "./run.ts";
@@ -97,5 +97,5 @@ function round(value: number, places: number, on: Value): number {
 function seconds(text: string): number {
   const ns = parseGoDuration(text);
   if (ns === null) throw new CallFailure(goDurationError(text));
-  return ns / 1e9;
+  return goSeconds(ns);
 }

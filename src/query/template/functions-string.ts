@@ -73,13 +73,26 @@ function mapCase(text: string, change: (char: string) => string): string {
   return out;
 }
 
-/** Go's strings.Title: a letter at the start or behind what is no letter, digit or underscore becomes upper case. */
+/**
+ * Go's strings.Title: a letter at the start, behind a space, or behind a character of ASCII that is no letter, digit or underscore
+ * becomes a title-case one.
+ */
 function title(text: string): string {
   return text.replace(
-    /(^|[^\p{L}\p{N}_'\x22-\x2f:-@[-^`{-~]|[\s!-/:-@[-^`{-~])(\p{L})/gu,
-    (_, before: string, letter: string) => before + upper(letter),
+    /(?<=^|[\0-/:-@[-^`{-\x7f]|[\x85\xa0\p{Z}])\p{L}/gu,
+    (letter) => TITLES.get(letter) ?? upper(letter),
   );
 }
+
+/** The letters whose title case is not their upper case: pairs such as \u01c6 and \u01c5. */
+const TITLES: ReadonlyMap<string, string> = new Map(
+  [
+    ["\u01c4\u01c6\u01c5", "\u01c5"],
+    ["\u01c7\u01c9\u01c8", "\u01c8"],
+    ["\u01ca\u01cc\u01cb", "\u01cb"],
+    ["\u01f1\u01f3\u01f2", "\u01f2"],
+  ].flatMap(([letters, title]) => [...letters].map((letter): [string, string] => [letter, title])),
+);
 
 const SPACE_START = /^[\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
 

@@ -1,7 +1,7 @@
 import { quote } from "../syntax/strings.ts";
 import { timeText } from "./format-value.ts";
 import { DAYS, formatTime, MONTHS } from "./layout.ts";
-import { parseGoInt } from "./numbers.ts";
+import { parseGoInt, wrapInt } from "./numbers.ts";
 import { CallFailure } from "./run.ts";
 import { type Kind, ofTexts, type TemplateFunction, textArg, timeArg } from "./signature.ts";
 import { GoTime, ZERO_TIME_SEC } from "./time.ts";
@@ -23,7 +23,7 @@ export const times: Readonly<Record<string, TemplateFunction>> = {
   toDateInZone: ofTexts(3, (layout, zone, s) => parseTime(layout, s, loadZone(zone) ?? UTC) ?? ZERO),
   unixEpoch: ofTime((time) => String(time.sec)),
   unixEpochMillis: ofTime((time) => String(floorDiv(time.ns, 1_000_000n))),
-  unixEpochNanos: ofTime((time) => String(time.ns)),
+  unixEpochNanos: ofTime((time) => String(nanos(time))),
   unixToTime: ofTexts(1, unixToTime),
 };
 
@@ -60,6 +60,11 @@ function unixToTime(text: string): GoTime {
   return GoTime.ofNs(int * unit, UTC);
 }
 
+/** Nanoseconds since 1970 in 64 bits, as Go has them: those of a time before 1678 or behind 2262 wrap around. */
+function nanos({ ns }: GoTime): bigint {
+  return wrapInt(ns);
+}
+
 function floorDiv(a: bigint, b: bigint): bigint {
   const quotient = a / b;
   return a % b < 0n ? quotient - 1n : quotient;
@@ -73,7 +78,7 @@ export const TIME_METHODS: ReadonlyMap<string, TemplateFunction> = new Map(
     Unix: method([], (time) => BigInt(time.sec)),
     UnixMilli: method([], (time) => floorDiv(time.ns, 1_000_000n)),
     UnixMicro: method([], (time) => floorDiv(time.ns, 1000n)),
-    UnixNano: method([], (time) => time.ns),
+    UnixNano: method([], nanos),
     Nanosecond: method([], (time) => BigInt(time.nsec)),
     Second: method([], ({ civil }) => BigInt(civil.second)),
     Minute: method([], ({ civil }) => BigInt(civil.minute)),

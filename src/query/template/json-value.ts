@@ -30,9 +30,13 @@ function nesting(text: string): number {
 function goValueOf(value: unknown): Value {
   switch (typeof value) {
     case "string":
+      // Half of a surrogate pair, written as an escape, is no character.
+      return /\p{Cs}/u.test(value) ? Buffer.from(value).toString() : value;
     case "boolean":
-    case "number":
       return value;
+    case "number":
+      // What is beyond a double is no value to Go.
+      return Number.isFinite(value) ? value : undefined;
   }
   if (Array.isArray(value)) return value.map(goValueOf);
   if (typeof value !== "object" || value === null) return undefined;

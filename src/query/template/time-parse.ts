@@ -225,24 +225,30 @@ function assemble(fields: Fields, zone: Zone): GoTime | null {
     const known = offsetOfName(zone, zoneName, local);
     if (known !== null) return new GoTime(local - known, nsec, zone);
     const made = zoneName.startsWith("GMT") ? Number(zoneName.slice(3) || "0") * 3600 : 0;
-    return new GoTime(local - made, nsec, fixedZone(zoneName, made));
+    // As in Go, which takes no hours off for a name that it makes an offset of.
+    return new GoTime(local, nsec, fixedZone(zoneName, made));
   }
   return new GoTime(local - offsetOfLocal(zone, local), nsec, zone);
 }
 
-/** The offset that the zone has under that name about that time, or null. */
+/** The offset that the zone has under that name: the one in effect then, or one of any other season or age. Null without one. */
 function offsetOfName(zone: Zone, name: string, local: number): number | null {
-  for (const sec of [local, local - 15_552_000, local + 15_552_000]) {
-    const there = zoneAt(zone, sec);
-    if (there.name === name) return there.offset;
-  }
-  return null;
+  // Where the name says which of two offsets is meant, the local time is right in exactly that one.
+  const there = [local, local - 15_552_000, local + 15_552_000].map((sec) => zoneAt(zone, sec));
+  const named = there.filter((one) => one.name === name);
+  const inEffect = named.find(({ offset }) => zoneAt(zone, local - offset).name === name);
+  if (inEffect !== undefined) return inEffect.offset;
+  if (named.length > 0) return named[0].offset;
+  // A year that had no such name yet, as the year 0 of a time without a date.
+  if (zone.formatter === null) return null;
+  return (
+    [1_704_067_200, 1_719_792_000].map((sec) => zoneAt(zone, sec)).find((one) => one.name === name)?.offset ?? null
+  );
 }
 
 /** The zone's offset for a local time. In the hour that a clock change skips or repeats one of the two, as in Go. */
 function offsetOfLocal(zone: Zone, local: number): number {
   const { offset } = zoneAt(zone, local);
-  if (offset === 0 && zone.formatter === null) return 0;
-  const there = zoneAt(zone, local - offset).offset;
-  return there === offset ? offset : zoneAt(zone, local - there).offset === there ? there : offset;
+  if (offset === 0) return 0;
+  return zoneAt(zone, local - offset).offset;
 }

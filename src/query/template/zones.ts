@@ -29,7 +29,8 @@ function makeZone(name: string): Zone | null {
   try {
     const formatter = new Intl.DateTimeFormat("en-US", {
       timeZone: name,
-      calendar: "iso8601",
+      // Not "iso8601", which V8 takes for the Julian calendar before 1582. The dates of times without a date are in the year 0.
+      calendar: "gregory",
       numberingSystem: "latn",
       hourCycle: "h23",
       era: "short",
@@ -82,6 +83,9 @@ const OTHERS: Readonly<Record<string, string>> = {
   "Africa/Nairobi": "EAT",
 };
 
+/** Zones that Intl takes for UTC and that have a name of their own. */
+const GREENWICH_TIME = /^(?:Etc\/)?(?:GMT(?:[+-]?0)?|Greenwich)$/;
+
 /** A zone's offset and abbreviation at an instant, `sec` since 1970. */
 export function zoneAt(zone: Zone, sec: number): { name: string; offset: number } {
   if (zone.formatter === null) return zone;
@@ -91,23 +95,22 @@ export function zoneAt(zone: Zone, sec: number): { name: string; offset: number 
   const number = (type: Intl.DateTimeFormatPartTypes) => Number(parts.get(type) ?? "0");
   const date = new Date(0);
   const year = number("year");
-  date.setUTCFullYear(
-    parts.get("era") === "B" || parts.get("era") === "BC" ? 1 - year : year,
-    number("month") - 1,
-    number("day"),
-  );
+  date.setUTCFullYear(parts.get("era") === "BC" ? 1 - year : year, number("month") - 1, number("day"));
   date.setUTCHours(number("hour"), number("minute"), number("second"));
   const offset = Math.round(date.getTime() / 1000) - clamped;
   return { name: abbreviation(zone.name, parts.get("timeZoneName") ?? "", offset), offset };
 }
 
 function abbreviation(zone: string, short: string, offset: number): string {
+  // Only the sun's own time, before there were zones, has seconds.
+  if (offset % 60 !== 0) return "LMT";
+  if (GREENWICH_TIME.test(zone)) return "GMT";
   if (!short.startsWith("GMT")) return short;
   const other = OTHERS[zone];
   if (other !== undefined) return other;
   const british = GREENWICH[zone];
   if (british !== undefined) return offset === 0 ? "GMT" : british;
-  if (zone.startsWith("Europe/")) {
+  if (/^(?:Europe\/|(?:CET|EET|MET|WET)$)/.test(zone)) {
     const names = EUROPE[short === "GMT" ? "GMT+0" : short];
     if (names !== undefined) return isSummer(zone, offset) ? names[1] : names[0];
   }

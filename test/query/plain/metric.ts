@@ -5,7 +5,13 @@ import type { Grouping, Matcher, MetricExpr, MetricOf, Unwrap } from "../../../s
 import { isLog } from "../../../src/query/syntax/ast.ts";
 import { parseQuery } from "../../../src/query/syntax/parse.ts";
 import { formatFilter } from "../../../src/query/syntax/print.ts";
-import { goDurationError, parseByteSize, parseGoDuration, parseGoFloat } from "../../../src/query/syntax/units.ts";
+import {
+  goDurationError,
+  goSeconds,
+  parseByteSize,
+  parseGoDuration,
+  parseGoFloat,
+} from "../../../src/query/syntax/units.ts";
 
 /*
  * Metric queries the plain way: at each point in time every entry goes through the whole pipeline, samples stand in
@@ -213,7 +219,7 @@ function convert(text: string, conversion: Unwrap["conversion"]): number | strin
   }
   if (conversion === "") return parseGoFloat(text) ?? "no float";
   const ns = parseGoDuration(text);
-  return ns === null ? goDurationError(text) : ns / 1e9;
+  return ns === null ? goDurationError(text) : goSeconds(ns);
 }
 
 function reduce(

@@ -5,6 +5,7 @@ import {
   formatPromDuration,
   goDurationError,
   goFloatError,
+  goSeconds,
   parseByteSize,
   parseGoDuration,
   parseGoFloat,
@@ -51,6 +52,11 @@ test.each([
   ["1.s", 1e9],
   [".5s", 5e8],
   ["1h1h", 7200e9],
+  ["0.000065s", 65_000],
+  ["1.071m", 64_260e6],
+  [".29s", 29e7],
+  ["0.0000000011h", 3960],
+  ["1.99999999999999999999999999s", 2e9],
   ["0", 0],
   ["-0", 0],
   ["1d", null],
@@ -125,6 +131,11 @@ describe("printing", () => {
   test("errors in Go's words", () => {
     expect(goFloatError("1e400")).toBe('strconv.ParseFloat: parsing "1e400": value out of range');
     expect(goFloatError("x")).toBe('strconv.ParseFloat: parsing "x": invalid syntax');
+    expect(goDurationError("99999999999999999999")).toBe('time: invalid duration "99999999999999999999"');
+    expect(goDurationError("1h99999999999999999999x")).toBe('time: invalid duration "1h99999999999999999999x"');
+    expect(goDurationError("9223372036854775807µs5.x")).toBe(
+      'time: invalid duration "9223372036854775807\\xc2\\xb5s5.x"',
+    );
     expect(goDurationError("5")).toBe('time: missing unit in duration "5"');
     expect(goDurationError("1h2d")).toBe('time: unknown unit "d" in duration "1h2d"');
     expect(goDurationError("µ")).toBe('time: invalid duration "\\xc2\\xb5"');
@@ -153,4 +164,13 @@ describe("string literals", () => {
   test("what can't be seen is escaped", () => {
     expect(quote('\x00\x07\u00a0\u200b\u{e0001}é"')).toBe('"\\x00\\a\\u00a0\\u200b\\U000e0001é\\""');
   });
+});
+
+test.each([
+  [57_141_592_653, 57.141592653000004],
+  [-1_500_000_000, -1.5],
+  [65_000, 0.000065],
+  [0, 0],
+])("%d ns in seconds", (ns, seconds) => {
+  expect(goSeconds(ns)).toBe(seconds);
 });

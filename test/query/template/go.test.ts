@@ -17,7 +17,7 @@ interface Golden {
 const golden: Golden = JSON.parse(readFileSync(new URL("./go-cases.json", import.meta.url), "utf8"));
 
 test("there are cases", () => {
-  expect(golden.cases.length).toBeGreaterThan(600);
+  expect(golden.cases.length).toBeGreaterThan(1300);
 });
 
 test.each(golden.cases.map(([template, out, error = ""]) => ({ template, out, error })))(
