@@ -547,10 +547,12 @@ class LocalEngine implements Engine {
     return kept;
   }
 
-  private job({ tenant, endsAtMs }: Run, wanted: WantedJob): ScanJob {
+  private job({ tenant, endsAtMs, stats }: Run, wanted: WantedJob): ScanJob {
     const { max_query_bytes_read: textBytesMax } = this.limitsOf(tenant);
-    const { memory: control } = ScanControl.create(wanted.backward);
-    return { mode: "scan", ...wanted, tenant, endsAtMs, textBytesMax, id: nextJobId(), control };
+    const control = ScanControl.create(wanted.backward);
+    // A query may have several passes, and one limit.
+    control.addText(stats.stored.textBytes + stats.open.textBytes);
+    return { mode: "scan", ...wanted, tenant, endsAtMs, textBytesMax, id: nextJobId(), control: control.memory };
   }
 
   private plan(

@@ -1,6 +1,9 @@
 import v8 from "node:v8";
 import vm from "node:vm";
 import { afterEach, describe, expect, test } from "vitest";
+import { DEFAULT_TENANT } from "../../../src/core/labels.ts";
+import { BatchScan } from "../../../src/query/batch-scan.ts";
+import { type BatchBlock, nextJobId, ScanControl, type ScanJob } from "../../../src/query/scan-job.ts";
 import { ALL_TIMES, entriesOf, makeStore, SECOND, type StoreSetup, T0, type TestStore, textsOf } from "./harness.ts";
 
 const stores: TestStore[] = [];
@@ -86,6 +89,60 @@ describe("limits", () => {
         /^the query would read too many bytes \(query: \d+B, limit: 2000B\); consider adding more specific stream selectors or reduce the time range of the query$/,
       ),
     });
+  });
+
+  test.each([
+    {
+      name: "a search",
+      ask: (store: TestStore) => store.engine.queryRange({ ...FILTER, query: '{app="a"} |= "none"' }),
+    },
+    { name: "lines by time", ask: (store: TestStore) => store.engine.queryRange({ ...QUERY, limit: 1000 }) },
+    {
+      name: "a count",
+      ask: (store: TestStore) =>
+        store.engine.metric({
+          ...{ query: 'sum(count_over_time({app="a"} |= "line" [1h]))', startNs: T0, endNs: T0 + 3600n * SECOND },
+          stepNs: 3600n * SECOND,
+        }),
+    },
+  ])("bound the bytes read of lines that are not in the store yet: $name", async ({ ask }) => {
+    const store = await open({ query: { max_query_bytes_read: 2000 }, store: { block_bytes: 1 << 20 } });
+    for (let i = 0; i < 1000; i++) store.append({ labels: A, ns: T0 + BigInt(i), text: `line ${i} ${"x".repeat(50)}` });
+    await expect(ask(store)).rejects.toMatchObject({ code: "query_bytes_limit" });
+  });
+
+  test("bound what batches read together", async () => {
+    const store = await open();
+    const segment = async (from: number) => {
+      for (let i = from; i < from + 400; i++)
+        store.append({ labels: A, ns: T0 + BigInt(i), text: `line ${i} ${"x".repeat(50)}` });
+      await store.flush();
+    };
+    await segment(0);
+    await segment(400);
+    const job: ScanJob = {
+      ...{ id: nextJobId(), tenant: DEFAULT_TENANT, mode: "scan", query: FILTER.query, ids: null },
+      ...{ ...ALL_TIMES, limit: 10, backward: true, categorize: false, endsAtMs: Number.POSITIVE_INFINITY },
+      ...{ textBytesMax: 10_000, control: ScanControl.create(true).memory },
+    };
+    const batches: BatchBlock[][] = [];
+    for (const info of await store.catalog.view().segments({ tenant: DEFAULT_TENANT, ...ALL_TIMES, labels: [] })) {
+      const { blocks } = await store.reader.index(info);
+      batches.push(
+        blocks.map((block, order) => ({ ...block, key: info.key, order, bytes: null, rows: null, hide: null })),
+      );
+    }
+    expect(batches.map(({ length }) => length)).toEqual([expect.any(Number), expect.any(Number)]);
+    let read = 0;
+    for (const batch of batches) {
+      // Another thread's: each has a scan of its own.
+      const { stats } = await new BatchScan(job).run(batch, store.reader.prefetch(batch));
+      read += stats.textBytes;
+    }
+    const largest = 4096 + 100;
+    expect(read).toBeGreaterThan(10_000);
+    expect(read).toBeLessThan(10_000 + largest);
+    expect(new ScanControl(job.control, true).textBytes).toBe(read);
   });
 
   test("bound the bytes read for lines that were chosen by time alone", async () => {
