@@ -180,6 +180,37 @@ describe("limits", () => {
     expect(reads).toBeLessThan(10);
   });
 
+  test("on indexes that are read at one time hold for lists of streams, which read several", async () => {
+    const store = await open();
+    await segments(store, 40);
+    const { objects, reader } = store;
+    const getSuffix = objects.getSuffix.bind(objects);
+    let running = 0;
+    const most: number[] = [];
+    const waiting: (() => void)[] = [];
+    // A store that is far away: all that are asked for at one moment are answered together, a moment later.
+    objects.getSuffix = async (key, length) => {
+      running++;
+      most.push(running);
+      await new Promise<void>((resolve) => {
+        waiting.push(resolve);
+        if (waiting.length > 1) return;
+        setTimeout(() => {
+          for (const answer of waiting.splice(0)) answer();
+        }, 1);
+      });
+      running--;
+      return getSuffix(key, length);
+    };
+    const lost = reader.index.bind(reader);
+    let calls = 0;
+    reader.index = (info) => (++calls === 20 ? Promise.reject(new Error("gone")) : lost(info));
+    expect(await store.engine.labelValues("app", { ...ALL_TIMES, selectors: [] })).toEqual(["a"]);
+    expect(most).toHaveLength(39);
+    expect(Math.max(...most)).toBeGreaterThan(8);
+    expect(Math.max(...most)).toBeLessThanOrEqual(16);
+  });
+
   test("give the history of a tail the time of a query", async () => {
     const store = await open({ query: { query_timeout: "50ms" } });
     await segments(store, 1);
