@@ -1,5 +1,5 @@
 import { WeirError } from "../../src/core/errors.ts";
-import type { Metrics } from "../../src/core/metrics.ts";
+import { labelValue, type Metrics } from "../../src/core/metrics.ts";
 import type { RecordSinkDeps, SinkRecord } from "../../src/core/sink.ts";
 import { BUCKETS, exposedNames, type MetricOptions } from "./metric-options.ts";
 import { compileValue, type ReadValue, RecordValues, readNumber } from "./record-value.ts";
@@ -139,20 +139,27 @@ function numberOf({ value: read, options, skipped }: Declared, values: RecordVal
 /** The series that a record belongs to, or null where there may be no further one. */
 function seriesOf({ labels, series, options, overflow }: Declared, values: RecordValues): Series | null {
   const texts = labels.map(([, read]) => (read(values) ?? "").slice(0, LABEL_CHARS_MAX));
-  const key = texts.join("\u0000");
+  const key = keyOf(texts);
   const known = series.get(key);
   if (known !== undefined) return known;
   if (series.size < options.series_max) return begin(series, key, labels, texts);
   overflow.inc();
   if (options.type === "gauge") return null;
   const rest = labels.map(() => OVERFLOW);
-  const restKey = rest.join("\u0000");
+  const restKey = keyOf(rest);
   return series.get(restKey) ?? begin(series, restKey, labels, rest);
+}
+
+/** With their lengths: a value may hold any character. */
+function keyOf(texts: readonly string[]): string {
+  let key = "";
+  for (const text of texts) key += `${text.length}:${text}`;
+  return key;
 }
 
 function begin(series: Map<string, Series>, key: string, labels: Declared["labels"], texts: readonly string[]): Series {
   const made = {
-    labels: Object.fromEntries(labels.map(([name], i) => [name, texts[i]])),
+    labels: Object.fromEntries(labels.map(([name], i) => [name, labelValue(texts[i])])),
     lastMs: 0,
     value: Number.NaN,
   };

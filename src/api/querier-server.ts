@@ -6,7 +6,7 @@ import type { Logger } from "../core/log.ts";
 import type { PeerScans } from "../query/peers/peer-scans.ts";
 import { HELLO_PATH, RESULT_TYPE, SCAN_PATH, SCAN_TYPE } from "../query/peers/protocol.ts";
 import { REQUEST_BYTES_MAX } from "../query/peers/scan-request.ts";
-import { errorAnswer } from "./errors.ts";
+import { errorAnswer, HttpProblem } from "./errors.ts";
 import { splitListen } from "./options.ts";
 import { sendText } from "./reply.ts";
 import { abortOnLeave } from "./request.ts";
@@ -52,7 +52,12 @@ export async function startQuerierServer(
   app.addContentTypeParser(SCAN_TYPE, { parseAs: "buffer" }, (_request, body, done) => done(null, body));
   guard(app, key);
   app.get(HELLO_PATH, async () => scans.hello());
-  app.post(SCAN_PATH, async (request, reply) => scan(scans, request, reply));
+  app.route({
+    method: "POST",
+    url: SCAN_PATH,
+    onRequest: async (request, reply) => admit(scans, request, reply),
+    handler: (request, reply) => scan(scans, request, reply),
+  });
   app.setNotFoundHandler((_request, reply) =>
     sendText(reply, 404, "this port is for queriers of Weir; the API is elsewhere"),
   );
@@ -88,10 +93,25 @@ function guard(app: FastifyInstance, key: string): void {
   });
 }
 
+/** What each request's bytes are counted with until its answer has been taken. */
+const held = new WeakMap<FastifyRequest, (bytes: number) => void>();
+
+/** Counts a request before its body is read: thousands of connections may bring one at the same time. */
+function admit(scans: PeerScans, request: FastifyRequest, reply: FastifyReply): void {
+  const bytes = Number(request.headers["content-length"] ?? Number.NaN);
+  // Queriers say how long it is.
+  if (!Number.isSafeInteger(bytes)) throw new HttpProblem(411, "request to scan: want a content-length");
+  if (bytes > REQUEST_BYTES_MAX) return; // The framework refuses it unread.
+  const hold = scans.admit(bytes);
+  held.set(request, hold);
+  reply.raw.once("close", () => hold(0));
+}
+
 async function scan(scans: PeerScans, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   if (!Buffer.isBuffer(request.body))
     throw new WeirError("bad_scan_request", `request to scan: want a body of type ${SCAN_TYPE}`);
   const frame = await scans.run(request.body, abortOnLeave(reply));
+  if (!reply.raw.destroyed) held.get(request)?.(frame.length);
   reply.raw.setTimeout(STALL_MS, () => reply.raw.destroy());
   return reply.header("content-type", RESULT_TYPE).send(frame);
 }

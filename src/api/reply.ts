@@ -1,4 +1,5 @@
-import { Readable } from "node:stream";
+import { STATUS_CODES } from "node:http";
+import { type Duplex, Readable } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { FastifyReply } from "fastify";
 import { WeirError } from "../core/errors.ts";
@@ -30,6 +31,15 @@ export function sendText(reply: FastifyReply, status: number, text: string): Fas
     .header("content-type", "text/plain; charset=utf-8")
     .header("x-content-type-options", "nosniff")
     .send(`${text}\n`);
+}
+
+/** An error on a connection that no request has, or none that was read: as text, too. The connection ends with it. */
+export function refuse(socket: Duplex, status: number, text: string): void {
+  const body = `${text}\n`;
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+      `X-Content-Type-Options: nosniff\r\nConnection: close\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
 }
 
 /** Counts the bytes of answers that clients have not read yet, so that slow readers can't fill the memory. */

@@ -1,4 +1,6 @@
+import { STATUS_CODES } from "node:http";
 import type { AddressInfo, Server } from "node:net";
+import type { Duplex } from "node:stream";
 import compress from "@fastify/compress";
 import formbody from "@fastify/formbody";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
@@ -15,7 +17,7 @@ import { addInfoRoutes, type ProcessInfo } from "./info-routes.ts";
 import { addQueryRoutes } from "./loki-routes.ts";
 import { type HttpOptions, splitListen } from "./options.ts";
 import { addPushRoutes, PushGate } from "./push-routes.ts";
-import { AnswerBudget, sendText } from "./reply.ts";
+import { AnswerBudget, refuse, sendText } from "./reply.ts";
 import { formOf } from "./request.ts";
 import { LEGACY_TAIL_PATH, TAIL_PATH, TailSockets } from "./tail-route.ts";
 import { Tenants } from "./tenants.ts";
@@ -32,6 +34,8 @@ const COMPRESS_BYTES_MIN = 1024;
 /** Newer Nodes ask which requests are no ordinary ones; for others `answerWithoutUpgrade` makes up for it. */
 const UPGRADES = { shouldUpgradeCallback: isWebSocket };
 const STOPPING = { ready: false, reason: "the server is stopping" };
+/** Status of what is wrong with a request that Node could not read, by its code. */
+const BROKEN: Readonly<Record<string, number>> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 };
 /** How long bodies may go on coming after `stopPushes`. */
 const PUSH_DRAIN_MS = 2000;
 /** How long answers that are being written may go on after `close`. */
@@ -124,6 +128,7 @@ async function createApp(options: HttpOptions, deps: AppDeps): Promise<FastifyIn
     http: { maxHeaderSize: HEADER_BYTES_MAX, ...UPGRADES },
     routerOptions: { maxParamLength: PATH_PARAM_CHARS_MAX },
     forceCloseConnections: "idle",
+    clientErrorHandler: (error, socket) => answerBroken(error, socket),
     // Of addresses that can't be read, for which there is no route.
     frameworkErrors: (error, _request, reply) => {
       sendText(reply, error.statusCode ?? 400, error.message);
@@ -188,6 +193,16 @@ const MEDIA_TYPE = /^\s*[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(?:;|$)/;
 function passOddType(request: FastifyRequest): void {
   const type = request.raw.headers["content-type"];
   if (type !== undefined && !MEDIA_TYPE.test(type)) request.headers = { "content-type": "application/octet-stream" };
+}
+
+/** What could not be read as a request, or not in time. The framework's own answer is JSON. */
+function answerBroken(error: Error, socket: Duplex): void {
+  if (codeOf(error) === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status = BROKEN[codeOf(error)] ?? 400;
+  refuse(socket, status, `${status} ${STATUS_CODES[status]}`);
 }
 
 /** Loki's texts for what goes wrong: an unknown path, a wrong method, and errors of a handler. */

@@ -1,4 +1,4 @@
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type WebSocket, WebSocketServer } from "ws";
@@ -10,6 +10,7 @@ import { parseInt64 } from "./go.ts";
 import { tailMessage } from "./json.ts";
 import { legacyQuery, legacyTailMessage } from "./legacy.ts";
 import { checkLimit, limitParam, timeRange } from "./params.ts";
+import { refuse } from "./reply.ts";
 import { CATEGORIZE, encodingFlags, nowNs, paramsIn } from "./request.ts";
 import type { Tenants } from "./tenants.ts";
 
@@ -214,13 +215,4 @@ function reasonOf(text: string): string {
   let end = Math.min(bytes.length, REASON_BYTES_MAX);
   while (end < bytes.length && (bytes[end] & 0xc0) === 0x80) end--;
   return bytes.toString("utf8", 0, end);
-}
-
-/** An answer instead of an upgrade. */
-function refuse(socket: Duplex, status: number, text: string): void {
-  const body = `${text}\n`;
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-      `X-Content-Type-Options: nosniff\r\nConnection: close\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
 }

@@ -20,6 +20,23 @@ interface SeriesValue {
   readonly metricName?: string;
 }
 
+/** Stands before a letter that stands for a character: \u0001c is a comma, \u0001e itself. */
+const ESCAPE = "\u0001";
+
+/**
+ * A label's value as metrics have to be given it where it comes from outside, such as from a log line. The library tells series apart by the
+ * text `a:1,b:2,` so that values with commas in them could make one series of two; these have none, and `render` and `samples`
+ * show what was meant.
+ */
+export function labelValue(text: string): string {
+  return /[\u0001,]/.test(text) ? text.replaceAll(ESCAPE, `${ESCAPE}e`).replaceAll(",", `${ESCAPE}c`) : text;
+}
+
+/** Undoes `labelValue` in any text that holds values. */
+function shownValues(text: string): string {
+  return text.includes(ESCAPE) ? text.replace(/\u0001([ce])/g, (_, letter) => (letter === "c" ? "," : ESCAPE)) : text;
+}
+
 const COUNTING: ReadonlySet<string> = new Set(["counter", "histogram"]);
 
 /**
@@ -129,7 +146,7 @@ export class Metrics {
       // The library's type has no names of single series, which those of a histogram have.
       (values as readonly SeriesValue[]).map(({ value, labels, metricName }) => ({
         name: metricName ?? name,
-        labels: Object.fromEntries(Object.entries(labels).map(([label, text]) => [label, String(text)])),
+        labels: Object.fromEntries(Object.entries(labels).map(([label, text]) => [label, shownValues(String(text))])),
         value,
         isCounter: COUNTING.has(String(type)),
       })),
@@ -138,9 +155,9 @@ export class Metrics {
 
   /** Prometheus text exposition format. */
   async render(): Promise<string> {
-    if (this.sources.length === 0) return this.registry.metrics();
+    if (this.sources.length === 0) return shownValues(await this.registry.metrics());
     const others = (await Promise.all(this.sources.map((read) => read()))).flat();
-    return addUp([await this.toJson(), ...others]).metrics();
+    return shownValues(await addUp([await this.toJson(), ...others]).metrics());
   }
 }
 

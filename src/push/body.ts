@@ -1,5 +1,4 @@
-import { type InputType, inflate, inflateRaw } from "node:zlib";
-import { inflateBounded } from "../codec/bounded-inflate.ts";
+import { inflateBounded, inflateInPool } from "../codec/bounded-inflate.ts";
 import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import { PushError } from "./stream.ts";
 
@@ -18,21 +17,22 @@ export async function inflateBody(body: Buffer, encoding: Encoding, bytesMax: nu
       codeOf(error) === "ERR_BUFFER_TOO_LARGE" ||
       (error instanceof WeirError && error.context.reason === "inflated_too_long");
     if (tooLong) throw new PushError(413, `request body too large: it inflates to more than ${bytesMax} bytes`, error);
-    throw new PushError(400, `couldn't inflate the ${encoding} body: ${messageOf(error)}`, error);
+    // These decoders are the forward receiver's, too, and say so.
+    const why = messageOf(error)
+      .replace(/^forward: /, "")
+      .replace(/ of the message$/, " of the body");
+    throw new PushError(400, `couldn't inflate the ${encoding} body: ${why}`, error);
   }
 }
 
-function undeflate(body: Buffer, bytesMax: number): Promise<Buffer> {
+async function undeflate(body: Buffer, bytesMax: number): Promise<Buffer> {
   // RFC 1950: method 8, and the first two bytes are a multiple of 31. Raw deflate may look so by chance, once in a thousand.
   const hasHead = body.length >= 2 && (body[0] & 0x0f) === 8 && body.readUInt16BE(0) % 31 === 0;
-  const inflateWith = (unpack: typeof inflate) =>
-    new Promise<Buffer>((resolve, reject) => {
-      const input: InputType = body;
-      unpack(input, { maxOutputLength: bytesMax }, (error, out) => (error === null ? resolve(out) : reject(error)));
-    });
-  if (!hasHead) return inflateWith(inflateRaw);
-  return inflateWith(inflate).catch((error: unknown) => {
+  if (!hasHead) return inflateInPool("raw", body, bytesMax);
+  try {
+    return await inflateInPool("zlib", body, bytesMax);
+  } catch (error) {
     if (codeOf(error) === "ERR_BUFFER_TOO_LARGE") throw error;
-    return inflateWith(inflateRaw);
-  });
+    return inflateInPool("raw", body, bytesMax);
+  }
 }

@@ -4,7 +4,7 @@ import type { Place } from "../store/errors.ts";
 import type { ReadBlock } from "../store/prefetch.ts";
 import { MetricScanner } from "./metric/scanner.ts";
 import { BlockScanner } from "./scan.ts";
-import type { BatchBlock, BatchResult, ScanJob } from "./scan-job.ts";
+import { type BatchBlock, type BatchResult, ScanControl, type ScanJob } from "./scan-job.ts";
 
 /** Where only the header of a block is needed, so much of it is read: that holds nearly all headers, and is a quarter of a block. */
 const HEAD_BYTES = 16 * 1024;
@@ -12,10 +12,12 @@ const HEAD_BYTES = 16 * 1024;
 /** One query's scans of batches, in a worker thread or in the main thread. */
 export class BatchScan {
   private readonly scanner: BlockScanner | MetricScanner;
+  private readonly control: ScanControl;
   private readonly textBytesMax: number;
 
   /** Throws QueryError when the job's query can't be run. */
   constructor(job: ScanJob) {
+    this.control = new ScanControl(job.control, job.backward);
     this.textBytesMax = job.textBytesMax;
     this.scanner = job.evaluate === undefined ? new BlockScanner(job) : new MetricScanner(job, job.evaluate);
   }
@@ -31,8 +33,8 @@ export class BatchScan {
     const lost: { order: number; reason: string }[] = [];
     let readBytes = 0;
     for (const block of blocks) {
-      // The query fails by it, or gives what it has; its own count says so.
-      if (scanner.stopped || this.isOver(scanner.textBytes)) break;
+      // The query fails by it, or gives what it has; the control's count says so.
+      if (scanner.stopped || this.isOver) break;
       if (!this.wants(block)) continue;
       try {
         const place = { key: block.key, offset: block.offset };
@@ -49,7 +51,9 @@ export class BatchScan {
           readBytes += bytes.length;
           view = parseBlock(bytes, place);
         }
+        const before = scanner.textBytes;
         scanner.scanBlock(view, block);
+        this.control.addText(scanner.textBytes - before);
       } catch (error) {
         lost.push({ order: block.order, reason: messageOf(error) });
       }
@@ -59,8 +63,8 @@ export class BatchScan {
     return { entries, partial, stats: { ...stats, readBytes: stats.readBytes + readBytes }, lost };
   }
 
-  private isOver(textBytes: number): boolean {
-    return this.textBytesMax > 0 && textBytes > this.textBytesMax;
+  private get isOver(): boolean {
+    return this.textBytesMax > 0 && this.control.textBytes > this.textBytesMax;
   }
 
   private wants({ rows, timeMinNs, timeMaxNs }: BatchBlock): boolean {

@@ -405,22 +405,49 @@ class LocalEngine implements Engine {
   ): Promise<{ readonly live: LiveLines; readonly oldest: TailEntry[] }> {
     const { tenant } = wanted;
     const { query_timeout: timeoutText, max_streams_matchers_per_query: mostMatchers } = this.limitsOf(tenant);
-    const lines = wantedOf(history);
-    checkMatchers(lines, mostMatchers);
-    const hidden = this.hiddenFrom(tenant);
-    const { snapshot, ...live } = await this.deps.snapshots.tail(wanted, lines);
+    checkMatchers(wantedOf(history), mostMatchers);
     const deadline = new Deadline(parseDurationMs(timeoutText), end);
     try {
-      const { signal, endsAtMs } = deadline;
-      const run: Run = { snapshot, hidden, tenant, stats: new QueryStats(), warnings: [], signal, endsAtMs, cut: null };
-      const entries = await deadline.race(this.admission.run(tenant, signal, () => this.rangeEntries(history, run)));
-      return { live, oldest: oldestFirst(entries) };
+      for (let tries = 1; ; tries++) {
+        const begun = await this.tryTail(wanted, history, deadline, tries < TRIES);
+        if (begun !== null) return begun;
+      }
     } catch (error) {
-      live.close();
       throw deadline.isLate ? deadline.error(error) : error;
     } finally {
       deadline.end();
     }
+  }
+
+  /** The same, once. Null when some of the history could not be read because the store has changed, and it `mayRetry`. */
+  private async tryTail(
+    wanted: TailWanted,
+    history: LogRequest,
+    deadline: Deadline,
+    mayRetry: boolean,
+  ): Promise<{ readonly live: LiveLines; readonly oldest: TailEntry[] } | null> {
+    const { tenant } = wanted;
+    const { signal, endsAtMs } = deadline;
+    const hidden = this.hiddenFrom(tenant);
+    const { snapshot, ...live } = await this.deps.snapshots.tail(wanted, wantedOf(history));
+    const read = async () => {
+      const run: Run = { snapshot, hidden, tenant, stats: new QueryStats(), warnings: [], signal, endsAtMs, cut: null };
+      const entries = await this.rangeEntries(history, run);
+      // As with other queries. Nothing has been given yet, so the whole tail can begin anew.
+      if (run.warnings.length > 0 && mayRetry && (await snapshot.segments.isOutdated())) return null;
+      // A tail's messages have no room for them.
+      for (const warning of run.warnings) this.deps.log.warn({ query: history.query }, `tail: ${warning}`);
+      return oldestFirst(entries);
+    };
+    try {
+      const oldest = await deadline.race(this.admission.run(tenant, signal, read));
+      if (oldest !== null) return { live, oldest };
+    } catch (error) {
+      live.close();
+      throw error;
+    }
+    live.close();
+    return null;
   }
 
   async close(): Promise<void> {
@@ -547,10 +574,12 @@ class LocalEngine implements Engine {
     return kept;
   }
 
-  private job({ tenant, endsAtMs }: Run, wanted: WantedJob): ScanJob {
+  private job({ tenant, endsAtMs, stats }: Run, wanted: WantedJob): ScanJob {
     const { max_query_bytes_read: textBytesMax } = this.limitsOf(tenant);
-    const { memory: control } = ScanControl.create(wanted.backward);
-    return { mode: "scan", ...wanted, tenant, endsAtMs, textBytesMax, id: nextJobId(), control };
+    const control = ScanControl.create(wanted.backward);
+    // A query may have several passes, and one limit.
+    control.addText(stats.stored.textBytes + stats.open.textBytes);
+    return { mode: "scan", ...wanted, tenant, endsAtMs, textBytesMax, id: nextJobId(), control: control.memory };
   }
 
   private plan(

@@ -148,14 +148,19 @@ export class LogPass {
   }
 
   private take(result: BatchResult): void {
-    const { stats, maxBytesRead } = this.deps;
+    const { stats } = this.deps;
     stats.addBatch(result);
     for (const { order, reason } of result.lost) {
       const block = this.blocks.get(order);
       if (block !== undefined) this.lost.push({ block, reason });
     }
     if (result.entries !== null) this.merge(result.entries);
-    checkBytesRead(stats.stored.textBytes + stats.open.textBytes, maxBytesRead, this.deps.cut);
+    this.checkBytes();
+  }
+
+  private checkBytes(): void {
+    const { stats, maxBytesRead, cut } = this.deps;
+    checkBytesRead(bytesRead(stats, this.control), maxBytesRead, cut);
   }
 
   private merge(entries: NonNullable<BatchResult["entries"]>): void {
@@ -190,8 +195,10 @@ export class LogPass {
     }
     const result = this.scanner.take();
     addStats(this.deps.stats.open, result.stats);
+    this.control.addText(result.stats.textBytes);
     if (result.entries !== null) this.merge(result.entries);
     this.blocks.set(block.order, block);
+    this.checkBytes();
   }
 }
 
@@ -221,6 +228,11 @@ export function batchBlock(block: PlannedBlock): BatchBlock {
   const { order, offset, length, timeMinNs, timeMaxNs, segment, pending, hide } = block;
   const bytes = pending === null ? null : new Uint8Array(pending.bytes);
   return { key: segment?.key ?? "", offset, length, order, timeMinNs, timeMaxNs, bytes, rows: null, hide };
+}
+
+/** Text that a query has read: what came back, or what batches under way have counted, whichever is more. */
+export function bytesRead({ stored, open }: QueryStats, control: ScanControl): number {
+  return Math.max(stored.textBytes + open.textBytes, control.textBytes);
 }
 
 /** Throws `query_bytes_limit`. */

@@ -1,4 +1,4 @@
-import { batchBlock, checkBytesRead, type LogRunDeps, type LostBlock, type PassResult } from "./log-run.ts";
+import { batchBlock, bytesRead, checkBytesRead, type LogRunDeps, type LostBlock, type PassResult } from "./log-run.ts";
 import { MergedEntries } from "./merge.ts";
 import type { PlannedBlock } from "./plan.ts";
 import { BlockScanner } from "./scan.ts";
@@ -23,11 +23,12 @@ export async function fetchRows(
   const lost: LostBlock[] = [];
   const stored: BatchBlock[] = [];
   const slices = new Slices();
+  const control = new ScanControl(job.control, job.backward);
   let scanner: BlockScanner | null = null;
   const take = (result: BatchResult) => {
     stats.addBatch(result);
-    // A batch ends where it alone has read so much, and what is left of it is then missing.
-    checkBytesRead(stats.stored.textBytes + stats.open.textBytes, maxBytesRead, cut);
+    // Batches end where they have read so much, and what is left of them is then missing.
+    checkBytesRead(bytesRead(stats, control), maxBytesRead, cut);
     if (result.entries !== null) entries.merge(result.entries);
     for (const { order, reason } of result.lost) {
       const block = pass.blocks.get(order);
@@ -38,6 +39,7 @@ export async function fetchRows(
     const found = scanner?.take() ?? null;
     if (found === null) return;
     addStats(stats.open, found.stats);
+    control.addText(found.stats.textBytes);
     if (found.entries !== null) entries.merge(found.entries);
   };
   let untaken = 0;
@@ -61,9 +63,10 @@ export async function fetchRows(
     }
   }
   takeOwn();
+  checkBytesRead(bytesRead(stats, control), maxBytesRead, cut);
   signal.throwIfAborted();
   const onAbort = () => {
-    new ScanControl(job.control, job.backward).stop();
+    control.stop();
     executor.stop(job);
   };
   signal.addEventListener("abort", onAbort, { once: true });

@@ -42,7 +42,7 @@ export interface ScanJob {
   readonly backward: boolean;
   /** Group by stream labels alone and give metadata and parsed labels as detail. */
   readonly categorize: boolean;
-  /** Most bytes of text that the query may read, 0 for no limit: a batch that alone goes beyond ends there. */
+  /** Most bytes of text that the query may read, 0 for no limit: batches end where the control has counted more. */
   readonly textBytesMax: number;
   /** When the query's time is up, as `performance.now()` of this thread counts; Infinity for never. */
   readonly endsAtMs: number;
@@ -147,7 +147,8 @@ const INT64_MAX = 2n ** 63n - 1n;
 
 /**
  * What the main thread says to the scanners of a query while they run: stop, and from which time on nothing better
- * can be found. Two signed 64-bit integers in shared memory: [0] the time bound in nanoseconds, [1] 1 for stop.
+ * can be found; and what they have read together, so that all of them end at the query's limit. Three signed 64-bit integers in shared
+ * memory: [0] the time bound in nanoseconds, [1] 1 for stop, [2] bytes of text.
  */
 export class ScanControl {
   readonly memory: SharedArrayBuffer;
@@ -161,7 +162,7 @@ export class ScanControl {
   }
 
   static create(backward: boolean): ScanControl {
-    const control = new ScanControl(new SharedArrayBuffer(16), backward);
+    const control = new ScanControl(new SharedArrayBuffer(24), backward);
     Atomics.store(control.words, 0, backward ? INT64_MIN : INT64_MAX);
     return control;
   }
@@ -172,6 +173,15 @@ export class ScanControl {
 
   get stopped(): boolean {
     return Atomics.load(this.words, 1) !== 0n;
+  }
+
+  /** Counts text that was read. */
+  addText(bytes: number): void {
+    Atomics.add(this.words, 2, BigInt(bytes));
+  }
+
+  get textBytes(): number {
+    return Number(Atomics.load(this.words, 2));
   }
 
   /** Lines before (backward) or after (forward) `ns` are no longer wanted. */

@@ -5,6 +5,9 @@ import type { HiddenLines } from "./deletes-hide.ts";
 import { timeSpanOf } from "./plan.ts";
 import { Slices } from "./slices.ts";
 
+/** Indexes that are read at one time at most: a far store answers them together as soon as one. */
+const INDEXES_AT_ONCE = 16;
+
 export interface StreamsWanted {
   readonly tenant: string;
   /** Inclusive, exclusive. */
@@ -38,11 +41,11 @@ export async function streamsIn(
   };
   const slices = new Slices();
   const segments = await snapshot.segments.segments({ tenant, startNs, endNs, labels }, onLostPart);
-  for (const info of segments.sort(byTime)) {
+  const shown = segments.filter(({ timeMaxNs }) => hidden?.isPast(timeMaxNs) !== true).sort(byTime);
+  for await (const { info, reading } of readAhead(shown, index, signal)) {
     signal.throwIfAborted();
-    if (hidden?.isPast(info.timeMaxNs) === true) continue;
     try {
-      const { streams, blocks } = await index(info);
+      const { streams, blocks } = await reading;
       const live = hidden === null ? null : liveStreams(hidden, info, { streams, blocks });
       streams.forEach(({ canonical, labels }, place) => {
         if (live?.has(place) !== false) add(canonical, labels);
@@ -64,6 +67,27 @@ export async function streamsIn(
     if (hidden?.isExpired(view.canonical, view.labels, timeMaxNs) !== true) add(view.canonical, view.labels);
   }
   return [...found.values()].filter((labels) => labels !== null);
+}
+
+/** The segments in their order, each with its index under way; those after it are being read as well. */
+async function* readAhead(
+  segments: readonly SegmentInfo[],
+  index: (info: SegmentInfo) => Promise<SegmentIndex>,
+  signal: AbortSignal,
+): AsyncGenerator<{ readonly info: SegmentInfo; readonly reading: Promise<SegmentIndex> }> {
+  const begun: { info: SegmentInfo; reading: Promise<SegmentIndex> }[] = [];
+  for (let next = 0; next < segments.length || begun.length > 0; ) {
+    for (; next < segments.length && begun.length < INDEXES_AT_ONCE; next++) {
+      signal.throwIfAborted();
+      const reading = index(segments[next]);
+      reading.catch(() => {}); // Whoever takes it hears of it; if nobody does, nobody waits for the answer any more.
+      begun.push({ info: segments[next], reading });
+    }
+    const first = begun[0];
+    yield first;
+    // Its place is free only when it has been looked at: no more indexes are held at one time.
+    begun.shift();
+  }
 }
 
 /** Places of a segment's streams that have a line that is not expired. Null: all of them have. */

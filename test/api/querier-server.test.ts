@@ -68,6 +68,51 @@ describe("the port for queriers", () => {
     await expect.poll(() => metrics.render()).toContain('weir_query_peer_scans_total{outcome="done"} 1');
   });
 
+  test("takes requests and answers of 64 MiB together, and no more until some of them are gone", async () => {
+    const { executor, post, metrics } = await open();
+    // As large as one may be: a query's deletions make it so. What comes after the JSON is white space.
+    const large = Buffer.concat([request(), Buffer.alloc(REQUEST_BYTES_MAX - request().length, " ")]);
+    const asked = Array.from({ length: 16 }, () => post(large));
+    await until("they have come", () => executor.calls.length === 16);
+    const refused = await post(request());
+    expect(refused.status).toBe(503);
+    expect(await refused.text()).toBe("requests and answers of more than 67108864 bytes are here already; try again\n");
+    expect(await metrics.render()).toContain('weir_query_peer_scans_total{outcome="refused"} 1');
+    for (const call of executor.calls.splice(0)) call.finish(emptyResult());
+    for (const answer of await Promise.all(asked)) {
+      expect(answer.status).toBe(200);
+      await answer.arrayBuffer();
+    }
+    const again = post(request());
+    await until("it has come", () => executor.calls.length === 1);
+    executor.calls[0].finish(emptyResult());
+    expect((await again).status).toBe(200);
+  });
+
+  test("wants to know how long a request is", async () => {
+    const { url } = await open();
+    const answer = await fetch(url + SCAN_PATH, {
+      method: "POST",
+      body: new Blob([new Uint8Array(request())]).stream(),
+      headers: { "content-type": SCAN_TYPE, authorization: `Bearer ${KEY}` },
+      duplex: "half",
+    } as RequestInit);
+    expect(answer.status).toBe(411);
+  });
+
+  test("counts what was found until it is taken, and nothing of who has left", async () => {
+    const scans = new PeerScans({
+      ...{ id: "it", version: "1", executor: new FakeExecutor(2, 4), metrics: new PeerMetrics(new Metrics()) },
+    });
+    const hold = scans.admit(1000);
+    hold(64 << 20);
+    expect(() => scans.admit(1)).toThrow("try again");
+    hold(0);
+    hold(0);
+    scans.admit(64 << 20);
+    expect(() => scans.admit(1)).toThrow("try again");
+  });
+
   test.each([
     "",
     KEY,

@@ -99,6 +99,32 @@ describe("the server", () => {
   });
 
   test.each([
+    { name: "no request at all", request: "GARBAGE\r\n\r\n", says: "400 Bad Request" },
+    {
+      name: "a blank in the address",
+      request: 'GET /x?query={app="a b"} HTTP/1.1\r\nHost: x\r\n\r\n',
+      says: "400 Bad Request",
+    },
+    {
+      name: "a body that is not as long as its pieces say",
+      request:
+        "POST /loki/api/v1/query HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nquery\r\n0\r\n\r\n",
+      says: "400 Bad Request",
+    },
+    {
+      name: "an address of more than a megabyte",
+      request: `GET /${"a".repeat(1_100_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
+      says: "431 Request Header Fields Too Large",
+    },
+  ])("answers $name in plain text, and goes on with others", async ({ request, says }) => {
+    const answer = await raw(api.server.address, request);
+    expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${says}\r\n`));
+    expect(answer).toContain("Content-Type: text/plain; charset=utf-8\r\n");
+    expect(answer.endsWith(`\r\n\r\n${says}\n`)).toBe(true);
+    expect((await api.get("/ready")).status).toBe(200);
+  });
+
+  test.each([
     { name: "JSON", type: "application/json", body: "{broken" },
     { name: "an unknown type", type: "application/x-thing", body: "\0\0" },
     { name: "multipart", type: "multipart/form-data; boundary=x", body: "--x" },

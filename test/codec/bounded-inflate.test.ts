@@ -1,8 +1,13 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { deflateRawSync, gzipSync } from "node:zlib";
-import { describe, expect, test } from "vitest";
-import { type Compression, inflateBounded, inflateBoundedSync } from "../../src/codec/bounded-inflate.ts";
+import { deflateRawSync, deflateSync, gzipSync } from "node:zlib";
+import { describe, expect, test, vi } from "vitest";
+import {
+  type Compression,
+  inflateBounded,
+  inflateBoundedSync,
+  inflateInPool,
+} from "../../src/codec/bounded-inflate.ts";
 import { Xxh64 } from "../../src/codec/xxh64.ts";
 import { WeirError } from "../../src/core/errors.ts";
 import { Random } from "../forward/random.ts";
@@ -114,6 +119,41 @@ describe("gzip", () => {
     });
     clearInterval(watch);
     expect(peak).toBeLessThan(64 * MIB);
+  });
+
+  test.each([
+    { name: "gzip", inflate: (bytes: Buffer) => inflateBounded(gzipSync(bytes), "gzip", 16 * MIB) },
+    { name: "zlib", inflate: (bytes: Buffer) => inflateInPool("zlib", deflateSync(bytes), 16 * MIB) },
+    { name: "raw", inflate: (bytes: Buffer) => inflateInPool("raw", deflateRawSync(bytes), 16 * MIB) },
+  ])("$name: what comes in many pieces is not put together in one go", async ({ inflate }) => {
+    const text = Buffer.alloc(15 * MIB, "line after line, and each of them is another: 0123456789\n");
+    const concat = vi.spyOn(Buffer, "concat");
+    // Each look at the clock finds a slice over: after each piece others have a turn.
+    let ms = 0;
+    const clock = vi.spyOn(performance, "now").mockImplementation(() => (ms += 10));
+    try {
+      const out = await inflate(text);
+      expect(out.equals(text)).toBe(true);
+      const joinedAtOnce = concat.mock.calls.map(([pieces]) => pieces.reduce((sum, { length }) => sum + length, 0));
+      expect(Math.max(0, ...joinedAtOnce)).toBeLessThanOrEqual(4 * MIB);
+      expect(ms).toBeGreaterThan(30);
+    } finally {
+      concat.mockRestore();
+      clock.mockRestore();
+    }
+  });
+
+  test.each([
+    { name: "zlib", pack: deflateSync },
+    { name: "raw", pack: deflateRawSync },
+  ] as const)("$name: the limit is the most that comes out, and a cut body is an error", async ({ name, pack }) => {
+    const text = Buffer.alloc(MIB, "abcdefg\n");
+    const packed = pack(text);
+    expect((await inflateInPool(name, packed, MIB)).equals(text)).toBe(true);
+    await expect(inflateInPool(name, packed, MIB - 1)).rejects.toMatchObject({ code: "ERR_BUFFER_TOO_LARGE" });
+    for (let end = 0; end < packed.length; end += 37) {
+      await expect(inflateInPool(name, packed.subarray(0, end), MIB)).rejects.toThrow("unexpected end of file");
+    }
   });
 });
 

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import prometheus from "../../sinks/prometheus.ts";
 import { registries } from "../../src/cli/registries.ts";
 import { loadConfig } from "../../src/config/load.ts";
-import { Metrics } from "../../src/core/metrics.ts";
+import { labelValue, Metrics } from "../../src/core/metrics.ts";
 import type { RecordSink, SinkRecord } from "../../src/core/sink.ts";
 import { sinkSpecs } from "../../src/roles/sink-specs.ts";
 import { record, recordSinkContract, type SinkUnderTest } from "../contract/sinks.ts";
@@ -61,6 +61,54 @@ describe("metrics from logs", () => {
     ]);
     expect(await shown("# HELP app_lines_total")).toEqual(["# HELP app_lines_total Lines."]);
     expect(await shown("# TYPE app_lines_total")).toEqual(["# TYPE app_lines_total counter"]);
+  });
+
+  test("tell series apart whatever stands in their labels", async () => {
+    const labels = { a: "a", b: "b" };
+    const { sink, registry, write, shown } = open([
+      { ...COUNTER, labels },
+      { type: "gauge", name: "app_g", help: "G.", value: "n", labels, expire_ms: 1000 },
+      { type: "histogram", name: "app_h", help: "H.", value: "n", labels, buckets: [1] },
+    ]);
+    const pairs = [
+      { a: "x,b:y", b: "z" },
+      { a: "x", b: "y,b:z" },
+      { a: "x\u0000", b: "z" },
+      { a: "x", b: "\u0000z" },
+      { a: "x\u0001c", b: "," },
+      { a: "x\u0001", b: "c," },
+      { a: 'q"\\', b: "\n,\u0001e" },
+    ];
+    await write(...pairs.map((pair, i) => withJson({ ...pair, n: i })));
+    const inText = (text: string) => text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+    const wanted = pairs.map(({ a, b }) => `{a="${inText(a)}",b="${inText(b)}"}`);
+    expect(await shown("app_lines_total")).toEqual(wanted.map((labels) => `app_lines_total${labels} 1`));
+    expect(await shown("app_g")).toEqual(wanted.map((labels, i) => `app_g${labels} ${i}`));
+    expect(await shown("app_h_sum")).toEqual(wanted.map((labels, i) => `app_h_sum${labels} ${i}`));
+    const samples = (await registry.samples()).filter(({ name }) => name === "app_g");
+    expect(samples.map(({ labels }) => labels)).toEqual(pairs);
+    // Also when they are over, each by itself.
+    clock += 900;
+    await write(withJson({ ...pairs[0], n: 7 }));
+    clock += 900;
+    await write(withJson({ ...pairs[0], n: 7 }));
+    expect(await shown("app_g")).toEqual([`app_g${wanted[0]} 7`]);
+    await sink.close();
+  });
+
+  test("keep series apart that threads measured", async () => {
+    const here = new Metrics();
+    const there = new Metrics();
+    for (const metrics of [here, there]) {
+      const counter = metrics.counter("app_total", "A.", ["a", "b"]);
+      counter.inc({ a: labelValue("x,b:y"), b: labelValue("z") }, 2);
+      counter.inc({ a: labelValue("x"), b: labelValue("y,b:z") });
+    }
+    here.addSource(async () => [await there.toJson()]);
+    expect((await here.render()).split("\n").filter((line) => line.startsWith("app_total{"))).toEqual([
+      'app_total{a="x,b:y",b="z"} 4',
+      'app_total{a="x",b="y,b:z"} 2',
+    ]);
   });
 
   test("add values, read and scaled as is said", async () => {

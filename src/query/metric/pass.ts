@@ -1,5 +1,5 @@
 import { WeirError } from "../../core/errors.ts";
-import { batchBlock, checkBytesRead, type LogRunDeps, type LostBlock } from "../log-run.ts";
+import { batchBlock, bytesRead, checkBytesRead, type LogRunDeps, type LostBlock } from "../log-run.ts";
 import type { PlannedBlock } from "../plan.ts";
 import { addStats, type BatchResult, ScanControl, type ScanJob } from "../scan-job.ts";
 import { Slices } from "../slices.ts";
@@ -174,7 +174,7 @@ export class MetricPass {
     for (const { order } of blocks) this.blocks.delete(order);
     const { partial } = result;
     if (partial !== null) await this.mergeAll(partial);
-    checkBytesRead(stats.stored.textBytes + stats.open.textBytes, maxBytesRead, cut);
+    checkBytesRead(bytesRead(stats, this.control), maxBytesRead, cut);
   }
 
   private async mergeAll({ leaves, error }: NonNullable<BatchResult["partial"]>): Promise<void> {
@@ -230,10 +230,14 @@ export class MetricPass {
     if (open === null) return;
     const { order, hide, timeMinNs, timeMaxNs } = block;
     const scanned = { order, rows: null, hide, timeMinNs, timeMaxNs };
+    const before = this.scanner.textBytes;
     for (let row = 0; row < open.rows && !this.isOver; ) {
       row = this.scanner.scanSlice(open, scanned, row, this.slices.deadline());
       await this.slices.turn();
     }
+    const { stats, maxBytesRead, cut } = this.deps;
+    this.control.addText(this.scanner.textBytes - before);
+    checkBytesRead(bytesRead(stats, this.control), maxBytesRead, cut);
   }
 
   /** What was counted in this thread: open blocks, and blocks whose index said all. */

@@ -253,6 +253,7 @@ export class FanExecutor implements ScanExecutor {
         query.fits.check(result, blocks);
         peer.succeeded();
         metrics.requests.inc({ peer: peer.name, outcome: "done" });
+        new ScanControl(job.control, job.backward).addText(result.stats.textBytes);
         this.settle(task, () => task.resolve({ ...result, peer: peer.name }));
       })
       .catch((error: unknown) => this.onFailed(task, peer, leave, error))
@@ -262,7 +263,10 @@ export class FanExecutor implements ScanExecutor {
   private encode({ job, blocks }: Task, timeoutMs: number): Buffer | null {
     const control = new ScanControl(job.control, job.backward);
     // What is better than the best so far is all that is still wanted: as far as it is known now.
-    return encodeScanRequest(this.deps.version, { job, boundNs: control.boundNs, timeoutMs, blocks });
+    const { boundNs, textBytes } = control;
+    // A batch elsewhere may read what the query has left to read; 0 would be no limit.
+    const textBytesMax = job.textBytesMax === 0 ? 0 : Math.max(1, job.textBytesMax - textBytes);
+    return encodeScanRequest(this.deps.version, { job: { ...job, textBytesMax }, boundNs, timeoutMs, blocks });
   }
 
   private onFailed(task: Task, peer: Peer, leave: AbortController, error: unknown): void {

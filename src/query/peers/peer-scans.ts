@@ -5,8 +5,10 @@ import type { Hello } from "./protocol.ts";
 import { encodeResult } from "./result-frame.ts";
 import { decodeScanRequest, type ScanRequest } from "./scan-request.ts";
 
-/** Batches of other queriers that are here at one time: those that wait hold their requests in memory. */
+/** Batches of other queriers that are here at one time. */
 const SCANS_MAX = 256;
+/** Bytes of all their requests, from the moment that they come, and of what was found, until it is taken. Most requests are some kilobytes. */
+const HELD_BYTES_MAX = 64 * 1024 * 1024;
 
 export interface PeerScansDeps {
   /** This process. */
@@ -21,6 +23,7 @@ export interface PeerScansDeps {
 export class PeerScans {
   private readonly deps: PeerScansDeps;
   private running = 0;
+  private held = 0;
 
   constructor(deps: PeerScansDeps) {
     this.deps = deps;
@@ -30,6 +33,23 @@ export class PeerScans {
   hello(): Hello {
     const { id, version, executor } = this.deps;
     return { id, version, parallel: executor.parallel, ahead: executor.ahead };
+  }
+
+  /**
+   * Counts a request of so many bytes, before it is read; what is returned counts an answer to it in its place, and ends with 0. Throws
+   * `querier_busy` while those that are here take too much.
+   */
+  admit(bytes: number): (bytes: number) => void {
+    if (this.held + bytes > HELD_BYTES_MAX) {
+      this.deps.metrics.scans.inc({ outcome: "refused" });
+      throw busy(`requests and answers of more than ${HELD_BYTES_MAX} bytes are here already`);
+    }
+    let mine = bytes;
+    this.held += mine;
+    return (now) => {
+      this.held += now - mine;
+      mine = now;
+    };
   }
 
   /**
@@ -45,7 +65,7 @@ export class PeerScans {
         throw new WeirError("querier_version", `request to scan: got version ${request.version}, want ${version}`);
       }
       if (this.running >= SCANS_MAX) {
-        throw new WeirError("querier_busy", `${SCANS_MAX} batches are here already; try again`, { retriable: true });
+        throw busy(`${SCANS_MAX} batches are here already`);
       }
       const frame = await this.scan(request, signal);
       outcome = "done";
@@ -86,4 +106,8 @@ export class PeerScans {
       executor.end(job);
     }
   }
+}
+
+function busy(why: string): WeirError {
+  return new WeirError("querier_busy", `${why}; try again`, { retriable: true });
 }

@@ -1,6 +1,9 @@
 import v8 from "node:v8";
 import vm from "node:vm";
 import { afterEach, describe, expect, test } from "vitest";
+import { DEFAULT_TENANT } from "../../../src/core/labels.ts";
+import { BatchScan } from "../../../src/query/batch-scan.ts";
+import { type BatchBlock, nextJobId, ScanControl, type ScanJob } from "../../../src/query/scan-job.ts";
 import { ALL_TIMES, entriesOf, makeStore, SECOND, type StoreSetup, T0, type TestStore, textsOf } from "./harness.ts";
 
 const stores: TestStore[] = [];
@@ -88,6 +91,60 @@ describe("limits", () => {
     });
   });
 
+  test.each([
+    {
+      name: "a search",
+      ask: (store: TestStore) => store.engine.queryRange({ ...FILTER, query: '{app="a"} |= "none"' }),
+    },
+    { name: "lines by time", ask: (store: TestStore) => store.engine.queryRange({ ...QUERY, limit: 1000 }) },
+    {
+      name: "a count",
+      ask: (store: TestStore) =>
+        store.engine.metric({
+          ...{ query: 'sum(count_over_time({app="a"} |= "line" [1h]))', startNs: T0, endNs: T0 + 3600n * SECOND },
+          stepNs: 3600n * SECOND,
+        }),
+    },
+  ])("bound the bytes read of lines that are not in the store yet: $name", async ({ ask }) => {
+    const store = await open({ query: { max_query_bytes_read: 2000 }, store: { block_bytes: 1 << 20 } });
+    for (let i = 0; i < 1000; i++) store.append({ labels: A, ns: T0 + BigInt(i), text: `line ${i} ${"x".repeat(50)}` });
+    await expect(ask(store)).rejects.toMatchObject({ code: "query_bytes_limit" });
+  });
+
+  test("bound what batches read together", async () => {
+    const store = await open();
+    const segment = async (from: number) => {
+      for (let i = from; i < from + 400; i++)
+        store.append({ labels: A, ns: T0 + BigInt(i), text: `line ${i} ${"x".repeat(50)}` });
+      await store.flush();
+    };
+    await segment(0);
+    await segment(400);
+    const job: ScanJob = {
+      ...{ id: nextJobId(), tenant: DEFAULT_TENANT, mode: "scan", query: FILTER.query, ids: null },
+      ...{ ...ALL_TIMES, limit: 10, backward: true, categorize: false, endsAtMs: Number.POSITIVE_INFINITY },
+      ...{ textBytesMax: 10_000, control: ScanControl.create(true).memory },
+    };
+    const batches: BatchBlock[][] = [];
+    for (const info of await store.catalog.view().segments({ tenant: DEFAULT_TENANT, ...ALL_TIMES, labels: [] })) {
+      const { blocks } = await store.reader.index(info);
+      batches.push(
+        blocks.map((block, order) => ({ ...block, key: info.key, order, bytes: null, rows: null, hide: null })),
+      );
+    }
+    expect(batches.map(({ length }) => length)).toEqual([expect.any(Number), expect.any(Number)]);
+    let read = 0;
+    for (const batch of batches) {
+      // Another thread's: each has a scan of its own.
+      const { stats } = await new BatchScan(job).run(batch, store.reader.prefetch(batch));
+      read += stats.textBytes;
+    }
+    const largest = 4096 + 100;
+    expect(read).toBeGreaterThan(10_000);
+    expect(read).toBeLessThan(10_000 + largest);
+    expect(new ScanControl(job.control, true).textBytes).toBe(read);
+  });
+
   test("bound the bytes read for lines that were chosen by time alone", async () => {
     const store = await open({ query: { max_query_bytes_read: 10_000 } });
     for (let i = 0; i < 1000; i++) store.append({ labels: A, ns: T0 + BigInt(i), text: `line ${i} ${"x".repeat(50)}` });
@@ -121,6 +178,37 @@ describe("limits", () => {
     openGate();
     expect(textsOf(await store.engine.queryRange({ ...QUERY, limit: 1 }))).toEqual(["line 19"]);
     expect(reads).toBeLessThan(10);
+  });
+
+  test("on indexes that are read at one time hold for lists of streams, which read several", async () => {
+    const store = await open();
+    await segments(store, 40);
+    const { objects, reader } = store;
+    const getSuffix = objects.getSuffix.bind(objects);
+    let running = 0;
+    const most: number[] = [];
+    const waiting: (() => void)[] = [];
+    // A store that is far away: all that are asked for at one moment are answered together, a moment later.
+    objects.getSuffix = async (key, length) => {
+      running++;
+      most.push(running);
+      await new Promise<void>((resolve) => {
+        waiting.push(resolve);
+        if (waiting.length > 1) return;
+        setTimeout(() => {
+          for (const answer of waiting.splice(0)) answer();
+        }, 1);
+      });
+      running--;
+      return getSuffix(key, length);
+    };
+    const lost = reader.index.bind(reader);
+    let calls = 0;
+    reader.index = (info) => (++calls === 20 ? Promise.reject(new Error("gone")) : lost(info));
+    expect(await store.engine.labelValues("app", { ...ALL_TIMES, selectors: [] })).toEqual(["a"]);
+    expect(most).toHaveLength(39);
+    expect(Math.max(...most)).toBeGreaterThan(8);
+    expect(Math.max(...most)).toBeLessThanOrEqual(16);
   });
 
   test("give the history of a tail the time of a query", async () => {
