@@ -5,9 +5,9 @@ import { defineRecordSink, type Refused, type SinkRecord, type WriteResult } fro
 import { endsWithin, TIMER_MS_MAX, unlessAborted } from "../src/core/wait.ts";
 import { kafkaCompression, kafkaConnectionShape } from "../src/kafka/options.ts";
 import { encodeMessage, FORMS } from "./shared/encode.ts";
-import { type KafkaPart, partsOf } from "./shared/kafka-parts.ts";
+import { type KafkaPart, partsOf, topicProblem } from "./shared/kafka-parts.ts";
 import { KafkaTopics } from "./shared/kafka-topics.ts";
-import { compileTemplate, template } from "./shared/template.ts";
+import { compileTemplate, template, templateProblem } from "./shared/template.ts";
 
 /** How long a stop waits for a request that is under way. */
 const CLOSE_MS = 2000;
@@ -26,6 +26,10 @@ const options = z.strictObject({
   ...kafkaConnectionShape,
   topic: template
     .min(1)
+    .superRefine((text, context) => {
+      const problem = text === "" || templateProblem(text) !== null ? null : topicProblem(text);
+      if (problem !== null) context.addIssue({ code: "custom", message: problem });
+    })
     .describe(
       "Topic that a record goes to; `{name}` is the label of that name, `{tenant}` its tenant, `{+yyyy-MM-dd}` its time. What a topic's name can't have in what comes from a label becomes `_`.",
     ),

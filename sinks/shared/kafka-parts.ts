@@ -1,12 +1,26 @@
 import { WeirError } from "../../src/core/errors.ts";
 import type { Refused } from "../../src/core/sink.ts";
 import type { KafkaRecord } from "../../src/kafka/producer.ts";
+import { PLACE } from "./template.ts";
 
 const OF_TOPIC: ReadonlySet<string> = new Set(["kafka_no_topic", "kafka_refused"]);
 const TOPIC = /^[A-Za-z0-9._-]{1,249}$/;
+const WANTED = 'want 1 to 249 letters, digits, ".", "_", "-"';
 /** What a record takes beside its key, value and headers, and a batch beside its records. */
 const RECORD_BYTES = 64;
 const BATCH_BYTES = 1024;
+
+/** What is wrong with a topic's name, or null. */
+function nameProblem(topic: string): string | null {
+  if (TOPIC.test(topic) && topic !== "." && topic !== "..") return null;
+  return `${JSON.stringify(topic)} is no name of a topic: ${WANTED}`;
+}
+
+/** What is wrong with a template for names of topics, whatever the records are, or null. `templateProblem` has found nothing. */
+export function topicProblem(template: string): string | null {
+  const plainest = template.replace(PLACE, (_, inside: string) => (inside.startsWith("+") ? inside.slice(1) : "x"));
+  return nameProblem(plainest) === null ? null : `makes no names of topics: ${WANTED}, beside places like {app}`;
+}
 
 /** Records that one partition takes as one batch, in their order. */
 export interface KafkaPart {
@@ -24,10 +38,17 @@ export interface KafkaDraft extends Omit<KafkaRecord, "partition"> {
   readonly key: string | null;
 }
 
+export interface ChosenTopic {
+  readonly partitions: number;
+  readonly messageBytesMax: number;
+  /** Whether the topic takes records with a key only. */
+  readonly isCompacted: boolean;
+}
+
 /** What the sink asks of the topics that it writes to. */
 export interface TopicChoice {
   /** Rejects with a WeirError: `kafka_no_topic`, and as kafkaError. */
-  facts(topic: string): Promise<{ readonly partitions: number; readonly messageBytesMax: number }>;
+  facts(topic: string): Promise<ChosenTopic>;
   /** The partition of a key; without one, the same for all of a request. */
   partition(topic: string, key: string | null, partitions: number): number;
   /** Begins a request: records without a key go to another partition than those of the one before. */
@@ -48,12 +69,12 @@ export async function partsOf(
   topics.turn();
   for (const [position, draft] of drafts.entries()) {
     const { topic, key } = draft;
-    if (!TOPIC.test(topic) || topic === "." || topic === "..") {
-      const reason = `${JSON.stringify(topic)} is no name of a topic: want 1 to 249 letters, digits, ".", "_", "-"`;
-      failed.push({ position, retriable: false, reason });
+    const problem = nameProblem(topic);
+    if (problem !== null) {
+      failed.push({ position, retriable: false, reason: problem });
       continue;
     }
-    let facts: Awaited<ReturnType<TopicChoice["facts"]>>;
+    let facts: ChosenTopic;
     try {
       facts = await topics.facts(topic);
     } catch (error) {
@@ -61,6 +82,12 @@ export async function partsOf(
       if (!(error instanceof WeirError) || !OF_TOPIC.has(error.code)) throw error;
       const isRefused = error.context.type === "INVALID_TOPIC_EXCEPTION";
       failed.push({ position, retriable: !isRefused, reason: error.message });
+      continue;
+    }
+    if (key === null && facts.isCompacted) {
+      // Brokers refuse each of them, and say of none why.
+      const reason = `topic ${topic} is compacted (cleanup.policy), and takes no record without a key: set \`key\``;
+      failed.push({ position, retriable: false, reason });
       continue;
     }
     const partition = topics.partition(topic, key, facts.partitions);

@@ -1,20 +1,20 @@
 import { codeOf, WeirError } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
-import type { KafkaAdmin } from "../../src/kafka/admin.ts";
-import type { TopicChoice } from "./kafka-parts.ts";
+import type { KafkaAdmin, TopicFacts } from "../../src/kafka/admin.ts";
+import type { ChosenTopic, TopicChoice } from "./kafka-parts.ts";
 
 /** Kafka's own, where the brokers don't tell. */
 const MESSAGE_BYTES_DEFAULT = 1_048_588;
 /** After so long a topic is asked for anew: it may have got partitions. */
 const KNOWN_MS = 300_000;
-/** And so long one that is not there is not asked for again. */
+/** And so long one is not asked for again that is not there, or that is such that it may have to be changed. */
 const ABSENT_MS = 5000;
 /** Topics that are remembered; a template may make many. */
 const TOPICS_MAX = 10_000;
 
 interface Known {
   readonly untilMs: number;
-  readonly facts: Promise<{ readonly partitions: number; readonly messageBytesMax: number }>;
+  readonly facts: Promise<ChosenTopic>;
 }
 
 /** What is known of the topics that a sink writes to. */
@@ -39,12 +39,17 @@ export class KafkaTopics implements TopicChoice {
       const facts = this.ask(topic);
       known = { untilMs: now + KNOWN_MS, facts };
       this.known.set(topic, known);
-      facts.catch((error: unknown) => {
-        // One that is not there is waited for; what else failed is asked for again at once.
-        if (codeOf(error) === "kafka_no_topic")
-          this.known.set(topic, { untilMs: performance.now() + ABSENT_MS, facts });
-        else this.known.delete(topic);
-      });
+      const knowBriefly = () => this.known.set(topic, { untilMs: performance.now() + ABSENT_MS, facts });
+      facts.then(
+        ({ isCompacted }) => {
+          if (isCompacted) knowBriefly();
+        },
+        (error: unknown) => {
+          // One that is not there is waited for; what else failed is asked for again at once.
+          if (codeOf(error) === "kafka_no_topic") knowBriefly();
+          else this.known.delete(topic);
+        },
+      );
     }
     return known.facts;
   }
@@ -87,6 +92,6 @@ export class KafkaTopics implements TopicChoice {
   }
 }
 
-function bounded({ partitions, messageBytesMax }: { partitions: number; messageBytesMax: number | null }) {
-  return { partitions, messageBytesMax: messageBytesMax ?? MESSAGE_BYTES_DEFAULT };
+function bounded({ messageBytesMax, ...facts }: TopicFacts): ChosenTopic {
+  return { ...facts, messageBytesMax: messageBytesMax ?? MESSAGE_BYTES_DEFAULT };
 }

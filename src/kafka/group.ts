@@ -1,7 +1,7 @@
-import type { Batch, Consumer, ConsumerCommitOffsetsEvent } from "kafkajs";
+import type { Batch, Cluster, Consumer } from "kafkajs";
 import { messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
-import { endsWithin, sleepFor, unlessAborted } from "../core/wait.ts";
+import { countdown, endsWithin, sleepFor, unlessAborted } from "../core/wait.ts";
 import { grouped, placeOf, stickyAssigner, type TopicPartition } from "./assigner.ts";
 import type { KafkaClient } from "./client.ts";
 import { kafkaError } from "./errors.ts";
@@ -15,14 +15,17 @@ const INFLATED = 10;
 const FETCH_BYTES_MIN = 64 * 1024;
 /** Longest wait of a broker for something to read: bounds how late a partition is read that was paused. */
 const FETCH_WAIT_MS = 250;
+/** How often a member says that it is there, at most: only by an answer to that it knows its generation (`commitSurely`). */
+const HEARTBEAT_MS = 500;
+/** How long a commit waits for that after the member has joined, and how often it looks. */
+const GENERATION_MS = 5000;
+const GENERATION_LOOK_MS = 20;
 /** How long a member may take to leave its group before its connections are dropped. */
 const LEAVE_MS = 3000;
 const RETRY_MS_MIN = 200;
 const RETRY_MS_MAX = 5000;
 /** A member that has not been heard of for so many session timeouts is thrown away: the library may hang without a word. */
 const SILENT_SESSIONS = 2;
-
-type Commit = ConsumerCommitOffsetsEvent["payload"];
 
 export interface KafkaGroupOptions {
   readonly group: string;
@@ -78,8 +81,10 @@ export class KafkaGroup {
   private member = "";
   /** The id that this member had when it joined last. */
   private joinedAs = "";
-  /** Called with what the brokers have taken. */
-  private readonly commits = new Set<(commit: Commit) => void>();
+  /** The consumer's way to the brokers. */
+  private cluster: Cluster | null = null;
+  /** Which coming together of the group's members the last join belongs to, or null while it is not known. */
+  private generation: number | null = null;
   private running: Promise<void> = Promise.resolve();
   private reason = "has not joined its group yet";
   private heardMs = 0;
@@ -134,35 +139,35 @@ export class KafkaGroup {
   }
 
   /**
-   * As `commit`, for those who go by the offset: resolves only when the brokers have taken it from the member that this one is now.
-   * (The library calls a commit done that it has given up on while it stops, and may make one again after it has joined anew.)
+   * As `commit`, for those who go by the offset. It is made once, in the name of the generation of the group that this member belongs to
+   * since it joined as `joins` (default: now), and brokers refuse it once the members have come together again, however late it comes.
+   * So it never stands over what another member has committed since. (The library makes a commit that failed again under whatever
+   * generation it belongs to by then, and calls one done that it has given up on while it stops.)
    */
-  async commitSurely(at: TopicPartition, next: number, metadata: string): Promise<void> {
-    const { member, commits } = this;
-    let isTaken = false;
-    const hear = ({ memberId, topics }: Commit) => {
-      if (memberId !== member) return;
-      // An offset is said to be a string, and is a long number in an object.
-      isTaken ||= topics.some(
-        ({ topic, partitions }) =>
-          topic === at.topic &&
-          partitions.some(({ partition, offset }) => partition === at.partition && String(offset) === String(next)),
-      );
-    };
-    commits.add(hear);
-    try {
-      await this.commit(at, next, metadata);
-    } finally {
-      commits.delete(hear);
+  async commitSurely(at: TopicPartition, next: number, metadata: string, joins: number = this.joined): Promise<void> {
+    const what = `commit an offset of ${placeOf(at)}`;
+    const { group: groupId } = this.options;
+    const left = countdown(GENERATION_MS);
+    while (this.isIn(joins) && this.generation === null && left() > 0 && !this.stopping.signal.aborted)
+      await sleepFor(GENERATION_LOOK_MS, this.stopping.signal);
+    const { member: memberId, generation, cluster } = this;
+    if (!this.isIn(joins) || generation === null || cluster === null) {
+      const why = this.isIn(joins) ? "the brokers have not said its generation yet" : "the group has changed since";
+      throw new WeirError("kafka_unavailable", `kafka: ${what}: ${why}`, { retriable: true });
     }
-    if (!isTaken)
-      throw new WeirError(
-        "kafka_unavailable",
-        `kafka: commit an offset of ${placeOf(at)}: the brokers did not take it`,
-        {
-          retriable: true,
-        },
-      );
+    const partitions = [{ partition: at.partition, offset: String(next), metadata }];
+    try {
+      const coordinator = await cluster.findGroupCoordinator({ groupId });
+      const topics = [{ topic: at.topic, partitions }];
+      await coordinator.offsetCommit({ groupId, groupGenerationId: generation, memberId, topics });
+    } catch (error) {
+      throw kafkaError(what, error, "Read");
+    }
+  }
+
+  /** Whether this member is in its group, and has not joined anew since `joins`. */
+  private isIn(joins: number): boolean {
+    return this.consumer !== null && this.member !== "" && this.joined === joins;
   }
 
   /** Leaves the group. All feeds are lost then. */
@@ -200,12 +205,18 @@ export class KafkaGroup {
       return this.stopping.signal.aborted ? null : error;
     }
     if (this.stopping.signal.aborted) return null;
+    let cluster: Cluster | null = null;
     const consumer = this.deps.client.consumer({
       groupId: group,
-      partitionAssigners: [stickyAssigner(() => grouped([...this.feeds.values()]))],
+      partitionAssigners: [
+        (config) => {
+          cluster = config.cluster;
+          return stickyAssigner(() => grouped([...this.feeds.values()]))(config);
+        },
+      ],
       sessionTimeout: sessionTimeoutMs,
       rebalanceTimeout: rebalanceTimeoutMs,
-      heartbeatInterval: Math.floor(sessionTimeoutMs / 5),
+      heartbeatInterval: Math.min(HEARTBEAT_MS, Math.floor(sessionTimeoutMs / 5)),
       maxBytesPerPartition: partitionBytes,
       maxBytes: fetchBytes * ANSWER_PARTITIONS,
       maxWaitTimeInMs: FETCH_WAIT_MS,
@@ -220,6 +231,7 @@ export class KafkaGroup {
       await consumer.connect();
       await consumer.subscribe({ topics: [...topics], fromBeginning: true });
       this.consumer = consumer;
+      this.cluster = cluster;
       await consumer.run({
         autoCommit: false,
         partitionsConsumedConcurrently: 1,
@@ -235,6 +247,7 @@ export class KafkaGroup {
     } finally {
       ended.close();
       this.consumer = null;
+      this.cluster = null;
       await endsWithin(consumer.disconnect(), LEAVE_MS);
     }
   }
@@ -274,11 +287,12 @@ export class KafkaGroup {
     const hear = () => {
       if (!isOver) this.heardMs = performance.now();
     };
-    consumer.on(events.HEARTBEAT, hear);
-    consumer.on(events.FETCH, hear);
-    consumer.on(events.COMMIT_OFFSETS, ({ payload }) => {
-      for (const commit of this.commits) commit(payload);
+    consumer.on(events.HEARTBEAT, ({ payload }) => {
+      hear();
+      // One of the generation before may come late: what is committed in its name is refused, until the next one has come.
+      if (!isOver && payload.memberId === this.member) this.generation = payload.groupGenerationId;
     });
+    consumer.on(events.FETCH, hear);
     consumer.on(events.CRASH, ({ payload }) => resolve(payload.error));
     consumer.on(events.GROUP_JOIN, ({ payload }) => {
       // A library that hung was given up, and another member has taken its place here.
@@ -307,6 +321,7 @@ export class KafkaGroup {
   private onJoin(consumer: Consumer, memberId: string, assignment: Readonly<Record<string, number[]>>): void {
     this.member = memberId;
     this.joined++;
+    this.generation = null;
     this.reason = "";
     const mine = Object.entries(assignment).flatMap(([topic, partitions]) =>
       partitions.map((partition) => ({ topic, partition })),

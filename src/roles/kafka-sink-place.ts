@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
@@ -5,6 +6,10 @@ import { type KafkaAdmin, OFFSET_EARLIEST } from "../kafka/admin.ts";
 import type { KafkaFeed } from "../kafka/feed.ts";
 import type { KafkaGroup } from "../kafka/group.ts";
 import type { SinkPosition } from "./sink-position.ts";
+
+/** While the members of a group come together, its brokers take no offset: so often, and with such pauses, it is tried. */
+const TRIES = 5;
+const PAUSE_MS = 250;
 
 /*
  * How far a sink has come in a partition is kept in the sink's own consumer group. The offset is the entry that is next; with it
@@ -53,10 +58,12 @@ function isFurther(a: SinkPosition, b: SinkPosition): boolean {
 
 export interface PlaceDeps {
   readonly admin: Pick<KafkaAdmin, "committed">;
-  readonly group: Pick<KafkaGroup, "memberId" | "commitSurely">;
+  readonly group: Pick<KafkaGroup, "memberId" | "joins" | "commitSurely">;
   /** The group's name. */
   readonly name: string;
   readonly log: Logger;
+  /** For tests; PAUSE_MS otherwise. */
+  readonly pauseMs?: number;
 }
 
 /** Where a sink has come to in one partition, while this process has it. */
@@ -89,13 +96,15 @@ export class KafkaSinkPlace {
   async set(_partition: number, position: SinkPosition): Promise<void> {
     const { group } = this.deps;
     this.position = position;
-    if (this.feed.isLost) return;
-    this.owner = group.memberId;
-    try {
-      await this.commit({ position, owner: this.owner });
-    } catch (error) {
-      if (!this.feed.isLost) throw error;
-    }
+    await this.insist(async () => {
+      if (this.feed.isLost) return;
+      this.owner = group.memberId;
+      try {
+        await this.commit({ position, owner: this.owner });
+      } catch (error) {
+        if (!this.feed.isLost) throw error;
+      }
+    });
   }
 
   /** Leaves the position to whoever goes on, unless somebody has gone on already. Never rejects. */
@@ -104,19 +113,33 @@ export class KafkaSinkPlace {
     const { position } = this;
     if (position === null) return;
     try {
-      // Whoever has gone on without waiting knows better: an older position would send its records once more.
-      const kept = await this.read();
-      const isReset = kept?.position.offset === OFFSET_EARLIEST;
-      if (!isReset && (kept === null || kept.owner !== this.owner || isFurther(kept.position, position))) return;
-      await this.commit({ position, owner: null });
+      await this.insist(async () => {
+        const { joins } = this.deps.group;
+        // Whoever has gone on without waiting knows better: an older position would send its records once more.
+        const kept = await this.read();
+        const isReset = kept?.position.offset === OFFSET_EARLIEST;
+        if (!isReset && (kept === null || kept.owner !== this.owner || isFurther(kept.position, position))) return;
+        await this.commit({ position, owner: null }, joins);
+      });
     } catch (error) {
       // The next one waits a little longer, and sends again what was taken since the last commit.
       log.debug({ partition: this.feed.partition }, `sink: can't release the partition: ${messageOf(error)}`);
     }
   }
 
-  private commit(note: PlaceNote): Promise<void> {
+  private async insist(act: () => Promise<void>): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await act();
+      } catch (error) {
+        if (tries === TRIES) throw error;
+      }
+      await sleep(this.deps.pauseMs ?? PAUSE_MS);
+    }
+  }
+
+  private commit(note: PlaceNote, joins?: number): Promise<void> {
     const { topic, partition } = this.feed;
-    return this.deps.group.commitSurely({ topic, partition }, note.position.offset, encodePlace(note));
+    return this.deps.group.commitSurely({ topic, partition }, note.position.offset, encodePlace(note), joins);
   }
 }

@@ -42,7 +42,8 @@ export interface LaneFeed {
 export interface LaneGroup {
   readonly memberId: string;
   readonly joins: number;
-  commit(topic: string, partition: number, offset: number, metadata: string): Promise<void>;
+  /** Refused once the group's members have come together again since this one joined as `joins`. */
+  commit(topic: string, partition: number, offset: number, metadata: string, joins: number): Promise<void>;
   committed(topic: string, partition: number): Promise<Committed>;
   members(): Promise<ReadonlySet<string>>;
   /** The oldest offset that is there, and the one behind the newest. */
@@ -99,8 +100,8 @@ interface Batch {
  * id is in the entries' keys. Whoever reads the partition next, this process after a crash or another one, finds the intent and
  * makes the same batch with the same keys; an intake log that has it drops it, and it remembers the last key of each lane
  * for good. While the member that made an intent is in the group, others wait for it. A commit of a member that the group has
- * given up is refused by the broker, so such a one begins no batch; after each change of the group a lane looks whether what
- * is committed is what it has committed itself.
+ * given up is refused by the broker, as is one that was begun before the group changed, however late it comes, so such a one begins no
+ * batch; after each change of the group a lane looks whether what is committed is what it has committed itself.
  */
 export class TopicLane {
   private readonly deps: LaneDeps;
@@ -433,11 +434,12 @@ export class TopicLane {
     const { group, feed, abandoned, log } = this.deps;
     for (let attempt = 0; !abandoned.aborted; attempt++) {
       try {
+        const { joins } = group;
         const found = await group.committed(feed.topic, feed.partition);
         const standing = decodeIntent(found.metadata);
         // Who has joined anew was given up by the group in between: the intent is another's by now.
         if (standing?.id !== intent.id || standing.member !== group.memberId) return;
-        await group.commit(feed.topic, feed.partition, offset, metadata);
+        await group.commit(feed.topic, feed.partition, offset, metadata, joins);
         return;
       } catch (error) {
         if (attempt === 0)
@@ -473,7 +475,7 @@ export class TopicLane {
         this.joins = joins;
         this.committed = now;
       }
-      await group.commit(feed.topic, feed.partition, offset, metadata);
+      await group.commit(feed.topic, feed.partition, offset, metadata, joins);
       return "done";
     });
     if (result !== "done") return false;

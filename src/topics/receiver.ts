@@ -148,7 +148,8 @@ function groupOf(name: string, group: KafkaGroup, admin: KafkaAdmin): LaneGroup 
     get joins() {
       return group.joins;
     },
-    commit: (topic, partition, offset, metadata) => group.commitSurely({ topic, partition }, offset, metadata),
+    commit: (topic, partition, offset, metadata, joins) =>
+      group.commitSurely({ topic, partition }, offset, metadata, joins),
     committed: async (topic, partition) => {
       const found = (await admin.committed(name, topic)).find((one) => one.partition === partition);
       return { offset: found?.offset ?? null, metadata: found?.metadata ?? "" };

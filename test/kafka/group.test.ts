@@ -1,22 +1,18 @@
 import { EventEmitter } from "node:events";
-import type { ConsumerConfig } from "kafkajs";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Cluster, ConsumerConfig, Logger } from "kafkajs";
 import { describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/core/log.ts";
 import type { KafkaClient } from "../../src/kafka/client.ts";
 import type { KafkaFeed } from "../../src/kafka/feed.ts";
 import { KafkaGroup, type KafkaGroupOptions } from "../../src/kafka/group.ts";
 
-type Committed = { topic: string; partition: number; offset: string }[];
-
-/** What the library says offsets in. */
-class Long {
-  private readonly value: bigint;
-  constructor(text: string) {
-    this.value = BigInt(text);
-  }
-  toString(): string {
-    return String(this.value);
-  }
+/** What a broker is told to keep. */
+interface OffsetCommit {
+  readonly groupId: string;
+  readonly groupGenerationId: number;
+  readonly memberId: string;
+  readonly topics: readonly { topic: string; partitions: readonly object[] }[];
 }
 
 /** The library's consumer, as far as a group uses it. */
@@ -26,11 +22,19 @@ class FakeConsumer extends EventEmitter {
     FETCH: "fetch",
     CRASH: "crash",
     GROUP_JOIN: "join",
-    COMMIT_OFFSETS: "commit",
   };
   memberId = "";
-  /** What becomes of a commit: who is told to have made it, or null when the library gives up without a word. */
-  commitsAs: () => string | null = () => this.memberId;
+  /** What the group's coordinator was sent, and what it says to it. */
+  readonly commits: OffsetCommit[] = [];
+  readonly cluster = {
+    findGroupCoordinator: async () => ({
+      offsetCommit: async (request: OffsetCommit) => {
+        this.commits.push(request);
+        await this.answersCommit();
+      },
+    }),
+  };
+  answersCommit: () => Promise<void> = async () => {};
 
   async connect(): Promise<void> {}
   disconnects = 0;
@@ -77,16 +81,14 @@ class FakeConsumer extends EventEmitter {
     this.emit("join", { payload: { memberId, memberAssignment: { t: [...partitions] } } });
   }
 
-  async commitOffsets(offsets: Committed): Promise<void> {
-    const memberId = this.commitsAs();
-    if (memberId === null) return;
-    const topics = offsets.map(({ topic, partition, offset }) => ({
-      topic,
-      partitions: [{ partition, offset: new Long(offset) }],
-    }));
-    this.emit("commit", { payload: { memberId, topics } });
+  /** The coordinator has answered a heartbeat. */
+  beat(groupGenerationId: number, memberId = this.memberId): void {
+    this.emit("heartbeat", { payload: { groupId: "g", memberId, groupGenerationId } });
   }
 }
+
+// The assigner logs nothing.
+const NO_LOGGER = {} as Logger;
 
 async function joined(beginsAnew: boolean, next: FakeConsumer[] = [], bounds: Partial<KafkaGroupOptions> = {}) {
   const consumer = new FakeConsumer();
@@ -104,7 +106,11 @@ async function joined(beginsAnew: boolean, next: FakeConsumer[] = [], bounds: Pa
   const asked: ConsumerConfig[] = [];
   const take = (config: ConsumerConfig) => {
     asked.push(config);
-    return consumers.shift();
+    const given = consumers.shift();
+    // Of the cluster only what a group asks of it.
+    const cluster = given?.cluster as unknown as Cluster;
+    for (const make of config.partitionAssigners ?? []) make({ cluster, groupId: config.groupId, logger: NO_LOGGER });
+    return given;
   };
   const group = new KafkaGroup(
     { ...options, beginsAnew, ...bounds },
@@ -125,43 +131,67 @@ async function joined(beginsAnew: boolean, next: FakeConsumer[] = [], bounds: Pa
 const AT = { topic: "t", partition: 0 };
 
 describe("a commit that somebody goes by", () => {
-  test("is done when the brokers have it", async () => {
-    const { group } = await joined(true);
+  test("is made once, in the name of the generation that the member belongs to", async () => {
+    const { group, consumer } = await joined(true);
+    consumer.beat(7);
     await group.commitSurely(AT, 5, "{}");
+    const partitions = [{ partition: 0, offset: "5", metadata: "{}" }];
+    const topics = [{ topic: "t", partitions }];
+    expect(consumer.commits).toEqual([{ groupId: "g", groupGenerationId: 7, memberId: "m1", topics }]);
     await group.stop();
   });
 
-  test("is not done when the library gave it up while it stopped", async () => {
+  test("waits until brokers have said the generation, since the member joined last", async () => {
     const { group, consumer } = await joined(true);
-    consumer.commitsAs = () => null;
-    await expect(group.commitSurely(AT, 5, "{}")).rejects.toMatchObject({ code: "kafka_unavailable", retriable: true });
-    await group.stop();
-  });
-
-  test("is not done when it was made after the group had given up on the member", async () => {
-    const { group, consumer } = await joined(true);
-    consumer.commitsAs = () => "m2";
-    await expect(group.commitSurely(AT, 5, "{}")).rejects.toMatchObject({ code: "kafka_unavailable" });
-    await group.stop();
-  });
-
-  test("is not another one, for another partition or offset", async () => {
-    const { group, consumer } = await joined(true);
-    consumer.commitsAs = () => null;
+    consumer.beat(7);
+    consumer.join("m1", [0]);
     const commit = group.commitSurely(AT, 5, "{}");
-    const others = [
-      {
-        topic: "t",
-        partitions: [
-          { partition: 1, offset: "5" },
-          { partition: 0, offset: "4" },
-        ],
-      },
-      { topic: "u", partitions: [{ partition: 0, offset: "5" }] },
-    ];
-    consumer.emit("commit", { payload: { memberId: "m1", topics: others } });
-    await expect(commit).rejects.toMatchObject({ code: "kafka_unavailable" });
+    // Another's, as of a member that the group has given up on.
+    consumer.beat(6, "m0");
+    await sleep(60);
+    expect(consumer.commits).toEqual([]);
+    consumer.beat(8);
+    await commit;
+    expect(consumer.commits).toMatchObject([{ groupGenerationId: 8 }]);
     await group.stop();
+  });
+
+  test("is not made again by itself, whatever has become of the group meanwhile", async () => {
+    const { group, consumer } = await joined(true);
+    consumer.beat(7);
+    consumer.answersCommit = async () => {
+      consumer.join("m1", [0, 1]);
+      consumer.beat(8);
+      throw Object.assign(new Error("the coordinator is loading"), { retriable: true, type: "REBALANCE_IN_PROGRESS" });
+    };
+    await expect(group.commitSurely(AT, 5, "{}")).rejects.toMatchObject({ code: "kafka_unavailable", retriable: true });
+    await sleep(400);
+    expect(consumer.commits).toMatchObject([{ groupGenerationId: 7 }]);
+    await group.stop();
+  });
+
+  test("is not made once the members have come together again since what it goes by", async () => {
+    const { group, consumer } = await joined(true);
+    consumer.beat(7);
+    const { joins } = group;
+    consumer.join("m1", [0, 1]);
+    consumer.beat(8);
+    await expect(group.commitSurely(AT, 5, "{}", joins)).rejects.toMatchObject({ code: "kafka_unavailable" });
+    expect(consumer.commits).toEqual([]);
+    // One that is under way meanwhile stays one of the generation that it was begun in, so that brokers refuse it.
+    const begun = group.commitSurely(AT, 6, "{}");
+    consumer.join("m1", [0, 1]);
+    consumer.beat(9);
+    await begun;
+    expect(consumer.commits).toMatchObject([{ groupGenerationId: 8 }]);
+    await group.stop();
+  });
+
+  test("is refused by a member that is away", async () => {
+    const { group } = await joined(true);
+    const commit = group.commitSurely(AT, 5, "{}");
+    await group.stop();
+    await expect(commit).rejects.toMatchObject({ code: "kafka_unavailable", retriable: true });
   });
 });
 

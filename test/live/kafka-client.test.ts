@@ -206,6 +206,14 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 300_000 }, () 
     expect(await admin.members("shared")).toEqual(new Set([first.member.memberId, second.member.memberId]));
     await first.member.commit({ topic: "shared", partition: 1 }, 1, "said");
     expect((await admin.committed("shared", "shared"))[1]).toEqual({ partition: 1, offset: 1, metadata: "said" });
+    await first.member.commitSurely({ topic: "shared", partition: 1 }, 2, "surely");
+    const kept = { partition: 1, offset: 2, metadata: "surely" };
+    expect((await admin.committed("shared", "shared"))[1]).toEqual(kept);
+    // What was begun before the second one came, and comes late.
+    Reflect.set(first.member, "generation", 1);
+    const late = first.member.commitSurely({ topic: "shared", partition: 1 }, 1, "late");
+    await expect(late).rejects.toMatchObject({ code: "kafka_unavailable", context: { type: "ILLEGAL_GENERATION" } });
+    expect((await admin.committed("shared", "shared"))[1]).toEqual(kept);
     await second.member.stop();
     await until(() => first.gained.length === 6);
     await admin.close();

@@ -158,6 +158,44 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka sink", { timeout: 900_000 }, () =>
     await sink.close();
   });
 
+  test("a compacted topic takes no record without a key, which is said of each; others go on", async () => {
+    await server.createTopic("compact", 1, { "cleanup.policy": "compact" });
+    await server.createTopic("not-compact", 1);
+    const sink = open({ topic: "{app}", form: "line" });
+    const batch = [record(0, "a", { app: "compact" }), record(1, "b", { app: "not-compact" })];
+    const reason = "topic compact is compacted (cleanup.policy), and takes no record without a key: set `key`";
+    expect(await sink.write(batch, NEVER)).toEqual({ failed: [{ position: 0, retriable: false, reason }] });
+    expect((await read("not-compact")).map(({ value }) => String(value))).toEqual(["b"]);
+    await sink.close();
+    const keyed = open({ topic: "{app}", key: "{app}", form: "line" });
+    expect(await keyed.write([record(2, "", { app: "compact" })], NEVER)).toEqual({ failed: [] });
+    // An empty line is no tombstone.
+    expect((await read("compact")).map(({ key, value }) => [String(key), value?.length])).toEqual([["compact", 0]]);
+    await keyed.close();
+  });
+
+  test("a topic that was made anew with fewer partitions gets everything all the same", async () => {
+    const topic = "anew";
+    const sink = open({ topic, key: "{n}", form: "line" });
+    const batch = Array.from({ length: 40 }, (_, i) => record(i, `line ${i}`, { n: String(i) }));
+    for (const count of [8, 2]) {
+      await server.createTopic(topic, count);
+      let rest = batch;
+      while (rest.length > 0) {
+        const { failed } = await sink.write(rest, NEVER);
+        expect(failed.filter(({ retriable }) => !retriable)).toEqual([]);
+        rest = failed.map(({ position }) => rest[position]);
+        if (rest.length > 0) await sleep(100);
+      }
+      const got = await read(topic);
+      expect(new Set(got.map(({ value }) => String(value))).size).toBe(40);
+      for (const { key, partition } of got) expect(partition).toBe(partitionOfKey(String(key), count));
+      await server.admin((admin) => admin.deleteTopics({ topics: [topic] }));
+      await sleep(500);
+    }
+    await sink.close();
+  });
+
   test("a topic is made where brokers make them by themselves", async () => {
     const generous = await KafkaServer.start({ properties: { "auto.create.topics.enable": "true" } });
     const sink = open({ brokers: generous.addresses, topic: "made", form: "line" });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { WeirError } from "../../src/core/errors.ts";
 import { silentLogger } from "../../src/core/log.ts";
-import { OFFSET_EARLIEST } from "../../src/kafka/admin.ts";
+import { type CommittedOffset, OFFSET_EARLIEST } from "../../src/kafka/admin.ts";
 import { KafkaFeed } from "../../src/kafka/feed.ts";
 import { decodePlace, encodePlace, KafkaSinkPlace } from "../../src/roles/kafka-sink-place.ts";
 import { seeded, seedOf } from "../intake/support.ts";
@@ -60,19 +60,24 @@ function fakeGroup() {
   const group = {
     kept,
     memberId: "a",
+    joins: 1,
     isAway: false,
-    commitSurely: async (_at: unknown, next: number, metadata: string) => {
-      if (group.isAway) throw new WeirError("kafka_unavailable", "away", { retriable: true });
+    /** So many commits are refused before one is taken, as while the group's members come together. */
+    refusals: 0,
+    commitSurely: async (_at: unknown, next: number, metadata: string, joins?: number) => {
+      const isRefused = group.refusals > 0 || (joins ?? group.joins) !== group.joins;
+      if (group.refusals > 0) group.refusals--;
+      if (group.isAway || isRefused) throw new WeirError("kafka_unavailable", "away", { retriable: true });
       Object.assign(kept, { offset: next, metadata });
     },
-    committed: async () => [{ partition: 0, ...kept }],
+    committed: async (): Promise<readonly CommittedOffset[]> => [{ partition: 0, ...kept }],
   };
   return group;
 }
 
 function placeOf(group: ReturnType<typeof fakeGroup>) {
   const feed = new KafkaFeed("t", 0, { bytesMax: 1, sought: () => {}, turned: () => {} });
-  return { feed, place: new KafkaSinkPlace(feed, { admin: group, group, name: "g", log: silentLogger }) };
+  return { feed, place: new KafkaSinkPlace(feed, { admin: group, group, name: "g", log: silentLogger, pauseMs: 1 }) };
 }
 
 describe("a sink's place in Kafka", () => {
@@ -101,6 +106,50 @@ describe("a sink's place in Kafka", () => {
     const { place } = placeOf(group);
     group.isAway = true;
     await expect(place.set(0, { offset: 4, place: 0 })).rejects.toThrow("away");
+  });
+
+  test("is kept, and released, while the group's members come together", async () => {
+    const group = fakeGroup();
+    const { place } = placeOf(group);
+    group.refusals = 3;
+    await place.set(0, { offset: 4, place: 0 });
+    expect((await place.read())?.owner).toBe("a");
+    group.refusals = 3;
+    await place.release();
+    expect(await place.read()).toEqual({ position: { offset: 4, place: 0 }, owner: null });
+  });
+
+  test("is not set once more for a partition that is lost between two tries", async () => {
+    const group = fakeGroup();
+    const { feed, place } = placeOf(group);
+    await place.set(0, { offset: 4, place: 0 });
+    group.refusals = 1;
+    const setting = place.set(0, { offset: 6, place: 0 });
+    feed.lose();
+    await setting;
+    expect(group.kept.offset).toBe(4);
+  });
+
+  test("is released by a look at it that no other member can have come after", async () => {
+    const group = fakeGroup();
+    const { feed, place } = placeOf(group);
+    await place.set(0, { offset: 4, place: 0 });
+    feed.lose();
+    await place.set(0, { offset: 5, place: 0 });
+    const { committed } = group;
+    group.committed = async () => {
+      const found = await committed();
+      // The partition goes to another one between the look and the commit.
+      group.committed = committed;
+      group.joins++;
+      Object.assign(group.kept, {
+        offset: 9,
+        metadata: encodePlace({ position: { offset: 9, place: 0 }, owner: "b" }),
+      });
+      return found;
+    };
+    await place.release();
+    expect(await place.read()).toEqual({ position: { offset: 9, place: 0 }, owner: "b" });
   });
 
   test("moves once more when the partition is released, after it was lost", async () => {

@@ -1,4 +1,5 @@
 import { EventEmitter } from "node:events";
+import type { Cluster, ConsumerConfig, Logger } from "kafkajs";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { silentLogger } from "../../src/core/log.ts";
@@ -18,9 +19,13 @@ import { sinkMetrics } from "../../src/roles/sink-metrics.ts";
 import { openCatalog } from "../../src/store/catalog.ts";
 import { chunk, FakeDestination, SINK } from "./sink-harness.ts";
 
+interface OffsetCommit {
+  readonly topics: readonly { readonly partitions: readonly { offset: string; metadata: string }[] }[];
+}
+
 /** Brokers with a topic of one partition, and the offset of one group. */
 class FakeKafka extends EventEmitter {
-  readonly events = { HEARTBEAT: "h", FETCH: "f", CRASH: "c", GROUP_JOIN: "join", COMMIT_OFFSETS: "commit" };
+  readonly events = { HEARTBEAT: "h", FETCH: "f", CRASH: "c", GROUP_JOIN: "join" };
   readonly log: Parameters<KafkaFeed["push"]>[0][number][] = [];
   kept: { offset: number; metadata: string } | null = null;
   /** What the brokers say that the log ends at; null: where it does. */
@@ -61,14 +66,24 @@ class FakeKafka extends EventEmitter {
 
   join(partitions: readonly number[]): void {
     this.emit("join", { payload: { memberId: "m", memberAssignment: { t: [...partitions] } } });
+    this.emit("h", { payload: { groupId: "g", memberId: "m", groupGenerationId: 1 } });
   }
 
-  async commitOffsets(
-    offsets: { topic: string; partition: number; offset: string; metadata: string }[],
-  ): Promise<void> {
-    const [{ topic, partition, offset, metadata }] = offsets;
-    this.kept = { offset: Number(offset), metadata };
-    this.emit("commit", { payload: { memberId: "m", topics: [{ topic, partitions: [{ partition, offset }] }] } });
+  /** What a group asks of its cluster. */
+  private readonly cluster = {
+    findGroupCoordinator: async () => ({
+      offsetCommit: async ({ topics }: OffsetCommit) => {
+        const [{ partitions }] = topics;
+        const [{ offset, metadata }] = partitions;
+        this.kept = { offset: Number(offset), metadata };
+      },
+    }),
+  };
+
+  private consumer({ partitionAssigners }: ConsumerConfig): this {
+    const cluster = this.cluster as unknown as Cluster;
+    for (const make of partitionAssigners ?? []) make({ cluster, groupId: "g", logger: {} as Logger });
+    return this;
   }
 
   get side(): KafkaSide {
@@ -79,7 +94,7 @@ class FakeKafka extends EventEmitter {
     // What a sink and its group ask of Kafka.
     return {
       options: kafkaIntakeOptions.parse({ type: "kafka", brokers: ["a:1"], topic: "t" }),
-      client: { consumer: () => this },
+      client: { consumer: (config: ConsumerConfig) => this.consumer(config) },
       admin: {
         committed: async () => (this.kept === null ? [] : [{ partition: 0, ...this.kept }]),
         members: async () => new Set(["m"]),

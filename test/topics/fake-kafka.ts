@@ -128,6 +128,8 @@ export class FakeMember {
   readonly done: Promise<void>;
   /** Once it is dead nothing that it has begun ends, and nothing it begins has an effect. */
   isAlive = true;
+  /** The answer to what is committed comes after this. */
+  answering: Promise<void> = Promise.resolve();
   /** Makes every request slow by up to so many milliseconds, and lets answers get lost now and then. */
   readonly stopping = new AbortController();
   readonly abandoned = new AbortController();
@@ -165,18 +167,20 @@ export class FakeMember {
       get joins() {
         return me.seenGeneration;
       },
-      commit: (_topic, _partition, offset, metadata) => {
-        const joins = me.seenGeneration;
-        return call(() => {
+      commit: (_topic, _partition, offset, metadata, joins) =>
+        call(() => {
           // A commit says of which generation of the group it is, and one of an older one is refused.
           if (joins !== me.seenGeneration)
             throw new WeirError("kafka_unavailable", "ILLEGAL_GENERATION", { retriable: true });
           if (!partition.members.has(me.id))
             throw new WeirError("kafka_unavailable", "UNKNOWN_MEMBER_ID", { retriable: true });
           partition.committed = { offset, metadata };
-        });
+        }),
+      committed: async () => {
+        const found = await call(() => partition.committed);
+        await me.answering;
+        return found;
       },
-      committed: () => call(() => partition.committed),
       members: () => call(() => new Set(partition.members)),
       offsets: () => call(() => ({ low: partition.low, high: partition.high })),
     };

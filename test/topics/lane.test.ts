@@ -213,6 +213,35 @@ describe("a lane", () => {
     expect([...own.lines, ...others.lines].sort((x, y) => Number(x) - Number(y))).toEqual(numbers(0, 12));
   });
 
+  test("commits nothing on the word of a generation that is over, when it has lost the partition since", async () => {
+    const partition = partitionWith(3);
+    const [own, others] = [new FakeIntake(), new FakeIntake()];
+    const first = new FakeMember("a", partition, own);
+    await until(settled(partition));
+    // The members come together again, and it keeps the partition: it looks whether anybody has committed meanwhile.
+    let answer = () => {};
+    first.answering = new Promise((resolve) => {
+      answer = resolve;
+    });
+    first.rejoin();
+    partition.write("3");
+    await sleep(20);
+    // Before it has the answer another one gets the partition, has the intake log take a batch, and dies.
+    first.lose();
+    const second = new FakeMember("b", partition, others);
+    await until(() => others.lines.length === 1);
+    second.kill(partition);
+    const { committed } = partition;
+    expect(decodeIntent(committed.metadata)).toMatchObject({ next: 4, member: "b" });
+    answer();
+    await first.done;
+    expect(partition.committed).toEqual(committed);
+    const third = new FakeMember("c", partition, others);
+    await until(settled(partition));
+    await third.stop();
+    expect([own.lines, others.lines]).toEqual([numbers(0, 3), ["3"]]);
+  });
+
   test("makes smaller batches where one is more than the intake log takes, and leaves out what is too large alone", async () => {
     const partition = new FakePartition();
     for (let i = 0; i < 12; i++) partition.write(i === 7 ? "x".repeat(3000) : String(i));
