@@ -1,7 +1,8 @@
 import { parsers } from "../../parsers/index.ts";
 import { httpOptions } from "../api/options.ts";
 import type { ReceiverSpec, Registries } from "../config/config.ts";
-import { forwardOptions } from "../forward/options.ts";
+import { formatListenUrl, parseListenUrl } from "../forward/listen-url.ts";
+import { type ForwardOptions, forwardOptions } from "../forward/options.ts";
 import { intakeOptions } from "../intake/intake-options.ts";
 import { s3Options } from "../objects/options.ts";
 import { limitsOptions } from "../pipeline/options.ts";
@@ -20,7 +21,18 @@ const forward = {
   name: "forward",
   summary: "Receives logs by the Fluentd Forward Protocol, as Fluent Bit and Fluentd send them.",
   options: forwardOptions,
+  claims: ({ listen }: ForwardOptions) => [...new Set(listen.flatMap(claimOf))],
 } satisfies ReceiverSpec;
+
+/** An address that only one receiver can listen on. Port 0 stands for any that is free. */
+function claimOf(url: string): string[] {
+  const address = parseListenUrl(url);
+  if (typeof address === "string") return []; // The schema has refused it.
+  if (address.scheme === "unix") return [`the address ${url}`];
+  return address.port === 0
+    ? []
+    : [`the address ${formatListenUrl({ ...address, scheme: "tcp" }).slice("tcp://".length)}`];
+}
 
 const push = {
   name: "push",

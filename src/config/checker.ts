@@ -14,6 +14,8 @@ export interface Part {
 /** Gathers what is wrong, so that one look at a file shows all of it. */
 export class Checker {
   readonly problems: Problem[];
+  /** Texts about what works but is hardly meant. */
+  readonly warnings: string[] = [];
   private readonly whereIs: (at: Origin) => { where: string; position: Position };
 
   private readonly broken: ReadonlySet<string>;
@@ -27,16 +29,21 @@ export class Checker {
 
   complain({ at, path, message }: Complaint): void {
     const place = this.whereIs(at);
-    if (!this.broken.has(place.where)) this.problems.push({ ...place, path: formatPath(path), message });
+    if (this.broken.has(place.where)) return;
+    const problem = { ...place, path: formatPath(path), message };
+    // What is checked from two sides is told once, by the later one, which knows more of it.
+    const known = this.problems.findIndex((other) => other.where === problem.where && other.path === problem.path);
+    if (known !== -1 && [problem, this.problems[known]].every((one) => one?.message.startsWith("found ")))
+      this.problems[known] = problem;
+    else this.problems.push(problem);
   }
 
   positionOf(at: Origin): Position {
     return this.whereIs(at).position;
   }
 
-  /** The text of a warning about `part`. */
-  warning(part: Part, message: string): string {
-    return `${this.whereIs(part.keyAt).where}  ${formatPath(part.path)}: ${message}`;
+  warn({ keyAt, path }: Pick<Part, "keyAt" | "path">, message: string): void {
+    this.warnings.push(`${this.whereIs(keyAt).where}  ${formatPath(path)}: ${message}`);
   }
 
   /** What `schema` makes of the part, or undefined after complaints. */

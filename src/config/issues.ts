@@ -55,9 +55,20 @@ export function explain(issue: Issue, checked: Checked): Complaint[] {
   if (reason !== undefined && !reason.startsWith("want ")) {
     return [{ at, path, message: `found ${found}: ${reason}` }];
   }
-  const quotes = wantsText(issue) && place.tree.kind === "scalar" && place.tree.value !== null;
-  const hint = quotes ? " (put it in quotes)" : "";
-  return [{ at, path, message: `found ${found}, want ${want(issue, place.tree)}${hint}` }];
+  return [
+    { at, path, message: `found ${found}, want ${want(issue, place.tree)}${hintFor(issue, place.tree, checked)}` },
+  ];
+}
+
+/** How to write what was wanted, where that is easily mistaken. */
+function hintFor(issue: Issue, tree: Tree, { schema }: Checked): string {
+  if (wantsText(issue) && tree.kind === "scalar" && tree.value !== null) return " (put it in quotes)";
+  const key = String(issue.path.at(-1) ?? "");
+  if (isEmpty(tree)) return /^[^:]+:[^:]/.test(key) ? ' (a ":" wants a space behind it)' : "";
+  if (issue.code !== "invalid_type") return "";
+  if (issue.expected === "record") return " of names, each with its value behind it";
+  const keys = issue.expected === "object" ? keysAt(schema, issue.path) : [];
+  return keys.length === 0 || keys.length > KEYS_SHOWN_MAX ? "" : ` of options: ${keys.join(", ")}`;
 }
 
 /** Paths, below the checked value, of values that are no text where text was wanted. */

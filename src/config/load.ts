@@ -5,7 +5,7 @@ import { checkComponents } from "./components.ts";
 import type { ComponentConfig, Config, Registries, SectionsOf } from "./config.ts";
 import { unknownName } from "./issues.ts";
 import { applyOverrides, type Override } from "./overrides.ts";
-import { checkPipelines, warnings } from "./pipelines.ts";
+import { checkPipelines, warnOfUnused } from "./pipelines.ts";
 import { ConfigErrors } from "./problem.ts";
 import { isEmpty, map, scalar, type Tree } from "./tree.ts";
 import { YamlReader } from "./yaml.ts";
@@ -82,6 +82,7 @@ function check<R extends Registries>(
 
   const sections = checkSections<R>(checker, part, registries);
   const level = checker.check(optional(part, "log_level"), logLevel);
+  warnOfUnused(checker, pipelines, receiversPart, sinksPart);
   if (sections === undefined || level === undefined) return undefined;
   return {
     fileName,
@@ -93,7 +94,7 @@ function check<R extends Registries>(
       Object.entries(registries.sections).map(([name, schema]: [string, z.ZodType]) => [name, schema.parse({})]),
     ),
     log_level: level.value,
-    warnings: warnings(checker, pipelines, receiversPart, sinksPart),
+    warnings: checker.warnings,
   };
 }
 

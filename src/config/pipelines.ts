@@ -6,6 +6,7 @@ import { checkName } from "./components.ts";
 import type { PipelineConfig, Registries } from "./config.ts";
 import { unknownName } from "./issues.ts";
 import { checkSteps } from "./steps.ts";
+import { isEmpty } from "./tree.ts";
 
 const oneOrMore = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]);
 
@@ -26,6 +27,8 @@ export const pipelineOptions = z.strictObject({
     ),
   to: oneOrMore.default(["store"]).describe("Sinks that get the lines; the default is the store of this process."),
 });
+
+const OPTIONS: ReadonlySet<string> = new Set([...Object.keys(pipelineOptions.shape), "steps"]);
 
 /** Names that a pipeline may refer to. */
 export interface Names {
@@ -59,6 +62,11 @@ function checkPipeline(
   names: Names,
   registries: Registries,
 ): CheckedPipeline | undefined {
+  if (part.tree.kind !== "map" && !isEmpty(part.tree) && OPTIONS.has(name)) {
+    const message = `this is an option of a pipeline, but stands where pipelines do: put it below a pipeline's name, two columns further in`;
+    checker.complain({ at: part.keyAt, path: part.path, message });
+    return undefined;
+  }
   const block = checker.asMap(part, true);
   if (block === undefined) return undefined;
   const own = { ...part, tree: block };
@@ -115,34 +123,27 @@ function toList(value: string | readonly string[]): readonly string[] {
 }
 
 /** What works but can't be meant: pipelines that nothing reaches, receivers and sinks that no pipeline names. */
-export function warnings(
+export function warnOfUnused(
   checker: Checker,
   pipelines: readonly CheckedPipeline[],
   receivers: Part | undefined,
   sinks: Part | undefined,
-): string[] {
-  const found: string[] = [];
+): void {
   for (const [i, pipeline] of pipelines.entries()) {
     const before = pipelines.slice(0, i).find((other) => covers(other, pipeline));
     if (before !== undefined) {
-      found.push(
-        checker.warning(
-          pipeline.part,
-          `gets no record: the pipeline ${before.name} before it takes all that would fit`,
-        ),
-      );
+      checker.warn(pipeline.part, `gets no record: the pipeline ${before.name} before it takes all that would fit`);
     }
   }
   const unused = (part: Part | undefined, used: ReadonlySet<string>, what: string) => {
     if (part?.tree.kind !== "map") return;
     for (const name of part.tree.entries.keys()) {
       const entry = child(part, name);
-      if (entry !== undefined && !used.has(name)) found.push(checker.warning(entry, what));
+      if (entry !== undefined && !used.has(name)) checker.warn(entry, what);
     }
   };
   unused(receivers, new Set(pipelines.flatMap((p) => p.from)), "its records are dropped: no pipeline has it in `from`");
   unused(sinks, new Set(pipelines.flatMap((p) => p.to)), "gets nothing: no pipeline has it in `to`");
-  return found;
 }
 
 /** Whether every record that `later` would take is taken by `earlier`. May miss some, never claims too much. */

@@ -39,7 +39,9 @@ function checkStep(checker: Checker, part: Part, registries: Registries): StepCo
   const { name, options } = named;
   const spec = Object.hasOwn(registries.steps, name) ? registries.steps[name] : undefined;
   if (spec === undefined) {
-    const message = `unknown step ${unknownName(name, Object.keys(registries.steps))}`;
+    const message = name.includes(" - ")
+      ? `found ${JSON.stringify(name)}, want one step: each "- " has to stand right below the one before`
+      : `unknown step ${unknownName(name, Object.keys(registries.steps))}`;
     checker.complain({ at: options.keyAt, path: part.path, message });
     return undefined;
   }
@@ -50,6 +52,10 @@ function checkStep(checker: Checker, part: Part, registries: Registries): StepCo
     if (parsers !== undefined) checkParsers(checker, parsers, registries);
   }
   if (checked === undefined) return undefined;
+  for (const { path, message } of spec.warns?.(checked.value) ?? []) {
+    const { nearestKeyAt } = locate(options.tree, options.keyAt, path);
+    checker.warn({ keyAt: nearestKeyAt, path: [...options.path, ...path] }, message);
+  }
   return { name, options: checked.value, at: checker.positionOf(options.keyAt) };
 }
 

@@ -32,6 +32,13 @@ export interface OptionsSpec<S extends z.ZodType = z.ZodType> {
    * components of its kind may take the same.
    */
   claims?(options: z.output<S>): readonly string[];
+  /** What works but is hardly meant: the option by its path, and what it leads to. */
+  warns?(options: z.output<S>): readonly OptionWarning[];
+}
+
+export interface OptionWarning {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
 }
 
 export interface ParserExample {

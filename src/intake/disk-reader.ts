@@ -123,7 +123,7 @@ export class DiskReader implements EntryReader {
     try {
       if (file.end === 0) {
         const size = await files.size(fd);
-        file.mark = await markOf(files, fd, size);
+        file.mark = await markOf(files, fd, size, file.first);
         file.end = size;
       }
     } catch (error) {

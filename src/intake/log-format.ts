@@ -50,9 +50,11 @@ const HAS_LINE_IDS = 2;
 const HAS_LANE = 4;
 export const FILE_HEADER_BYTES = 32;
 export const ENTRY_HEADER_BYTES = 44;
-/** The mark's and the length's place in an entry, and the mark's in the file header. */
+/** Places in an entry's header, and the mark's in the file header. */
 export const MARK_AT = 4;
 export const LENGTH_AT = 8;
+export const KIND_AT = 16;
+export const RESERVED_AT = 22;
 export const MARK_IN_HEADER = 24;
 /** Longest entry: what a Node buffer holds on every platform, with room for the header. */
 export const ENTRY_BYTES_MAX = 0x7fff0000;
@@ -122,6 +124,10 @@ export function sealEntry(head: Buffer, offset: number, mark: number): void {
   head.writeUInt32LE(crc32(head.subarray(4, ENTRY_HEADER_BYTES)), 0);
 }
 
+export function isEntryKind(kind: number): boolean {
+  return kind === ENTRY_FORWARD || kind === ENTRY_PUSH;
+}
+
 /** What an entry's header says; reused. */
 export class EntryHead {
   length = 0;
@@ -147,8 +153,7 @@ export class EntryHead {
     this.keyBytes = bytes.readUInt32LE(at + 24);
     this.offset = readU64(bytes, at + 28);
     this.receivedMs = readU64(bytes, at + 36);
-    const isKnown = this.kind === ENTRY_FORWARD || this.kind === ENTRY_PUSH;
-    return isKnown && this.length >= this.payloadAt && this.length <= ENTRY_BYTES_MAX;
+    return isEntryKind(this.kind) && this.length >= this.payloadAt && this.length <= ENTRY_BYTES_MAX;
   }
 
   /** Where the payload begins in the entry. */

@@ -3,7 +3,9 @@ import path from "node:path";
 import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import { type FileOps, readAll, writeAll } from "../core/files.ts";
 import type { Logger } from "../core/log.ts";
+import { isZero } from "../core/trace-id.ts";
 import { EntryCursor } from "./entry-cursor.ts";
+import { findMark } from "./find-mark.ts";
 import { type LogFile, noteEntry } from "./log-file.ts";
 import {
   decodeFileHeader,
@@ -94,7 +96,7 @@ async function walkOld(file: string, first: number, below: number, deps: Deps): 
   try {
     await withFile(files, file, async (fd) => {
       const size = await files.size(fd);
-      const mark = await markOf(files, fd, size);
+      const mark = await markOf(files, fd, size, first);
       const place = { fd, mark, position: FILE_HEADER_BYTES, limit: size, below, chunkBytes: WALK_CHUNK_BYTES };
       const cursor = new EntryCursor(files, place);
       result.mark = mark;
@@ -125,11 +127,13 @@ async function checkLast(
   const result: LogFile = { path: file, first, mark: 0, next: first, end: 0, index: [] };
   let size = 0;
   let reused = false;
+  let isDamaged = false;
   try {
     await withFile(files, file, async (fd) => {
       size = await files.size(fd);
-      const mark = await markOf(files, fd, size);
-      reused = (await headerOf(files, fd))?.reused ?? false;
+      const mark = await markOf(files, fd, size, first);
+      const header = await headerOf(files, fd);
+      reused = header?.reused ?? false;
       result.mark = mark;
       const place = {
         fd,
@@ -146,6 +150,7 @@ async function checkLast(
         result.next = cursor.head.offset + 1;
         result.end = cursor.position + cursor.head.length;
       }
+      isDamaged = result.end === 0 && header === null && size > FILE_HEADER_BYTES && !(await isBlank(files, fd, size));
     });
   } catch (error) {
     throw unreadable(file, error);
@@ -153,7 +158,12 @@ async function checkLast(
   // In a file that was used before, what stands behind its last entry is mostly older.
   const tornBytes = reused ? 0 : size - result.end;
   if (result.end === 0) {
-    // A crash before the first entry was durable. The name is needed for the file that comes now.
+    // A crash before the first entry was durable, as a rule. The name is needed for the file that comes now.
+    if (isDamaged)
+      log.error(
+        { file, bytes: size },
+        "intake: the newest log file is damaged from its beginning on, and holds no whole entry: what was in it is lost",
+      );
     await files.unlink(file).catch((error: unknown) => {
       log.warn({ file, error: messageOf(error) }, "intake: can't remove a log file without entries");
     });
@@ -177,14 +187,26 @@ async function headerOf(files: FileOps, fd: number): Promise<FileHeader | null> 
   return decodeFileHeader(bytes.subarray(0, await readAll(files, fd, bytes, 0)));
 }
 
+/** Whether the file holds nothing but zeros. */
+async function isBlank(files: FileOps, fd: number, size: number): Promise<boolean> {
+  const chunk = Buffer.allocUnsafe(Math.min(size, VERIFY_CHUNK_BYTES));
+  for (let at = 0; at < size; ) {
+    const got = await readAll(files, fd, chunk.subarray(0, size - at), at);
+    if (got === 0) break;
+    if (!isZero(chunk, 0, got)) return false;
+    at += got;
+  }
+  return true;
+}
+
 /** Entries at the start of a file that are asked for the mark when its header went bad. */
 const MARK_ENTRIES = 4;
 
 /**
  * The mark from the file's header. Where that went bad: the one that the damaged header shows, or that of one of the first
- * entries, whichever entries are found by.
+ * entries, whichever entries are found by; else that of any entry, wherever it is. `first` is the one of the file's name.
  */
-export async function markOf(files: FileOps, fd: number, size: number): Promise<number> {
+export async function markOf(files: FileOps, fd: number, size: number, first: number): Promise<number> {
   const header = Buffer.alloc(FILE_HEADER_BYTES);
   const intact = decodeFileHeader(header.subarray(0, await readAll(files, fd, header, 0)));
   if (intact !== null) return intact.mark;
@@ -203,7 +225,7 @@ export async function markOf(files: FileOps, fd: number, size: number): Promise<
     });
     if (await cursor.next()) return mark;
   }
-  return shown === 0 ? drawMark() : shown;
+  return (await findMark(files, fd, size, first)) ?? (shown === 0 ? drawMark() : shown);
 }
 
 /** The marks that the first entries show, found by their lengths alone, which may be damaged as well. */

@@ -60,6 +60,88 @@ describe("weir check", () => {
     expect(exitCode).toBe(1);
   });
 
+  /** What is said about a file with these steps, its own name left out. */
+  async function saysOf(text: string): Promise<string[]> {
+    const file = join(folder, "some.yaml");
+    await writeFile(file, text);
+    const { stdout } = await run(register, ["check", file]);
+    return stdout.replaceAll(file, "f").trimEnd().split("\n");
+  }
+  const HEAD = 'receivers:\n  in: { type: forward, listen: ["tcp://127.0.0.1:0"] }\npipelines:\n  p:\n';
+  const OK = "f: ok (receivers: in, push, otlp; pipelines: p; sinks: store)";
+
+  test.each([
+    {
+      name: "a parser's name in the place of its step's options",
+      steps: "- parse: json",
+      says: 'parse: found "json", want a map of options: with, from, keep_line, time, line_bytes_max, parse_error',
+    },
+    {
+      name: "a pattern in the place of a parser's options, told once",
+      steps: "- parse: { with: { regex: x } }",
+      says: 'parse.with.regex: found "x", want a map of options: pattern, line_length_max',
+    },
+    {
+      name: "a list of labels",
+      steps: "- labels: [app]",
+      says: "labels: found a list, want a map of names, each with its value behind it",
+    },
+    {
+      name: "no space behind a colon",
+      steps: "- labels: { app:kubernetes.app }",
+      says: 'labels["app:kubernetes.app"]: found nothing, want text or a list or a map (a ":" wants a space behind it)',
+    },
+  ])("says what was wanted instead of $name", async ({ steps, says }) => {
+    expect(await saysOf(`${HEAD}    steps:\n      ${steps}\n`)).toEqual([
+      expect.stringMatching(/^f:6:\d+ {2}pipelines\.p\.steps\[0\]\./),
+    ]);
+    expect((await saysOf(`${HEAD}    steps:\n      ${steps}\n`))[0]).toContain(`steps[0].${says}`);
+  });
+
+  test("a step that is indented too far, steps that are too little", async () => {
+    expect(await saysOf(`${HEAD}    steps:\n      - trace\n       - level\n`)).toEqual([
+      'f:6:9  pipelines.p.steps[0]: found "trace - level", want one step: each "- " has to stand right below the one before',
+    ]);
+    expect(await saysOf(`${HEAD}  steps:\n    - trace\n`)).toEqual([
+      "f:5:3  pipelines.steps: this is an option of a pipeline, but stands where pipelines do: put it below a pipeline's name, two columns further in",
+    ]);
+  });
+
+  test("warns of labels of ids, and of paths into labels that have dots", async () => {
+    const steps = (text: string) => saysOf(`${HEAD}    steps:\n      - ${text}\n`);
+    const many =
+      /^f: warning: f:6:\d+ {2}pipelines\.p\.steps\[0\]\.labels\.[ab](\[1\])?: \S+ differs from record to record/;
+    expect(await steps("labels: { a: trace_id, b: [x, fields.request_id] }")).toEqual([
+      expect.stringMatching(many),
+      expect.stringMatching(many),
+      OK,
+    ]);
+    const dots = expect.stringContaining(
+      'a: labels of Kubernetes are not nested, so kubernetes.labels.app.kubernetes.io/name leads to nothing: a name with dots in it is written kubernetes.labels["app.kubernetes.io/name"]',
+    );
+    expect(await steps("labels: { a: kubernetes.labels.app.kubernetes.io/name }")).toEqual([dots, OK]);
+    expect(await steps("metadata: { a: kubernetes.labels.app.kubernetes.io/name, b: trace_id }")).toEqual([dots, OK]);
+    const fine = `labels: { a: 'kubernetes.labels["app.kubernetes.io/name"]', b: kubernetes.labels.app, c: tid }`;
+    expect(await steps(fine)).toEqual([OK]);
+  });
+
+  test("two receivers of one address", async () => {
+    const two = (a: string, b: string) =>
+      saysOf(
+        `receivers:\n  in: { type: forward, listen: [${a}] }\n  b: { type: forward, listen: [${b}] }\npipelines:\n  p: {}\n`,
+      );
+    const ok = [OK.replace("in,", "in, b,")];
+    expect(await two("tcp://127.0.0.1:0", "tcp://127.0.0.1:0")).toEqual(ok);
+    expect(await two("tcp://127.0.0.1:1, tcp://127.0.0.1:3", "tcp://127.0.0.1:2")).toEqual(ok);
+    expect(await two('"tcp://[::1]:1"', '"tls://[::1]:1"')).toEqual([expect.stringContaining("tls: missing")]);
+    expect(await two("tcp://a", "unix:///s, tcp://a:24224")).toEqual([
+      "f:3:3  receivers.b: the address a:24224 is taken already, by in",
+    ]);
+    expect(await two("unix:///s", "unix:///s")).toEqual([
+      "f:3:3  receivers.b: the address unix:///s is taken already, by in",
+    ]);
+  });
+
   test("pipelines/quickstart.yaml", async () => {
     expect(await run(register, ["check", "pipelines/quickstart.yaml"])).toMatchObject({ exitCode: 0, stderr: "" });
   });

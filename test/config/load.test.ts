@@ -156,8 +156,8 @@ describe("a fault is told at its place", () => {
       text: "http: { listen: »1.50 }",
       says: "http.listen: found 1.50, want text (put it in quotes)",
     },
-    { name: "a list for a map", text: "store: »[1]", says: "store: found a list, want a map" },
-    { name: "text for a map", text: "store: »big", says: 'store: found "big", want a map' },
+    { name: "a list for a map", text: "store: »[1]", says: "store: found a list, want a map of options: block_bytes" },
+    { name: "text for a map", text: "store: »big", says: 'store: found "big", want a map of options: block_bytes' },
     {
       name: "none of a union",
       text: "query: { threads: »two }",

@@ -101,6 +101,62 @@ describe("recovery of a torn end", () => {
     await log.close();
   });
 
+  const PAGE = 4096;
+  const big = (name: string) => `${name} ${"x".repeat(PAGE)}`;
+
+  test.each([
+    { name: "newest", behind: [] },
+    { name: "older", behind: [["later"]] },
+  ])(
+    "a page of zeros at the beginning of the $name file costs the entry that it held, and no other",
+    async ({ behind }) => {
+      const dir = await write([big("a"), "b", big("c"), "d"], ...behind);
+      const [file] = logFiles(dir);
+      const bytes = await readFile(file);
+      await writeFile(file, bytes.fill(0, 0, PAGE));
+      const metrics = new Metrics();
+      const log = await openLog({ dir, options: NO_TAIL }, { metrics });
+      expect(log.nextOffset(0)).toBe(4 + behind.length);
+      const repeat = await log.append(0, draft("x", { dedupeKey: "key d" }));
+      expect(repeat.offset).toBe(null);
+      expect((await drain(log.read(0, 0))).map(textOf)).toEqual(["b", big("c"), "d", ...behind.flat()]);
+      expect(await metrics.render()).toContain("weir_intake_lost_entries_total 1");
+      await log.close();
+      expect((await readBack(dir)).texts).toEqual(["b", big("c"), "d", ...behind.flat()]);
+    },
+  );
+
+  test("what looks like an entry in a payload whose own header is lost doesn't pass for one", async () => {
+    // An entry of another log, whole, with an offset that fits; and then one that begins with such.
+    const other = await write(["old", "older", "forged"]);
+    const [from] = logFiles(other);
+    const forged = (await readFile(from)).subarray(places(from)[2]);
+    const dir = await newFolder();
+    const log = await openLog({ dir });
+    const payload = Buffer.concat([Buffer.alloc(PAGE, 1), forged, Buffer.alloc(10, 1)]);
+    await log.append(0, { ...draft("", { dedupeKey: "key" }), payload });
+    await log.append(0, draft("true"));
+    await log.close();
+    const [file] = logFiles(dir);
+    const bytes = await readFile(file);
+    await writeFile(file, bytes.fill(0, 0, PAGE));
+    expect((await readBack(dir)).texts).toEqual(["true"]);
+  });
+
+  test("a file whose only entry lost its beginning is told about", async () => {
+    const dir = await write(["a"], [big("b")]);
+    const file = logFiles(dir)[1];
+    const bytes = await readFile(file);
+    await writeFile(file, bytes.fill(0, 0, PAGE));
+    const { log: logger, lines } = recordingLogger();
+    const log = await openLog({ dir }, { log: logger });
+    expect(lines.filter(({ msg }) => msg.includes("damaged from its beginning"))).toMatchObject([
+      { level: 50, file, bytes: bytes.length },
+    ]);
+    expect(await log.append(0, draft("c"))).toEqual({ offset: 1 });
+    await log.close();
+  });
+
   test("on a disk that can't be written stops the start, and a full one doesn't", async () => {
     const dir = await write(["a", "b"]);
     const [file] = logFiles(dir);

@@ -2,8 +2,10 @@ import stringify from "fast-json-stable-stringify";
 import { describe, expect, test } from "vitest";
 import cri from "../../parsers/cri.ts";
 import docker from "../../parsers/docker.ts";
+import envoy from "../../parsers/envoy.ts";
 import json from "../../parsers/json.ts";
 import logfmt from "../../parsers/logfmt.ts";
+import regex from "../../parsers/regex.ts";
 import { type Encodable, encode } from "../../src/codec/msgpack.ts";
 import { DEFAULT_TENANT } from "../../src/core/labels.ts";
 import { silentLogger } from "../../src/core/log.ts";
@@ -440,6 +442,14 @@ describe("steps", () => {
       want: { bytes: Buffer.of(0xff, 0xe9, 0x20, 0x80) },
     },
     { name: "cri, nothing inside", given: { with: "cri" }, log: CRI, want: { text: "" } },
+    { name: "cri, nothing inside, and a line end", given: { with: "cri" }, log: `${CRI.trim()}\n`, want: { text: "" } },
+    { name: "cri with a line end", given: { with: "cri" }, log: `${CRI}disk full\r\n`, want: { text: "disk full\r" } },
+    {
+      name: "cri with a line end, bytes that are no UTF-8",
+      given: { with: "cri" },
+      log: Buffer.concat([Buffer.from(CRI), Buffer.of(0xff, 0xe9, 0x0a, 0x80, 0x0a)]),
+      want: { bytes: Buffer.of(0xff, 0xe9, 0x0a, 0x80) },
+    },
     {
       name: "docker",
       given: { with: "docker" },
@@ -455,6 +465,33 @@ describe("steps", () => {
   ])("parse unwraps $name", ({ given, log, want }) => {
     expect(passOne({ parsers, steps: [{ parse: given }] }, { log })).toMatchObject(want);
   });
+
+  test.each(["\n", "\r\n", "\r"])(
+    "parse: the line end %j, which agents leave in the text, is no part of the last field",
+    (end) => {
+      const all = { ...parsers, envoy, regex };
+      const lines = [envoy.examples[0].line, "a=1 upstream_host=h", '{"a":1,"upstream_host":"h"}', "at h"];
+      const pattern = "^at (?P<upstream_host>.*)$";
+      const given = { with: ["envoy", "json", { regex: { pattern } }, "logfmt"], parse_error: true };
+      const steps: GivenStep[] = [{ parse: given }, { metadata: { host: "upstream_host" } }];
+      const got = pass(
+        { parsers: all, steps },
+        lines.map((line) => ({ log: line + end })),
+      );
+      expect(got.map(({ text }) => text)).toEqual(lines.map((line) => line + end));
+      expect(got.map(({ metadata }) => metadata)).toEqual([
+        { host: "tcp://10.0.2.1:80" },
+        { host: "h" },
+        { host: "h" },
+        { host: "h" },
+      ]);
+      const field = passOne(
+        { parsers: all, steps: [{ parse: { with: [{ regex: { pattern } }], from: "data" } }, steps[1]] },
+        { log: "x", data: `at h${end}` },
+      );
+      expect(field).toMatchObject({ text: "x", metadata: { host: "h" } });
+    },
+  );
 
   test("parse: one envelope in another, and a field instead of the line", () => {
     const got = passOne(

@@ -175,6 +175,18 @@ describe("ids in free text", () => {
       ),
     ).toEqual(want);
   });
+
+  test.each([
+    { form: "labels", zeros: `trace_id=${"0".repeat(32)} ` },
+    { form: "short ids", zeros: `traceId: ${"0".repeat(16)} ` },
+    { form: "Datadog's numbers", zeros: "dd.trace_id=0 " },
+    { form: "brackets with a span", zeros: `[app,${"0".repeat(32)},${S}] ` },
+  ])("zeros, however many ($form), take no later id its place", ({ zeros }) => {
+    expect(find(`${zeros.repeat(40)}trace_id=${T} span_id=${S}`).ids).toMatchObject([{ trace: T, span: S }]);
+    expect(find(`${zeros.repeat(40)}dd.trace_id=81985529216486895`).ids).toMatchObject([
+      { trace: "00000000000000000123456789abcdef" },
+    ]);
+  });
 });
 
 describe("request ids in free text", () => {

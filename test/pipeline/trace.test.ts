@@ -151,6 +151,15 @@ describe("log fields", () => {
       want: { trace: T, span: S, source: "field:logging.googleapis.com/trace", raw: `projects/my-project/traces/${T}` },
     },
     {
+      name: "Google, upper case",
+      record: { log: "x", "logging.googleapis.com/trace": `projects/P/traces/${T.toUpperCase()}` },
+      want: {
+        trace: T,
+        source: "field:logging.googleapis.com/trace",
+        raw: `projects/P/traces/${T.toUpperCase()}`,
+      },
+    },
+    {
       name: "Google's LogEntry",
       record: { log: "x", trace: `projects/p/traces/${T}` },
       want: { trace: T, source: "field:logging.googleapis.com/trace", raw: `projects/p/traces/${T}` },
@@ -271,7 +280,7 @@ describe("headers", () => {
     {
       name: "traceparent, upper case in a log field",
       record: { log: "x", traceparent: `00-${T.toUpperCase()}-${S}-01` },
-      want: { trace: T, parent: S, source: "header:traceparent" },
+      want: { trace: T, parent: S, source: "header:traceparent", raw: T.toUpperCase() },
     },
     { name: "traceparent, version ff", record: { log: "x", headers: { traceparent: `ff-${T}-${S}-01` } }, want: {} },
     {
@@ -309,6 +318,11 @@ describe("headers", () => {
       record: { log: "x", headers: { B3: `${LOW}-${S}-d` } },
       want: { trace: `0000000000000000${LOW}`, span: S, source: "header:b3", raw: LOW },
     },
+    {
+      name: "b3, upper case",
+      record: { log: "x", headers: { b3: `${T.toUpperCase()}-${S.toUpperCase()}-D` } },
+      want: { trace: T, span: S, source: "header:b3", raw: T.toUpperCase() },
+    },
     { name: "b3: 0 (vector)", record: { log: "x", headers: { b3: "0" } }, want: {} },
     {
       name: "b3 multi",
@@ -339,6 +353,11 @@ describe("headers", () => {
         source: "header:uber-trace-id",
         raw: "1729f13a64c2ef3",
       },
+    },
+    {
+      name: "Jaeger, upper case",
+      record: { log: "x", headers: { "uber-trace-id": `${T.toUpperCase()}:${S}:0:1` } },
+      want: { trace: T, parent: S, source: "header:uber-trace-id", raw: T.toUpperCase() },
     },
     {
       name: "a repeated header",

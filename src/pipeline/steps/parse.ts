@@ -52,7 +52,7 @@ interface CompiledParser {
 export default defineStep({
   name: "parse",
   summary:
-    "Takes the line apart into fields for the steps after it. The line itself is stored as it came, unless it is an envelope around another line.",
+    "Takes the line apart into fields for the steps after it, without the line end that may be in it. The line itself is stored as it came, unless it is an envelope around another line.",
   options,
   compile({ with: refs, from, keep_line, time, line_bytes_max, parse_error }, builder) {
     const parsers = refs.map((ref) => compileParser(ref, builder));
@@ -67,13 +67,19 @@ export default defineStep({
             ? ""
             : record.lineBytes.toString("utf8", record.lineStart, record.lineEnd);
       record.parsed[layer] = null;
+      // Agents leave the line's end in its text (Fluent Bit's `docker` parser does). It is none of what a parser looks at; a CR
+      // may be the program's own, and stays in the line within an envelope.
+      const outer = text.endsWith("\n") ? text.slice(0, -1) : text;
+      const line = outer.endsWith("\r") ? outer.slice(0, -1) : outer;
       for (const { parse, innerField, timeField } of parsers) {
-        const fields = text.length > line_bytes_max ? null : parse(text);
+        const fields = text.length > line_bytes_max ? null : parse(innerField === null ? line : outer);
         if (fields === null) continue;
         record.parsed[layer] = fields;
         if (innerField === null) return true;
         if (time && timeField !== null) takeTime(record, fields[timeField]);
-        if (!keep_line) takeInner(record, fields[innerField], source === null ? text : null);
+        if (keep_line) return true;
+        if (source === null) record.lineEnd -= text.length - outer.length;
+        takeInner(record, fields[innerField], source === null ? outer : null);
         return true;
       }
       builder.counts.unparsed++;

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { pathText } from "../../core/path.ts";
+import type { OptionWarning } from "../../core/component.ts";
+import { parsePath, pathText } from "../../core/path.ts";
 import type { NamedSource, PipelineBuilder } from "../builder.ts";
 import { labelName } from "../text.ts";
 import { constant, firstOf } from "../value-source.ts";
@@ -19,6 +20,25 @@ export function namedSources(reserved: ReadonlySet<string>) {
             : "";
       if (message !== "") input.issues.push({ code: "custom", input: given, path: [given], message });
     }
+  });
+}
+
+/** Warns of paths that lead nowhere, as far as that can be seen. */
+export function warnOfPaths(options: NamedSources): OptionWarning[] {
+  return eachPath(options).flatMap(({ at, path }) => {
+    const [first, second, , fourth] = parsePath(path).segments;
+    const isFlat = first === "kubernetes" && (second === "labels" || second === "annotations");
+    if (!isFlat || fourth === undefined) return [];
+    const message = `${second} of Kubernetes are not nested, so ${path} leads to nothing: a name with dots in it is written kubernetes.${second}["app.kubernetes.io/name"]`;
+    return [{ path: at, message }];
+  });
+}
+
+/** The paths of all names, each with its place in the options. */
+export function eachPath(options: NamedSources): { readonly at: readonly PropertyKey[]; readonly path: string }[] {
+  return Object.entries(options).flatMap(([name, from]) => {
+    if (typeof from === "string") return [{ at: [name], path: from }];
+    return Array.isArray(from) ? from.map((path: string, i) => ({ at: [name, i], path })) : [];
   });
 }
 

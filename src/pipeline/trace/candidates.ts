@@ -144,11 +144,14 @@ export class Candidates {
     this.requestText = "";
   }
 
-  /** The place of the candidate with this rank, made when it is new; -1 when there is no room. */
+  /**
+   * The place of the candidate with this rank, made when it is new; -1 when there is no room. One that came to no trace id
+   * (all zeros) makes room, the last of them first: a lone span counts only when there is no trace id, and then the first one.
+   */
   at(rank: number, source: number): number {
     for (let i = 0; i < this.count; i++) if (this.rank[i] === rank) return i;
-    if (this.count === MAX) return -1;
-    const i = this.count++;
+    const i = this.count < MAX ? this.count++ : this.hasTrace.lastIndexOf(0);
+    if (i === -1) return -1;
     this.rank[i] = rank;
     this.source[i] = source;
     this.hasTrace[i] = 0;

@@ -137,11 +137,11 @@ export class FieldIds {
       case name.XRAY:
         return this.xray(field(ROW_XRAY), FROM_XRAY, text);
       case name.TRACEPARENT:
-        return this.traceparent(header(HEADER_TRACEPARENT), isHeader ? text : text.toLowerCase());
+        return this.traceparent(header(HEADER_TRACEPARENT), text, isHeader);
       case name.B3_SINGLE:
-        return this.b3(header(HEADER_B3), text.toLowerCase());
+        return this.b3(header(HEADER_B3), text);
       case name.UBER:
-        return this.uber(header(HEADER_UBER), text.toLowerCase());
+        return this.uber(header(HEADER_UBER), text);
       case name.REQUEST:
         return this.request(text);
       case name.CUSTOM:
@@ -217,8 +217,8 @@ export class FieldIds {
   }
 
   private google(rank: number, text: string): boolean {
-    const match = GOOGLE.exec(text);
-    const id = match === null ? text : match[1];
+    const lower = text.toLowerCase();
+    const id = GOOGLE.exec(lower)?.[1] ?? lower;
     if (!HEX32.test(id)) return false;
     this.setTrace(rank, FROM_GOOGLE, Buffer.from(id, "hex"), text);
     return true;
@@ -252,20 +252,21 @@ export class FieldIds {
     return true;
   }
 
-  private traceparent(rank: number, text: string): boolean {
-    const match = TRACEPARENT.exec(text);
+  private traceparent(rank: number, text: string, isHeader: boolean): boolean {
+    const match = TRACEPARENT.exec(isHeader ? text : text.toLowerCase());
     if (match === null || match[1] === "ff" || (match[1] === "00" && text.length !== 55)) return false;
     // A zero parent makes the whole value bad; a zero trace says that there is none.
     if (isPlaceholder(match[3])) return false;
-    const i = this.setTrace(rank, FROM_TRACEPARENT, Buffer.from(match[2], "hex"), match[2]);
+    const i = this.setTrace(rank, FROM_TRACEPARENT, Buffer.from(match[2], "hex"), text.slice(3, 35));
     if (this.found.hasTrace[i] !== 0) this.found.setParent(i, Buffer.from(match[3], "hex"));
     return true;
   }
 
   private b3(rank: number, text: string): boolean {
-    const match = B3.exec(text);
-    if (match === null) return /^[01d]$/.test(text);
-    const i = this.setTrace(rank, FROM_B3_HEADER, Buffer.from(match[1].padStart(32, "0"), "hex"), match[1]);
+    const match = B3.exec(text.toLowerCase());
+    if (match === null) return /^[01d]$/i.test(text);
+    const written = text.slice(0, match[1].length);
+    const i = this.setTrace(rank, FROM_B3_HEADER, Buffer.from(match[1].padStart(32, "0"), "hex"), written);
     this.found.setSpan(i, Buffer.from(match[2], "hex"));
     if (match[4] !== undefined) this.found.setParent(i, Buffer.from(match[4], "hex"));
     return true;
@@ -273,9 +274,10 @@ export class FieldIds {
 
   /** Jaeger writes no leading zeros. The header's span is the caller's; its own parent field is the caller's parent. */
   private uber(rank: number, text: string): boolean {
-    const match = UBER.exec(text.replaceAll("%3a", ":"));
+    const match = UBER.exec(text.toLowerCase().replaceAll("%3a", ":"));
     if (match === null) return false;
-    const i = this.setTrace(rank, FROM_UBER, Buffer.from(match[1].padStart(32, "0"), "hex"), match[1]);
+    const written = text.slice(0, match[1].length);
+    const i = this.setTrace(rank, FROM_UBER, Buffer.from(match[1].padStart(32, "0"), "hex"), written);
     this.found.setParent(i, Buffer.from(match[2].padStart(16, "0"), "hex"));
     return true;
   }

@@ -95,6 +95,12 @@ export function nameCode(name: string, custom: ReadonlySet<string>): number {
   return custom.has(normal) ? CUSTOM : (CODES.get(normal) ?? NAME_NONE);
 }
 
+/** Whether fields of this name hold ids of a trace, a span or a request. `tid` is mostly a thread's number. */
+export function isIdName(name: string): boolean {
+  const code = nameCode(name, new Set());
+  return code !== NAME_NONE && code !== TID && code < CUSTOM;
+}
+
 /**
  * The code of a name within a container: `id` in `trace`, `span` and `transaction` is what the container says
  * (Elastic's nested form), ids in `dd` are Datadog's, and containers in containers are not looked into, but for the
