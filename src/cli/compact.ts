@@ -5,6 +5,7 @@ import { loadPipeline } from "./check.ts";
 import { type CliIo, runCommand } from "./io.ts";
 import { environmentOverrides } from "./settings.ts";
 import { firstSignal } from "./signals.ts";
+import { mustBeThere } from "./store-url.ts";
 
 interface Flags {
   readonly once?: boolean;
@@ -34,6 +35,7 @@ async function compact(
 ): Promise<void> {
   const config = await loadPipeline(file, { env: io.env, overrides: environmentOverrides(io.env, "s3") });
   const log = createLogger(config.log_level);
+  await mustBeThere(url);
   // Loaded here alone: the other commands need nothing of the store.
   const { openCompactor } = await import("../roles/compactor-alone.ts");
   const alone = await openCompactor(url, config.sections, { metrics: new Metrics(), log });

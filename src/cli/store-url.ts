@@ -36,8 +36,11 @@ export async function withStore<T>(
   }
 }
 
-/** These commands work on what there is: a folder that is not there is a mistyped one, which would be made, and found empty. */
-async function mustBeThere(url: string): Promise<void> {
+/**
+ * Rejects with `store_missing`. These commands work on what there is: a folder that is not there is a mistyped one, which would be
+ * made, and found empty.
+ */
+export async function mustBeThere(url: string): Promise<void> {
   if (url === "" || /^[a-z][a-z0-9+.-]+:/i.test(url)) return;
   try {
     await stat(url);

@@ -86,6 +86,26 @@ describe("weir run", () => {
     }
   });
 
+  test.each(["--data", "--store"])(
+    "takes no empty text for a folder, as a shell makes of a variable that is not set: %s",
+    async (flag) => {
+      expect(await refusal([QUICKSTART, ...onFreePorts(), flag, ""])).toMatch(
+        new RegExp(`^weir: ${flag}: got an empty text`),
+      );
+    },
+  );
+
+  test("names a bucket that can't be one as it was written", async () => {
+    const line = await refusal([QUICKSTART, ...onFreePorts(), "--store", "s3://x"]);
+    expect(line).toMatch(/^weir: object store "s3:\/\/x": the bucket's name "x" is not/);
+  });
+
+  test("stops in order when its terminal is closed", async () => {
+    const program = await Program.run(QUICKSTART, data());
+    expect(await program.kill("SIGHUP")).toBe(0);
+    expect(program.stdout).toContain("Stopping");
+  });
+
   test("says what is wrong in the YAML, and where", async () => {
     const file = path.join(folder, "bad.yaml");
     writeFileSync(file, "receivers: { f: { type: forward } }\npipelines: { a: { steps: [parze] } }\n");
