@@ -3,6 +3,7 @@ import { createLogger } from "../core/log.ts";
 import { Metrics } from "../core/metrics.ts";
 import { loadPipeline } from "./check.ts";
 import { type CliIo, runCommand } from "./io.ts";
+import { DEFAULT_PIPELINE_HELP, defaultPipeline } from "./package-folder.ts";
 import { environmentOverrides } from "./settings.ts";
 import { firstSignal } from "./signals.ts";
 import { mustBeThere } from "./store-url.ts";
@@ -12,8 +13,6 @@ interface Flags {
   readonly config?: string;
 }
 
-const DEFAULT_PIPELINE = "pipelines/quickstart.yaml";
-
 /** `weir compact`: the compactor alone, for a store that other processes write. */
 export function register(program: Command, io: CliIo): void {
   program
@@ -21,7 +20,10 @@ export function register(program: Command, io: CliIo): void {
     .argument("<url>", "the store: a folder, or s3://BUCKET/PREFIX")
     .description("merge small segments of a store into large ones, and remove what has expired or was deleted")
     .option("--once", "do what is due, and end")
-    .option("--config <file>", "pipeline file with the options: compactor, store, retention, s3", DEFAULT_PIPELINE)
+    .option(
+      "--config <file>",
+      `pipeline file with the options: compactor, store, retention, s3 (${DEFAULT_PIPELINE_HELP})`,
+    )
     .action(async (url: string, flags: Flags) => {
       await runCommand(io, (out) => compact(url, flags, io, (text) => out.write(text)));
     });
@@ -29,7 +31,7 @@ export function register(program: Command, io: CliIo): void {
 
 async function compact(
   url: string,
-  { once = false, config: file = DEFAULT_PIPELINE }: Flags,
+  { once = false, config: file = defaultPipeline() }: Flags,
   io: CliIo,
   print: (text: string) => Promise<void>,
 ): Promise<void> {

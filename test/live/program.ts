@@ -14,8 +14,9 @@ export class Program {
   stdout = "";
   stderr = "";
 
-  constructor(args: readonly string[], env: Record<string, string> = {}) {
+  constructor(args: readonly string[], env: Record<string, string> = {}, cwd = ".") {
     this.child = spawn(process.execPath, [MAIN, ...args], {
+      cwd,
       env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });

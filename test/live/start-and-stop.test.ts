@@ -29,6 +29,13 @@ describe("weir run", () => {
     }
   });
 
+  test("runs the pipeline that came with it, where nobody names one", async () => {
+    const program = new Program(["run", ...onFreePorts()], {}, folder);
+    while (!program.stdout.includes("pipeline") && !program.ended) await sleep(10);
+    expect(program.stdout).toContain(`  pipeline   ${QUICKSTART}\n`);
+    expect(await program.kill("SIGTERM")).toBe(0);
+  });
+
   /** Ends with a code that is not 0, and one clear line. */
   async function refusal(args: readonly string[], env: Record<string, string> = {}): Promise<string> {
     const program = new Program(["run", ...args], env);
