@@ -70,10 +70,14 @@ export async function startQuerierServer(
     await app.listen(splitListen(listen));
   } catch (error) {
     await app.close();
-    throw new WeirError("listen_failed", `queriers: cannot listen on ${listen}: ${messageOf(error)}`, {
-      cause: error,
-      context: { code: codeOf(error) },
-    });
+    throw new WeirError(
+      "listen_failed",
+      `queriers: cannot listen on ${listen}: ${messageOf(error)}; choose another with --querier-listen`,
+      {
+        cause: error,
+        context: { code: codeOf(error) },
+      },
+    );
   }
   const { address, family, port } = app.server.address() as AddressInfo; // A TCP port, so never a path.
   return { address: family === "IPv6" ? `[${address}]:${port}` : `${address}:${port}`, close: async () => app.close() };

@@ -89,10 +89,14 @@ export async function startHttp(options: HttpOptions, deps: HttpDeps): Promise<H
     await app.listen({ host, port });
   } catch (error) {
     await app.close();
-    throw new WeirError("listen_failed", `http: cannot listen on ${options.listen}: ${messageOf(error)}`, {
-      cause: error,
-      context: { code: codeOf(error) },
-    });
+    throw new WeirError(
+      "listen_failed",
+      `http: cannot listen on ${options.listen}: ${messageOf(error)}; choose another with --http`,
+      {
+        cause: error,
+        context: { code: codeOf(error) },
+      },
+    );
   }
   return {
     address: addressOf(app.server),

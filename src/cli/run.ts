@@ -6,19 +6,18 @@ import { Metrics } from "../core/metrics.ts";
 import type { RunningProcess } from "../roles/running.ts";
 import { loadPipeline } from "./check.ts";
 import { type CliIo, runCommand } from "./io.ts";
+import { DEFAULT_PIPELINE_HELP, defaultPipeline } from "./package-folder.ts";
 import { addSettings, type Deployment, readSettings } from "./settings.ts";
 import { firstSignal } from "./signals.ts";
 import { VERSION } from "./version.ts";
-
-const DEFAULT_PIPELINE = "pipelines/quickstart.yaml";
 
 /** `weir run`: the server. */
 export function register(program: Command, io: CliIo): void {
   const command = program
     .command("run")
-    .argument("[pipeline]", "pipeline file", DEFAULT_PIPELINE)
+    .argument("[pipeline]", `pipeline file (${DEFAULT_PIPELINE_HELP})`)
     .description("receive, store and answer: everything in one process, or with --role one part of it");
-  addSettings(command).action(async (pipeline: string) => {
+  addSettings(command).action(async (pipeline: string = defaultPipeline()) => {
     await runCommand(io, () => run(pipeline, readSettings(command, io.env), io));
   });
 }

@@ -33,7 +33,7 @@ export const SETTINGS: readonly Setting[] = [
     value: "ROLE",
     env: "WEIR_ROLE",
     path: null,
-    description: `what this process does: ${ROLES.join(", ")}; all but the first want the intake log in Kafka (default: all)`,
+    description: `what this process does: ${ROLES.join(", ")}; receiver, worker and querier want the intake log in Kafka (default: all)`,
   },
   {
     flag: "data",
@@ -226,7 +226,7 @@ export function readSettings(command: Command, env: CliIo["env"]): Deployment {
     const byEnv = env[variable];
     const text = typeof byFlag === "string" ? byFlag : byEnv;
     if (text === undefined || (text === "" && byFlag === undefined)) continue;
-    if (path === null) own[flag] = text;
+    if (path === null) own[flag] = given(flag, text);
     else overrides.push({ path, value: toValue(text), source: byFlag === undefined ? variable : `--${flag}` });
   }
   const role = own.role ?? "all";
@@ -242,6 +242,13 @@ export function environmentOverrides(env: CliIo["env"], section: string): Overri
     if (text === "" || path?.startsWith(`${section}.`) !== true) return [];
     return [{ path, value: toValue(text), source: variable }];
   });
+}
+
+/** A shell makes an empty text of a variable that is not set; taken as a folder it would be the one that the process happens to be in. */
+function given(flag: string, text: string): string {
+  if (text === "")
+    throw new WeirError("bad_setting", `--${flag}: got an empty text; leave the flag out for its default`);
+  return text;
 }
 
 /** The name under which commander keeps a flag's value. */

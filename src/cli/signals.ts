@@ -1,16 +1,18 @@
+import { constants } from "node:os";
+
 /**
- * Resolves at the first SIGTERM or SIGINT; the second ends the process at once. To be asked for before anyone can be told that
- * the process runs: a signal that comes at once has to find somebody.
+ * Resolves at the first SIGTERM, SIGINT, or SIGHUP, which a terminal that is closed sends. The second ends the process at once, but
+ * for a SIGHUP: of those a closed terminal sends several. To be asked for before anyone can be told that the process runs: a signal
+ * that comes at once has to find somebody.
  */
 export function firstSignal(): Promise<void> {
-  let signals = 0;
+  let isStopping = false;
   return new Promise((resolve) => {
     const onSignal = (signal: NodeJS.Signals) => {
-      signals++;
-      if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
+      if (isStopping && signal !== "SIGHUP") process.exit(128 + constants.signals[signal]);
+      isStopping = true;
       resolve();
     };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
+    for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, onSignal);
   });
 }

@@ -3,6 +3,7 @@ import { badMessage } from "../codec/forward-error.ts";
 import type { ForwardMessage } from "../codec/forward-message.ts";
 import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
+import type { LogBudget } from "../core/log-budget.ts";
 import { Framer } from "./framing.ts";
 import { HANDSHAKE_BYTES_MAX, type HandshakeSettings, ServerHandshake } from "./handshake.ts";
 import { Inbox, type InboxDeps, type InboxHost, type Item } from "./inbox.ts";
@@ -17,6 +18,8 @@ export interface ConnectionDeps extends InboxDeps {
   /** null: agents need no handshake. */
   readonly handshake: HandshakeSettings | null;
   readonly log: Logger;
+  /** For lines that peers can bring about. */
+  readonly budget: LogBudget;
   /** Called when an unfinished message has come to its end, while memory is over its limit. */
   readonly onMessageEnd: () => void;
   /** Called once, when the connection is gone. */
@@ -135,7 +138,8 @@ export class Connection implements InboxHost {
   onDropped({ signal, tag }: ForwardMessage): void {
     if (this.hasWarnedOfSignal) return;
     this.hasWarnedOfSignal = true;
-    this.deps.log.warn(
+    this.deps.budget.warn(
+      "signal",
       { peer: this.peer, tag, signal },
       `forward: ${signal} are acknowledged and dropped, as only logs are stored; route only logs here (said once a connection)`,
     );
@@ -244,14 +248,15 @@ export class Connection implements InboxHost {
     this.framerBytes = bytes;
   }
 
-  /** Ends the connection for what the peer did: one line in the log, one count. */
+  /** Ends the connection for what the peer did: one line in the log, unless there are too many of them, and one count. */
   private fail(reason: string, what: string, tag: string, offset: number): void {
     if (this.hasFailed) return;
     this.hasFailed = true;
     this.inbox.shut();
     const { peer } = this;
     this.deps.metrics.rejected.inc({ reason });
-    this.deps.log.warn(
+    this.deps.budget.warn(
+      reason,
       { peer, receiver: this.deps.name, tag, offset, reason },
       `${what.startsWith("forward: ") ? what : `forward: ${what}`}; closed the connection of ${peer} (tag ${JSON.stringify(tag)}, byte ${offset} of the connection)`,
     );

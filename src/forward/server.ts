@@ -2,6 +2,7 @@ import type { Server, Socket } from "node:net";
 import { messageOf, WeirError } from "../core/errors.ts";
 import type { EntryDraft } from "../core/intake-entry.ts";
 import type { Logger } from "../core/log.ts";
+import { LogBudget } from "../core/log-budget.ts";
 import type { Metrics } from "../core/metrics.ts";
 import { endsWithin } from "../core/wait.ts";
 import { Connection, type ConnectionDeps } from "./connection.ts";
@@ -71,6 +72,7 @@ class Receiver implements ForwardServer, ListenerHost {
   readonly addresses: string[] = [];
   private readonly options: ForwardOptions;
   private readonly log: Logger;
+  private readonly budget: LogBudget;
   private readonly metrics: ForwardMetrics;
   private readonly memory: MemoryBudget;
   private readonly delivery: Delivery;
@@ -91,6 +93,7 @@ class Receiver implements ForwardServer, ListenerHost {
     const { name, tenant, log, now = Date.now } = deps;
     this.options = options;
     this.log = log;
+    this.budget = new LogBudget(log);
     this.metrics = forwardMetrics(deps.metrics);
     this.memory = new MemoryBudget(limits.memory_bytes_max);
     this.memory.onChange = () => this.applyReading();
@@ -107,6 +110,7 @@ class Receiver implements ForwardServer, ListenerHost {
       memory: this.memory,
       gate: new InflateGate(this.memory),
       metrics: this.metrics,
+      budget: this.budget,
       onMessageEnd: () => this.applyReading(),
       onGone: (connection) => this.forget(connection),
     };
@@ -175,7 +179,7 @@ class Receiver implements ForwardServer, ListenerHost {
 
   onTlsRefused(peer: string, why: string): void {
     this.metrics.rejected.inc({ reason: "tls" });
-    this.log.warn({ peer }, `forward: TLS handshake with ${peer} failed: ${why}`);
+    this.budget.warn("tls", { peer }, `forward: TLS handshake with ${peer} failed: ${why}`);
   }
 
   private refuse(socket: Socket, peer: string): void {

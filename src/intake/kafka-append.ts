@@ -38,7 +38,7 @@ export class KafkaAppender {
   private readonly queue: AppendQueue;
   private readonly stopping = new AbortController();
   private limits: RecordLimits | null = null;
-  private trouble = "the intake topic was not looked up yet";
+  private trouble = "";
   private isFull = false;
   private isClosed = false;
   private readyWaiters: (() => void)[] = [];
@@ -67,7 +67,6 @@ export class KafkaAppender {
     const appender = new KafkaAppender(options, deps);
     try {
       await appender.look();
-      appender.trouble = "";
     } catch (error) {
       if (!(error instanceof WeirError) || error.code !== "kafka_unavailable") throw error;
       appender.setTrouble(error);
@@ -187,7 +186,7 @@ export class KafkaAppender {
 
   private async writeUntilDone(batch: readonly Waiting[]): Promise<void> {
     const { signal } = this.stopping;
-    const { producer, log } = this.deps;
+    const { producer } = this.deps;
     for (let attempt = 0; ; attempt++) {
       const began = performance.now();
       try {
@@ -195,8 +194,7 @@ export class KafkaAppender {
         this.metrics.writeSeconds.observe((performance.now() - began) / 1000);
         this.metrics.batchEntries.observe(batch.length);
         this.queue.done(batch, offsets);
-        if (this.trouble !== "") log.info("kafka: the intake topic takes entries again");
-        this.trouble = "";
+        this.endTrouble();
         this.changed();
         return;
       } catch (error) {
@@ -261,7 +259,7 @@ export class KafkaAppender {
       try {
         await this.look();
         // Where something waits, writing it is the better test.
-        if (this.queue.isEmpty) this.trouble = "";
+        if (this.queue.isEmpty) this.endTrouble();
         this.changed();
       } catch (error) {
         if (this.queue.isEmpty && !signal.aborted) this.setTrouble(error);
@@ -273,6 +271,11 @@ export class KafkaAppender {
     const reason = `the intake log in Kafka takes nothing: ${messageOf(error)}`;
     if (this.trouble === "") this.deps.log.warn(`${reason}; agents have to wait`);
     this.trouble = reason;
+  }
+
+  private endTrouble(): void {
+    if (this.trouble !== "") this.deps.log.info("kafka: the intake topic takes entries again");
+    this.trouble = "";
   }
 
   private changed(): void {

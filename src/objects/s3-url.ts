@@ -38,16 +38,19 @@ export function parseS3Url(url: string): S3Place {
 }
 
 /**
- * The URL with options in it, for whoever gets nothing but the URL (another thread). What the URL says already goes before `options`.
- * Other URLs than S3's are given back as they are.
+ * The URL with options in it, for whoever gets nothing but the URL (another thread). What the URL says already goes before `options`;
+ * defaults are left out, since messages show the URL. Other URLs than S3's are given back as they are.
  */
 export function withS3Options(url: string, options: S3Options): string {
   if (!/^s3:/i.test(url)) return url;
   const [base = "", query = ""] = url.split("?", 2);
   const all = new URLSearchParams();
-  for (const [name, value] of Object.entries(options)) if (value !== undefined) all.set(name, String(value));
+  const defaults: Readonly<Record<string, unknown>> = s3Options.parse({});
+  for (const [name, value] of Object.entries(options)) {
+    if (value !== undefined && value !== defaults[name]) all.set(name, String(value));
+  }
   for (const [name, value] of new URLSearchParams(query)) all.set(name, value);
-  return `${base}?${all}`;
+  return all.size === 0 ? base : `${base}?${all}`;
 }
 
 function optionsIn(url: string, query: string): S3Options {

@@ -302,6 +302,19 @@ describe("malformed input", () => {
     expect(await metric('weir_forward_rejected_total{reason="cut"}')).toBe(1);
   });
 
+  test("strangers who come again and again are all counted, and fill no disk with lines about them", async () => {
+    const { port, lines, metric } = await startReceiver();
+    for (let i = 0; i < 60; i++) {
+      const peer = await Peer.connect(port);
+      peer.write(Buffer.from("GET / HTTP/1.1\r\n\r\n"));
+      await peer.closed();
+    }
+    expect(await metric('weir_forward_rejected_total{reason="not_msgpack"}')).toBe(60);
+    // Twenty, and one for each ten seconds that a slow machine may take.
+    expect(lines.warnings.length).toBeGreaterThanOrEqual(20);
+    expect(lines.warnings.length).toBeLessThan(40);
+  });
+
   test("nil, and connections that say nothing, are no faults", async () => {
     const { recorder, port, lines } = await startReceiver();
     const silent = await Peer.connect(port);

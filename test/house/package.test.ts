@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -80,6 +81,27 @@ describe("package.json", () => {
       );
     });
     expect(missing).toEqual([]);
+  });
+
+  test("a package of it has what the program and its pages want, and nothing of the tests", { timeout: 60_000 }, () => {
+    const packed = execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], {
+      cwd: ROOT,
+      encoding: "utf8",
+    });
+    const [{ files }] = z.array(z.object({ files: z.array(z.object({ path: z.string() })) })).parse(JSON.parse(packed));
+    const paths = files.map(({ path }) => path);
+    expect(paths).toEqual(
+      expect.arrayContaining([
+        ...["bin/weir.js", "dist/src/main.js", "pipelines/quickstart.yaml", "docs/pipeline.schema.json"],
+        ...["docs/operations.md", "README.md", "CHANGELOG.md", "LICENSE"],
+      ]),
+    );
+    expect(
+      paths.filter(
+        (path) => !/^(?:bin|dist\/(?:src|parsers|sinks)|docs|pipelines)\/|^[A-Z]+(?:\.md)?$|^package\.json$/.test(path),
+      ),
+    ).toEqual([]);
+    expect(paths.filter((path) => path.endsWith(".map"))).toEqual([]);
   });
 
   test("what needs a compiler is optional", () => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { PushBatchCursor, PushBatchWriter } from "../../src/codec/push-batch.ts";
 import { WeirError } from "../../src/core/errors.ts";
 import { ENTRY_FORWARD, ENTRY_PUSH, type EntryDraft } from "../../src/core/intake-entry.ts";
-import { silentLogger } from "../../src/core/log.ts";
+import { type Logger, silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import { KafkaAppender } from "../../src/intake/kafka-append.ts";
 import { kafkaIntakeOptions } from "../../src/intake/kafka-options.ts";
@@ -62,9 +62,9 @@ class FakeKafka {
     },
   } as unknown as KafkaAdmin;
 
-  open(more: object = {}): Promise<KafkaAppender> {
+  open(more: object = {}, log: Logger = silentLogger): Promise<KafkaAppender> {
     const { producer, admin } = this;
-    return KafkaAppender.open(options(more), { producer, admin, metrics: new Metrics(), log: silentLogger });
+    return KafkaAppender.open(options(more), { producer, admin, metrics: new Metrics(), log });
   }
 }
 
@@ -123,11 +123,21 @@ describe("the writing side of an intake log in Kafka", () => {
   test("begins while no broker can be reached, and is ready when there is one", async () => {
     const kafka = new FakeKafka();
     kafka.isAway = true;
-    const appender = await kafka.open();
+    const said: string[] = [];
+    const note = (text: string) => said.push(text);
+    const appender = await kafka.open({}, { ...silentLogger, warn: note, info: note } as unknown as Logger);
+    expect(appender.status()).toMatchObject({
+      ready: false,
+      reason: "the intake log in Kafka takes nothing: kafka: away",
+    });
     await expect(appender.append(draft("a"))).rejects.toMatchObject({ code: "intake_unavailable" });
     kafka.isAway = false;
     await appender.whenReady();
     await appender.append(draft("a"));
+    expect(said).toEqual([
+      "the intake log in Kafka takes nothing: kafka: away; agents have to wait",
+      "kafka: the intake topic takes entries again",
+    ]);
     await appender.close();
   });
 

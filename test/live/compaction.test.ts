@@ -60,6 +60,14 @@ describe("compaction in processes of their own", () => {
     return program;
   };
 
+  test("a folder that is not there is a mistyped one, and is not made", async () => {
+    rmSync(path.join(folder, "store"), { recursive: true, force: true });
+    const program = await start("--once");
+    expect(await program.exit()).toBe(1);
+    expect(program.stderr).toMatch(/^weir: cannot open the store .*: ENOENT/);
+    expect(readdirSync(folder)).toEqual(["weir.yaml"]);
+  });
+
   /** Appends lines, some of them late, and commits them. Gives their texts. */
   async function flush(store: TestStore, random: Random, number: number): Promise<string[]> {
     const texts: string[] = [];

@@ -15,8 +15,9 @@ export class Program {
   stderr = "";
   private readonly closed: Promise<unknown>;
 
-  constructor(args: readonly string[], env: Record<string, string> = {}) {
+  constructor(args: readonly string[], env: Record<string, string> = {}, cwd = ".") {
     this.child = spawn(process.execPath, [MAIN, ...args], {
+      cwd,
       env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });

@@ -29,6 +29,13 @@ describe("weir run", () => {
     }
   });
 
+  test("runs the pipeline that came with it, where nobody names one", async () => {
+    const program = new Program(["run", ...onFreePorts()], {}, folder);
+    while (!program.stdout.includes("pipeline") && !program.ended) await sleep(10);
+    expect(program.stdout).toContain(`  pipeline   ${QUICKSTART}\n`);
+    expect(await program.kill("SIGTERM")).toBe(0);
+  });
+
   /** Ends with a code that is not 0, and one clear line. */
   async function refusal(args: readonly string[], env: Record<string, string> = {}): Promise<string> {
     const program = new Program(["run", ...args], env);
@@ -84,6 +91,26 @@ describe("weir run", () => {
     } finally {
       await first.kill("SIGTERM");
     }
+  });
+
+  test.each(["--data", "--store"])(
+    "takes no empty text for a folder, as a shell makes of a variable that is not set: %s",
+    async (flag) => {
+      expect(await refusal([QUICKSTART, ...onFreePorts(), flag, ""])).toMatch(
+        new RegExp(`^weir: ${flag}: got an empty text`),
+      );
+    },
+  );
+
+  test("names a bucket that can't be one as it was written", async () => {
+    const line = await refusal([QUICKSTART, ...onFreePorts(), "--store", "s3://x"]);
+    expect(line).toMatch(/^weir: object store "s3:\/\/x": the bucket's name "x" is not/);
+  });
+
+  test("stops in order when its terminal is closed", async () => {
+    const program = await Program.run(QUICKSTART, data());
+    expect(await program.kill("SIGHUP")).toBe(0);
+    expect(program.stdout).toContain("Stopping");
   });
 
   test("says what is wrong in the YAML, and where", async () => {

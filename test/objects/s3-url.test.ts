@@ -45,6 +45,9 @@ describe("URLs of stores in S3", () => {
     const options = s3Options.parse({ endpoint: "http://127.0.0.1:9000", region: "here", attempts: 7 });
     const url = withS3Options("s3://logs/weir?region=there", options);
     expect(parseS3Url(url)).toEqual({ bucket: "logs", prefix: "weir/", options: { ...options, region: "there" } });
+    // Messages show the URL, so what nobody has set is not in it.
+    expect(url).toBe("s3://logs/weir?endpoint=http%3A%2F%2F127.0.0.1%3A9000&region=there&attempts=7");
+    expect(withS3Options("s3://logs/weir", s3Options.parse({}))).toBe("s3://logs/weir");
     expect(withS3Options("data/store", options)).toBe("data/store");
     expect(withS3Options("memory:", options)).toBe("memory:");
   });
