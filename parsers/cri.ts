@@ -37,7 +37,8 @@ function split(line: string): { time: string; stream: string; logtag: string; me
 
 export default defineParser({
   name: "cri",
-  summary: "Unwraps a line of a Kubernetes container runtime (containerd, CRI-O) into time, stream, flag and message.",
+  summary:
+    "Unwraps a line of a Kubernetes container runtime (containerd, CRI-O) into time, stream, flag and message. Pieces of a line that the runtime cut stay lines of their own: the agent joins them, Fluent Bit with `multiline.parser cri`.",
   options,
   examples: [
     {

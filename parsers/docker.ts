@@ -7,7 +7,8 @@ const ENVELOPE = { depth_max: 8, fields_max: 1000 };
 
 export default defineParser({
   name: "docker",
-  summary: "Unwraps a line of Docker's `json-file` log driver into the container's line, its stream and its time.",
+  summary:
+    "Unwraps a line of Docker's `json-file` log driver into the container's line, its stream and its time. Pieces of a line that Docker cut stay lines of their own: the agent joins them, Fluent Bit with `multiline.parser docker`.",
   options: z.strictObject({}),
   examples: [
     {

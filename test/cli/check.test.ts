@@ -109,6 +109,7 @@ describe("weir check", () => {
 
   test("warns of labels of ids, and of paths into labels that have dots", async () => {
     const steps = (text: string) => saysOf(`${HEAD}    steps:\n      - ${text}\n`);
+    expect(await steps("labels: { a: $line }")).toEqual([expect.stringContaining("labels.a: $line differs"), OK]);
     const many =
       /^f: warning: f:6:\d+ {2}pipelines\.p\.steps\[0\]\.labels\.[ab](\[1\])?: \S+ differs from record to record/;
     expect(await steps("labels: { a: trace_id, b: [x, fields.request_id] }")).toEqual([
@@ -123,6 +124,14 @@ describe("weir check", () => {
     expect(await steps("metadata: { a: kubernetes.labels.app.kubernetes.io/name, b: trace_id }")).toEqual([dots, OK]);
     const fine = `labels: { a: 'kubernetes.labels["app.kubernetes.io/name"]', b: kubernetes.labels.app, c: tid }`;
     expect(await steps(fine)).toEqual([OK]);
+  });
+
+  test("two names that become one", async () => {
+    for (const step of ["labels", "metadata"]) {
+      expect(await saysOf(`${HEAD}    steps:\n      - ${step}: { my-app: a, b: c, my_app: d }\n`)).toEqual([
+        `f:6:${step.length + 38}  pipelines.p.steps[0].${step}.my_app: found "d": this and "my-app" are both stored as my_app: leave one out`,
+      ]);
+    }
   });
 
   test("two receivers of one address", async () => {

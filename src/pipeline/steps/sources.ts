@@ -10,14 +10,19 @@ const value = z.strictObject({ value: z.string().min(1).describe("The value itse
 /** Names with where their values come from: a path, the first of several paths, or `{value: …}`. `reserved`: names that may not be. */
 export function namedSources(reserved: ReadonlySet<string>) {
   return z.record(z.string().min(1), z.union([pathText, z.array(pathText).min(1), value])).check((input) => {
+    const taken = new Map<string, string>();
     for (const given of Object.keys(input.value)) {
       const name = labelName(given, given.length + 1);
+      const other = taken.get(name);
+      taken.set(name, given);
       const message =
         name === ""
           ? "want a name that is not blank"
           : reserved.has(name)
             ? "Weir itself gives metadata this name: choose another, or see the steps trace and level"
-            : "";
+            : other !== undefined
+              ? `this and ${JSON.stringify(other)} are both stored as ${name}: leave one out`
+              : "";
       if (message !== "") input.issues.push({ code: "custom", input: given, path: [given], message });
     }
   });
