@@ -1,6 +1,7 @@
 import fs, { type Dirent } from "node:fs";
 import path from "node:path";
 import { codeOf } from "./errors.ts";
+import { type FolderSockets, folderSockets } from "./folder-sockets.ts";
 
 export interface FileStat {
   readonly size: number;
@@ -39,6 +40,8 @@ export interface FileOps {
   syncFolder(path: string): Promise<void>;
   /** Sets the time of modification to now. */
   touch(path: string): Promise<void>;
+  /** Absent where no names of folders can be sockets. */
+  readonly sockets?: FolderSockets;
   /** Bytes of the disk that `path` is on: those that this process may still use, and all. */
   space(path: string): Promise<{ free: number; total: number }>;
 }
@@ -121,6 +124,7 @@ export const nodeFiles: FileOps = {
   link: (from, to) => done((callback) => fs.link(from, to, callback)),
   unlink: (path) => done((callback) => fs.unlink(path, callback)),
   syncFolder,
+  sockets: folderSockets,
   touch: (path) => done((callback) => fs.utimes(path, new Date(), new Date(), callback)),
   space: (path) =>
     new Promise((resolve, reject) =>

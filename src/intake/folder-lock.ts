@@ -5,7 +5,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import type { FileOps } from "../core/files.ts";
-import { canConnect, type LockSocket, listenAt } from "./lock-socket.ts";
+import type { FolderSocket } from "../core/folder-sockets.ts";
 
 /*
  * Node has no flock, so each process that wants a folder puts a Unix socket `lock.<pid>-<start>-<place>-<pids>-<attempt>-<host>`
@@ -71,12 +71,12 @@ export async function lockFolder(files: FileOps, folder: string): Promise<Folder
 interface Mine {
   readonly file: string;
   /** Null when an empty file stands for it. */
-  readonly socket: LockSocket | null;
+  readonly socket: FolderSocket | null;
 }
 
-async function create(files: FileOps, folder: string, name: string): Promise<LockSocket | null> {
+async function create(files: FileOps, folder: string, name: string): Promise<FolderSocket | null> {
   try {
-    const socket = await listenAt(files, folder, name);
+    const socket = (await files.sockets?.listen(folder, name)) ?? null;
     if (socket === null) await files.close(await files.open(path.join(folder, name), "wx"));
     return socket;
   } catch (error) {
@@ -135,7 +135,7 @@ function parse(name: string): Owner | null {
 /** Whether the owner lives; null when it can't be asked from here. */
 async function ask(files: FileOps, folder: string, name: string, owner: Owner, me: Owner): Promise<boolean | null> {
   // Another mount of the same volume shows the same name, but no way to the socket.
-  const answer = owner.place === me.place ? await canConnect(files, folder, name) : null;
+  const answer = owner.place === me.place ? ((await files.sockets?.isListening(folder, name)) ?? null) : null;
   if (answer !== null) return answer;
   if (owner.pids !== me.pids) return null;
   return hasProcess(owner.pid) && (owner.start === "0" || startOf(owner.pid) === owner.start);
