@@ -27,7 +27,10 @@ export function loadFile(name: string, options: LoadOptions = {}) {
 
 /** Runs forward messages through a pipeline file and gives what its store would get. */
 export function runFile(name: string, messages: readonly Buffer[], options: LoadOptions = {}): Stored[] {
-  const config = loadFile(name, options);
+  return runConfig(loadFile(name, options), messages);
+}
+
+export function runConfig(config: ReturnType<typeof loadFile>, messages: readonly Buffer[]): Stored[] {
   const stored: Stored[] = [];
   const store: LineSink = {
     stream: (tenant, labels, canonical) => ({ tenant, labels, canonical }),
