@@ -63,7 +63,7 @@ export async function lockFolder(files: FileOps, folder: string): Promise<Folder
       throw error;
     }
     await remove(files, mine);
-    if (attempt === ATTEMPTS) throw locked(folder, other ?? { owner: me, asked: true });
+    if (attempt === ATTEMPTS) throw locked(folder, other ?? { owner: me, asked: true }, me);
     await sleep(20 + Math.random() * 100);
   }
 }
@@ -162,8 +162,9 @@ function hold(files: FileOps, mine: Mine): FolderLock {
   };
 }
 
-function locked(folder: string, { owner, asked }: Found): WeirError {
-  const where = owner.host === hostName() ? `process ${owner.pid}` : `process ${owner.pid} on ${owner.host}`;
+function locked(folder: string, { owner, asked }: Found, me: Owner): WeirError {
+  const place = owner.host !== me.host ? ` on ${owner.host}` : owner.pids !== me.pids ? " of another container" : "";
+  const where = `process ${owner.pid}${place}`;
   const how = asked
     ? ""
     : ` (it can't be asked from here; if it is gone already, that shows ${STALE_MS / 1000} s after its end)`;
