@@ -216,18 +216,16 @@ export class ThreadHost {
   /** Takes an entry into the catalog here. The thread keeps what it covers until then. */
   private learn(entry: CatalogEntry): void {
     const { catalog, log } = this.deps;
-    const { partition } = entry;
+    const { partition, first } = entry;
     const known = () => this.post({ type: "known", partition, next: catalog.chainEnd(partition) });
-    try {
-      catalog.add(entry);
-    } catch (error) {
-      if (codeOf(error) !== "catalog_gap") throw error;
+    if (first !== catalog.chainEnd(partition) && !catalog.has(partition, first)) {
       // Entries before it have been committed by others, or by a thread that died before it could say so.
-      catalog.refresh().then(known, (failure: unknown) => {
+      catalog.refreshAnew().then(known, (failure: unknown) => {
         log.warn({ partition, err: failure }, `catalog: can't be read anew: ${messageOf(failure)}`);
       });
       return;
     }
+    catalog.add(entry);
     known();
   }
 

@@ -308,10 +308,12 @@ export class Catalog {
   private takeIn(entries: readonly CatalogEntry[]): void {
     const fresh = entries.filter(({ partition, first }) => !this.has(partition, first));
     for (const [partition, some] of byPartition(fresh)) {
-      const { chain, broken } = joinChain(this.chains.get(partition) ?? [], some, this.root.folded.get(partition));
-      if (chain.length > 0) {
+      const known = this.chains.get(partition) ?? [];
+      const { chain, broken } = joinChain(known, some, this.root.folded.get(partition));
+      if (chain.length > known.length) {
         this.chains.set(partition, chain);
-        for (const { first } of chain) this.known.add(entryKey(partition, first));
+        const last = chain[chain.length - 1].first;
+        for (const { first } of some) if (first <= last) this.known.add(entryKey(partition, first));
         this.tailSinceMs ??= this.now();
         this.current = null;
       }

@@ -64,7 +64,7 @@ function withoutTornCommits(found: readonly FoundSegment[]): FoundSegment[] {
 
 function tornCommits(found: readonly FoundSegment[]): Set<FoundSegment> {
   const ends = new Map<number, number>();
-  for (const { partition, nextOffset } of found.flatMap(coversOf)) {
+  for (const { partition, nextOffset } of oneOfEach(found).flatMap(coversOf)) {
     ends.set(partition, Math.max(nextOffset, ends.get(partition) ?? 0));
   }
   const committed = committedRanges(found);
@@ -86,7 +86,9 @@ function tornCommits(found: readonly FoundSegment[]): Set<FoundSegment> {
  */
 function withoutRivals(found: readonly FoundSegment[]): FoundSegment[] {
   const committed = committedRanges(found);
-  const covers = found.flatMap(({ sources }) => (sources === null || sources.level === 0 ? [] : sources.covers));
+  const covers = oneOfEach(found).flatMap(({ sources }) =>
+    sources === null || sources.level === 0 ? [] : sources.covers,
+  );
   const places = new Map<number, number[]>();
   const flushed = found.filter(({ info }) => info.level === 0);
   for (const { partition, firstOffset } of [...flushed.map(({ info }) => info), ...covers]) {
@@ -145,7 +147,18 @@ function commitsOf(
 
 /** What compactions were made of: that proves that it was committed, and what overlaps it otherwise was not. */
 const committedRanges = (found: readonly FoundSegment[]): Set<string> =>
-  new Set(found.filter(({ info }) => info.level > 0).flatMap((segment) => coversOf(segment).map(rangeName)));
+  new Set(oneOfEach(found.filter(({ info }) => info.level > 0)).flatMap((segment) => coversOf(segment).map(rangeName)));
+
+/** Of the segments of one compaction, which all say the same of what came into it, the first; and all others. */
+function oneOfEach(found: readonly FoundSegment[]): FoundSegment[] {
+  const seen = new Set<string>();
+  return found.filter(({ sources }) => {
+    if (sources === null || sources.level === 0) return true;
+    const isNew = !seen.has(sources.merge);
+    seen.add(sources.merge);
+    return isNew;
+  });
+}
 
 function hasAllOutputs(segments: readonly FoundSegment[]): boolean {
   const outputs = new Map(segments.map(({ sources }) => [sources?.output ?? 0, sources?.last ?? true]));

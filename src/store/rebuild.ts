@@ -8,6 +8,7 @@ import { cutPages, encodePage, PAGES_PREFIX, pageDay } from "./manifest-page.ts"
 import { encodeRoot, NO_ROOT, nextRoot, type PageRef, rootKey } from "./manifest-root.ts";
 import { SegmentReader } from "./reader.ts";
 import { chooseSegments, type FoundSegment } from "./rebuild-choice.ts";
+import type { SegmentSources } from "./sources.ts";
 import type { SegmentInfo } from "./view.ts";
 
 const READS_AT_ONCE = 8;
@@ -98,11 +99,12 @@ async function findSegments(
   const reader = new SegmentReader(objects, { cacheBytes: 0 });
   const found: FoundSegment[] = [];
   const damaged: [key: string, reason: string][] = [];
+  const known = new Map<string, SegmentSources>();
   let done = 0;
   await eachAtOnce(READS_AT_ONCE, keys, async ({ key, modifiedMs }) => {
     try {
       const { info, index } = await reader.inspect(key);
-      found.push({ info, sources: index.sources, modifiedMs });
+      found.push({ info, sources: sharing(index.sources, known), modifiedMs });
     } catch (error) {
       if (!["segment_corrupt", "block_corrupt", "object_missing"].includes(codeOf(error))) throw error;
       damaged.push([key, messageOf(error)]);
@@ -112,6 +114,15 @@ async function findSegments(
   // They were read in any order, and what is chosen is not to depend on that.
   found.sort((a, b) => (a.info.key < b.info.key ? -1 : 1));
   return { found, damaged: new Map(damaged.sort(([a], [b]) => (a < b ? -1 : 1))) };
+}
+
+/** Segments of one compaction say the same of what came into it, which may be a hundred thousand ranges: they are held once. */
+function sharing(sources: SegmentSources | null, known: Map<string, SegmentSources>): SegmentSources | null {
+  if (sources === null || sources.level === 0) return sources;
+  const first = known.get(sources.merge);
+  if (first === undefined) known.set(sources.merge, sources);
+  const isSame = first?.covers.length === sources.covers.length && first.inputs.length === sources.inputs.length;
+  return isSame ? { ...sources, inputs: first.inputs, covers: first.covers, absorbed: first.absorbed } : sources;
 }
 
 /** Notes which segments can't be read, so that no sweep deletes what may still be repaired; removes notes of others. */

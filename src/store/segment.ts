@@ -125,26 +125,34 @@ export class StoredIndex implements SegmentIndex {
   readonly tenant: string;
   readonly streams: readonly { readonly labels: Labels; readonly canonical: string }[];
   readonly blocks: readonly BlockInfo[];
-  readonly sources: SegmentSources | null;
   /** Bytes of memory that the index keeps, roughly. */
   readonly memoryBytes: number;
   private readonly presence: readonly IdPresence[];
+  private readonly readSources: () => SegmentSources | null;
 
   constructor(
     tenant: string,
     streams: StoredIndex["streams"],
     blocks: BlockInfo[],
     presence: IdPresence[],
-    sources: SegmentSources | null,
+    readSources: () => SegmentSources | null,
     bytes: number,
   ) {
     this.tenant = tenant;
     this.streams = streams;
     this.blocks = blocks;
     this.presence = presence;
-    this.sources = sources;
+    this.readSources = readSources;
     this.memoryBytes =
       bytes + blocks.length * 256 + streams.reduce((sum, { canonical }) => sum + canonical.length * 6, 0);
+  }
+
+  /**
+   * How the segment came to be. Read anew each time: queries never ask, and it may be many times as large as all the rest. Throws
+   * `segment_corrupt`.
+   */
+  get sources(): SegmentSources | null {
+    return this.readSources();
   }
 
   mayHoldId(block: number, slot: number, low8: Uint8Array): boolean {
@@ -227,8 +235,8 @@ function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
   if (end > footer.indexAt) throw corrupt("segment_corrupt", "end of the blocks", end, footer.indexAt, place);
   const tenant = section(INDEX_TENANT, "tenant").toString("utf8");
   const raw = sections.get(INDEX_SOURCES);
-  const sources = raw === undefined ? null : decodeSources(inflateSection(raw, place), place);
-  return new StoredIndex(tenant, streams, blocks, presence, sources, index.length);
+  const readSources = () => (raw === undefined ? null : decodeSources(inflateSection(raw, place), place));
+  return new StoredIndex(tenant, streams, blocks, presence, readSources, index.length);
 }
 
 /** Reads how many streams or blocks follow. Throws `segment_corrupt` unless it is what the footer says, and can be. */

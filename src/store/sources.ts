@@ -25,10 +25,10 @@ export interface SegmentSources {
   readonly absorbed: readonly string[];
 }
 
-/** What a compaction knows of an input: its SegmentInfo, and its index's `sources`. */
+/** What a compaction knows of an input: its SegmentInfo, and its index's `sources`, of which only one is in memory at a time. */
 export interface MergeInput extends IntakeRange {
   readonly key: string;
-  readonly sources: SegmentSources | null;
+  readonly readSources: () => SegmentSources | null;
 }
 
 /**
@@ -37,17 +37,23 @@ export interface MergeInput extends IntakeRange {
  */
 export function newMerge(inputs: readonly MergeInput[]): SegmentSources {
   const absorbed = new Set<string>();
+  const seen = new Set<string>();
   const covers: IntakeRange[] = [];
   let level = 0;
-  for (const { partition, firstOffset, nextOffset, sources } of inputs) {
+  for (const { partition, firstOffset, nextOffset, readSources } of inputs) {
+    const sources = readSources();
     if (sources === null || sources.level === 0) {
       covers.push({ partition, firstOffset, nextOffset });
       continue;
     }
     level = Math.max(level, sources.level);
-    covers.push(...sources.covers);
-    for (const name of sources.absorbed) absorbed.add(name);
     absorbed.add(partName(sources));
+    // Segments of one compaction say the same of what came into it.
+    if (seen.has(sources.merge)) continue;
+    seen.add(sources.merge);
+    // A day of several partitions, flushed every few seconds, has more of them than a call takes arguments.
+    for (const range of sources.covers) covers.push(range);
+    for (const name of sources.absorbed) absorbed.add(name);
   }
   return {
     level: level + 1,
@@ -65,12 +71,13 @@ export const partName = ({ merge, output }: Pick<SegmentSources, "merge" | "outp
 /** What one range says of several: the least partition, from its first to its last offset. */
 export function envelopeOf(covers: readonly IntakeRange[]): IntakeRange {
   const { partition } = covers[0];
-  const own = covers.filter((range) => range.partition === partition);
-  return {
-    partition,
-    firstOffset: Math.min(...own.map(({ firstOffset }) => firstOffset)),
-    nextOffset: Math.max(...own.map(({ nextOffset }) => nextOffset)),
-  };
+  let { firstOffset, nextOffset } = covers[0];
+  for (const range of covers) {
+    if (range.partition !== partition) continue;
+    firstOffset = Math.min(firstOffset, range.firstOffset);
+    nextOffset = Math.max(nextOffset, range.nextOffset);
+  }
+  return { partition, firstOffset, nextOffset };
 }
 
 /** Ranges in order, each once. They are not joined: where each commit began and ended tells what else was never committed. */
@@ -101,7 +108,8 @@ const schema = z.object({
   output: count,
   last: z.boolean(),
   inputs: z.array(z.string()),
-  covers: z.array(z.tuple([count, count, count])),
+  // Looked at one by one below: there may be a hundred thousand, which zod takes most of a second for.
+  covers: z.custom<unknown[]>(Array.isArray, "want an array"),
   absorbed: z.array(z.string()),
 });
 
@@ -122,10 +130,17 @@ export function decodeSources(bytes: Buffer, place: Place): SegmentSources {
   if (!parsed.success) {
     throw corrupt("segment_corrupt", "index, section sources", z.prettifyError(parsed.error), "its members", place);
   }
-  const covers = parsed.data.covers.map(([partition, firstOffset, nextOffset]) => ({
-    partition,
-    firstOffset,
-    nextOffset,
-  }));
+  const covers = parsed.data.covers.map((range, i) => {
+    if (!isRange(range)) {
+      const got = JSON.stringify(range);
+      throw corrupt("segment_corrupt", `index, section sources, covers[${i}]`, got, "[partition, first, next]", place);
+    }
+    const [partition, firstOffset, nextOffset] = range;
+    return { partition, firstOffset, nextOffset };
+  });
   return { ...parsed.data, covers };
+}
+
+function isRange(value: unknown): value is [number, number, number] {
+  return Array.isArray(value) && value.length === 3 && value.every((one) => Number.isSafeInteger(one) && one >= 0);
 }

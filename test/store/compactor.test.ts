@@ -6,6 +6,7 @@ import { Metrics } from "../../src/core/metrics.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
 import type { ObjectStore } from "../../src/objects/store.ts";
 import { type Catalog, openCatalog } from "../../src/store/catalog.ts";
+import { decodeEntry, encodeEntry, entryKey } from "../../src/store/catalog-entry.ts";
 import { MergeClaims } from "../../src/store/compact/claims.ts";
 import { Compactor, type CompactorDeps } from "../../src/store/compact/compactor.ts";
 import { mergeSegments } from "../../src/store/compact/merge.ts";
@@ -229,6 +230,29 @@ describe("a pass of compaction", () => {
         );
       }
     }
+  });
+
+  test("takes in no more than what makes outputs whose numbers have four digits", async () => {
+    const flushes = Array.from({ length: 6 }, (_, i) => [testLine(`${i}`, { sec: i })]);
+    const objects = new MemoryStore();
+    await flushed(flushes, objects);
+    // As if each had 100 MiB, a backlog of a busy store.
+    for (let i = 0; i < flushes.length; i++) {
+      const key = entryKey(0, i);
+      const [info] = decodeEntry(key, await objects.get(key)).segments;
+      const segments = [{ ...info, bytes: 100 << 20 }];
+      await objects.put(key, [encodeEntry({ partition: 0, first: i, next: i + 1, segments })]);
+    }
+    const catalog = await openCatalog(objects, new Metrics(), silentLogger);
+    await catalog.fold();
+    const taken: number[] = [];
+    const merge: typeof mergeSegments = async (segments) => {
+      taken.push(segments.reduce((sum, { bytes }) => sum + bytes, 0));
+      throw new WeirError("store_unavailable", "no", { retriable: true });
+    };
+    await compactorOn(objects, catalog, { fan_in: 6, segment_bytes: 65_536 }, { merge }).pass({ removals: false });
+    await compactorOn(objects, catalog, { fan_in: 6, segment_bytes: 1 << 20 }, { merge }).pass({ removals: false });
+    expect(taken.map((bytes) => bytes / (100 << 20))).toEqual([2, 6]);
   });
 
   test("stops in the middle as if it had never begun", async () => {

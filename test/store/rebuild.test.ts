@@ -76,7 +76,7 @@ class Life {
     const at = random.below(own.length);
     const inputs = own.slice(at, at + 1 + random.below(5)).filter(() => random.chance(0.8));
     if (inputs.length === 0) return;
-    const base = newMerge(inputs.map(({ info, sources }) => ({ ...info, sources })));
+    const base = newMerge(inputs.map(({ info, sources }) => ({ ...info, readSources: () => sources })));
     const all = inputs.flatMap(({ lines }) => lines);
     const outputs = 1 + random.below(3);
     const made = Array.from({ length: outputs }, (_, output) => {

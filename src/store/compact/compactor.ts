@@ -18,6 +18,11 @@ import { TenantPages } from "./tenant-pages.ts";
 
 const DAY_MS = 86_400_000;
 const LOST = "another compactor was quicker";
+/**
+ * Segments' worth of bytes that one merge takes in at most. Its outputs are numbered with four digits in their names, and come in
+ * that order: compressed less, or cut by days, they may be more than that.
+ */
+const JOB_SEGMENTS_MAX = 4096;
 /** How long a pass begins new merges: replaced segments are to be deleted in time, and removals looked for. */
 const PASS_MS = 600_000;
 /** Merges of one tenant that others were quicker with, one after the other, before the next tenant has its turn. */
@@ -224,7 +229,7 @@ export class Compactor {
     return {
       fanIn: fan_in,
       fanInAbove: fan_in_above,
-      jobBytes: job_bytes,
+      jobBytes: Math.min(job_bytes, JOB_SEGMENTS_MAX * segment_bytes),
       segmentBytes: segment_bytes,
       blockBytes: this.deps.blockBytes,
       indexMemoryBytes: index_memory_bytes,

@@ -80,7 +80,7 @@ export async function mergeSegments(
 ): Promise<MergeResult> {
   const inputs = await openInputs(segments, options, deps);
   const merged = segments.slice(0, inputs.length);
-  const sources = newMerge(merged.map((info, i) => ({ ...info, sources: inputs[i].index.sources })));
+  const sources = newMerge(merged.map((info, i) => ({ ...info, readSources: inputs[i].index.readSources })));
   const merge = new Merge(segments[0].tenant, inputs, sources, options, deps);
   for (const takesDay of dayPasses(inputs)) await merge.pass(takesDay);
   const { outputs, removed, stats } = await merge.end();

@@ -66,7 +66,7 @@ export const compactorOptions = z.strictObject({
     .min(MIB)
     .default(16_384 * MIB)
     .describe(
-      "Compressed bytes that one compaction takes in at most. 16 GiB make the day of a busy tenant few time ranges, so that a query of one stream touches few objects.",
+      "Compressed bytes that one compaction takes in at most, and never more than 4,096 times `segment_bytes`. 16 GiB make the day of a busy tenant few time ranges, so that a query of one stream touches few objects.",
     ),
   fan_in: z
     .int()

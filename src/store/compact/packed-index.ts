@@ -33,8 +33,8 @@ export type Turn = () => Promise<void>;
 export interface PackedIndex {
   readonly tenant: string;
   readonly footer: Footer;
-  /** How the segment came to be; null for one that says nothing of it, which a writer made. */
-  readonly sources: SegmentSources | null;
+  /** How the segment came to be; null for one that says nothing of it, which a writer made. Read anew each time. Throws `segment_corrupt`. */
+  readonly readSources: () => SegmentSources | null;
   /** The labels of stream s are streamBytes[streamStarts[s], streamEnds[s]). */
   readonly streamBytes: Buffer;
   readonly streamStarts: Uint32Array;
@@ -79,14 +79,16 @@ export async function readPackedIndex(objects: ObjectStore, key: string, turn: T
   const blockBytes = await inflateSectionAsync(section(INDEX_BLOCKS, "blocks"), place);
   const metadata = sections.get(INDEX_METADATA);
   const metadataTable = metadata === undefined ? null : await inflateSectionAsync(metadata, place);
-  const raw = sections.get(INDEX_SOURCES);
-  const sources = raw === undefined ? null : decodeSources(inflateSection(raw, place), place);
+  const found = sections.get(INDEX_SOURCES);
+  // A copy, so that the rest of the index can go.
+  const raw = found === undefined ? undefined : { ...found, data: Buffer.from(found.data) };
+  const readSources = () => (raw === undefined ? null : decodeSources(inflateSection(raw, place), place));
   try {
     const streams = await readStreams(streamBytes, footer, place, turn);
     const blocks = await readBlocks(blockBytes, footer, place, turn);
     const metadataBytes = await readMetadataBytes(metadataTable, footer.blocks, turn);
-    const memoryBytes = streamBytes.length + footer.streams * 16 + footer.blocks * 52;
-    return { tenant, footer, sources, streamBytes, ...streams, ...blocks, metadataBytes, memoryBytes };
+    const memoryBytes = streamBytes.length + footer.streams * 16 + footer.blocks * 52 + (raw?.data.length ?? 0);
+    return { tenant, footer, readSources, streamBytes, ...streams, ...blocks, metadataBytes, memoryBytes };
   } catch (error) {
     if (codeOf(error) !== "bad_varint") throw error;
     throw corrupt("segment_corrupt", "index", messageOf(error), "varints", place);
