@@ -20,6 +20,9 @@ const HEAP = "-Xmx384m";
 /** A start takes some 5 s on a free machine. */
 const UP_MS = 240_000;
 
+/** How long one request may take on a machine that has much other work. */
+const BUSY_MS = 120_000;
+
 const run = promisify(execFile);
 
 export interface KafkaSettings {
@@ -127,7 +130,11 @@ export class KafkaServer {
 
   /** Does something as an administrator, in a connection of its own. */
   async admin<T>(act: (admin: Admin) => Promise<T>): Promise<T> {
-    const admin = new Kafka({ brokers: this.addresses, clientId: "test", logLevel: logLevel.NOTHING }).admin();
+    const admin = new Kafka({
+      ...{ brokers: this.addresses, clientId: "test", logLevel: logLevel.NOTHING },
+      // A broker that runs may be slow; one that is away refuses at once.
+      ...{ connectionTimeout: BUSY_MS, requestTimeout: BUSY_MS },
+    }).admin();
     await admin.connect();
     try {
       return await act(admin);
@@ -140,6 +147,7 @@ export class KafkaServer {
     await this.admin((admin) =>
       admin.createTopics({
         waitForLeaders: true,
+        timeout: BUSY_MS,
         topics: [
           {
             topic,
