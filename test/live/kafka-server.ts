@@ -144,20 +144,22 @@ export class KafkaServer {
   }
 
   async createTopic(topic: string, partitions: number, config: Readonly<Record<string, string>> = {}): Promise<void> {
-    await this.admin((admin) =>
-      admin.createTopics({
-        waitForLeaders: true,
-        timeout: BUSY_MS,
-        topics: [
-          {
-            topic,
-            numPartitions: partitions,
-            replicationFactor: this.brokers.length >= 3 ? 3 : 1,
-            configEntries: Object.entries(config).map(([name, value]) => ({ name, value })),
-          },
-        ],
-      }),
-    );
+    const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }));
+    const replicationFactor = this.brokers.length >= 3 ? 3 : 1;
+    const topics = [{ topic, numPartitions: partitions, replicationFactor, configEntries }];
+    await this.admin(async (admin) => {
+      await admin.createTopics({ waitForLeaders: false, timeout: BUSY_MS, topics });
+      // The library could wait for leaders, but fails where the broker that it asks has not heard of the topic yet.
+      const deadline = Date.now() + BUSY_MS;
+      for (let isThere = false; !isThere; await sleep(20)) {
+        const found = await admin.fetchTopicMetadata({ topics: [topic] }).catch((error: unknown) => {
+          if (Date.now() > deadline) throw error;
+          return null;
+        });
+        const [it] = found?.topics ?? [];
+        isThere = it?.partitions.length === partitions && it.partitions.every(({ leader }) => leader >= 0);
+      }
+    });
   }
 
   /** Resolves when all brokers answer, a group's coordinator among what they answer for. */
