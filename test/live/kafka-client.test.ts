@@ -361,8 +361,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 300_000 }, () 
     // That is the library's doing.
     expect(await committed()).toMatchObject({ offset: OFFSET_EARLIEST, metadata: "" });
     expect(fed().isCut).toBe(false);
-    await server.admin((kafka) => kafka.deleteTopics({ topics: [topic], timeout: 120_000 }));
-    await until(async () => !(await server.admin((kafka) => kafka.listTopics())).includes(topic));
+    await server.deleteTopic(topic);
     await server.createTopic(topic, 1);
     await until(() =>
       send(1).then(

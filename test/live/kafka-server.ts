@@ -162,6 +162,14 @@ export class KafkaServer {
     });
   }
 
+  /** Resolves when nobody finds it any more. */
+  async deleteTopic(topic: string): Promise<void> {
+    await this.admin(async (admin) => {
+      await admin.deleteTopics({ topics: [topic], timeout: BUSY_MS });
+      while ((await admin.listTopics()).includes(topic)) await sleep(20);
+    });
+  }
+
   /** Resolves when all brokers answer, a group's coordinator among what they answer for. */
   async whenUp(): Promise<void> {
     const deadline = Date.now() + UP_MS;

@@ -191,8 +191,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka sink", { timeout: 900_000 }, () =>
       const got = await read(topic);
       expect(new Set(got.map(({ value }) => String(value))).size).toBe(40);
       for (const { key, partition } of got) expect(partition).toBe(partitionOfKey(String(key), count));
-      await server.admin((admin) => admin.deleteTopics({ topics: [topic] }));
-      await sleep(500);
+      await server.deleteTopic(topic);
     }
     await sink.close();
   });
