@@ -84,7 +84,7 @@ describe("faults below intake log and store", () => {
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
   test("keep every acknowledged line exactly once, over failures and crashes in the middle of them", {
-    timeout: 600_000,
+    timeout: 1_800_000,
   }, async () => {
     const seed = Number(process.env.WEIR_TEST_SEED ?? 4711);
     console.log(`seed ${seed}`);

@@ -14,6 +14,7 @@ if (KAFKA_LIBS === "") console.warn(KAFKA_SKIPPED);
 const log = silentLogger;
 /** Longer than anything takes on a machine that has other work: what is tested here is not how long a request may take. */
 const REQUEST_MS = 30_000;
+const PATIENT = { request_timeout_ms: REQUEST_MS, connect_timeout_ms: REQUEST_MS };
 const SESSION_MS = 15_000;
 
 describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 300_000 }, () => {
@@ -24,7 +25,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 300_000 }, () 
   afterAll(() => server.stop());
 
   const client = (more: object = {}) =>
-    openKafkaClient(kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: REQUEST_MS, ...more }), log);
+    openKafkaClient(kafkaConnection.parse({ brokers: server.addresses, ...PATIENT, ...more }), log);
 
   const producerOf = async (compression: "none" | "gzip" | "snappy" = "none", more: object = {}) =>
     new KafkaProducer({ client: await client(more), compression, timeoutMs: REQUEST_MS, log });
@@ -360,8 +361,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client", { timeout: 300_000 }, () 
     // That is the library's doing.
     expect(await committed()).toMatchObject({ offset: OFFSET_EARLIEST, metadata: "" });
     expect(fed().isCut).toBe(false);
-    await server.admin((kafka) => kafka.deleteTopics({ topics: [topic] }));
-    await until(async () => !(await server.admin((kafka) => kafka.listTopics())).includes(topic));
+    await server.deleteTopic(topic);
     await server.createTopic(topic, 1);
     await until(() =>
       send(1).then(
@@ -392,7 +392,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka client with three brokers", { time
     try {
       await server.createTopic("three", 3);
       const client = await openKafkaClient(
-        kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: 10_000 }),
+        kafkaConnection.parse({ brokers: server.addresses, ...PATIENT, request_timeout_ms: 10_000 }),
         log,
       );
       const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: 10_000, log });

@@ -20,6 +20,9 @@ const HEAP = "-Xmx384m";
 /** A start takes some 5 s on a free machine. */
 const UP_MS = 240_000;
 
+/** How long one request may take on a machine that has much other work. */
+const BUSY_MS = 120_000;
+
 const run = promisify(execFile);
 
 export interface KafkaSettings {
@@ -127,7 +130,11 @@ export class KafkaServer {
 
   /** Does something as an administrator, in a connection of its own. */
   async admin<T>(act: (admin: Admin) => Promise<T>): Promise<T> {
-    const admin = new Kafka({ brokers: this.addresses, clientId: "test", logLevel: logLevel.NOTHING }).admin();
+    const admin = new Kafka({
+      ...{ brokers: this.addresses, clientId: "test", logLevel: logLevel.NOTHING },
+      // A broker that runs may be slow; one that is away refuses at once.
+      ...{ connectionTimeout: BUSY_MS, requestTimeout: BUSY_MS },
+    }).admin();
     await admin.connect();
     try {
       return await act(admin);
@@ -137,19 +144,30 @@ export class KafkaServer {
   }
 
   async createTopic(topic: string, partitions: number, config: Readonly<Record<string, string>> = {}): Promise<void> {
-    await this.admin((admin) =>
-      admin.createTopics({
-        waitForLeaders: true,
-        topics: [
-          {
-            topic,
-            numPartitions: partitions,
-            replicationFactor: this.brokers.length >= 3 ? 3 : 1,
-            configEntries: Object.entries(config).map(([name, value]) => ({ name, value })),
-          },
-        ],
-      }),
-    );
+    const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }));
+    const replicationFactor = this.brokers.length >= 3 ? 3 : 1;
+    const topics = [{ topic, numPartitions: partitions, replicationFactor, configEntries }];
+    await this.admin(async (admin) => {
+      await admin.createTopics({ waitForLeaders: false, timeout: BUSY_MS, topics });
+      // The library could wait for leaders, but fails where the broker that it asks has not heard of the topic yet.
+      const deadline = Date.now() + BUSY_MS;
+      for (let isThere = false; !isThere; await sleep(20)) {
+        const found = await admin.fetchTopicMetadata({ topics: [topic] }).catch((error: unknown) => {
+          if (Date.now() > deadline) throw error;
+          return null;
+        });
+        const [it] = found?.topics ?? [];
+        isThere = it?.partitions.length === partitions && it.partitions.every(({ leader }) => leader >= 0);
+      }
+    });
+  }
+
+  /** Resolves when nobody finds it any more. */
+  async deleteTopic(topic: string): Promise<void> {
+    await this.admin(async (admin) => {
+      await admin.deleteTopics({ topics: [topic], timeout: BUSY_MS });
+      while ((await admin.listTopics()).includes(topic)) await sleep(20);
+    });
   }
 
   /** Resolves when all brokers answer, a group's coordinator among what they answer for. */

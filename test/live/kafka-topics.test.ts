@@ -35,7 +35,11 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 900_000 }, (
 
   /** Writes texts to partitions by turns, each until Kafka has it; a repeat of a send that got no answer would be a message of its own. */
   async function writer(topic: string, partitions: number) {
-    const connection = kafkaConnection.parse({ brokers: server.addresses, request_timeout_ms: 120_000 });
+    const connection = kafkaConnection.parse({
+      brokers: server.addresses,
+      request_timeout_ms: 120_000,
+      connect_timeout_ms: 60_000,
+    });
     const client = await openKafkaClient(connection, silentLogger);
     const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: 120_000, log: silentLogger });
     let sent = 0;
@@ -61,7 +65,12 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 900_000 }, (
       optionsOf({
         ...{ brokers: server.addresses, format: "line", linger_ms: 10, metadata: [] },
         // Of logs that know nothing of each other, each must not lose its partitions for being slow.
-        ...{ session_timeout_ms: 15_000, rebalance_timeout_ms: 15_000, request_timeout_ms: 15_000 },
+        ...{
+          session_timeout_ms: 15_000,
+          rebalance_timeout_ms: 15_000,
+          request_timeout_ms: 15_000,
+          connect_timeout_ms: 15_000,
+        },
         ...more,
       }),
       { name, intake, limits, metrics: new Metrics(), log: silentLogger },

@@ -72,7 +72,7 @@ test(`what is pushed is stored once, however often Weir is killed (WEIR_TEST_SEE
   });
   const lines = await pagedLines(program.http, '{client=~".+"}', expected.length);
   expect(lines.map((line) => line.split(" ", 1)[0]).sort()).toEqual(expected.sort());
-}, 600_000);
+}, 1_800_000);
 
 /** The answer's code; 0 when there was none. */
 async function push(body: string): Promise<number> {

@@ -71,7 +71,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
     ]);
 
   test("keeps every acknowledged line exactly once, over faults on the way to S3 and kills", {
-    timeout: 600_000,
+    timeout: 1_800_000,
   }, async () => {
     const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
     console.log(`s3 live: WEIR_TEST_SEED=${seed}`);

@@ -31,7 +31,7 @@ describe("weir run", () => {
 
   test("runs the pipeline that came with it, where nobody names one", async () => {
     const program = new Program(["run", ...onFreePorts()], {}, folder);
-    while (!program.stdout.includes("pipeline") && !program.ended) await sleep(10);
+    while (!program.stdout.endsWith("\n\n") && !program.ended) await sleep(10);
     expect(program.stdout).toContain(`  pipeline   ${QUICKSTART}\n`);
     expect(await program.kill("SIGTERM")).toBe(0);
   });
@@ -132,7 +132,7 @@ describe("weir run", () => {
       WEIR_HTTP: "127.0.0.1:0",
       WEIR_FORWARD: "127.0.0.1:1",
     });
-    while (!program.stdout.includes("queries") && !program.ended) await sleep(10);
+    while (!program.stdout.endsWith("\n\n") && !program.ended) await sleep(10);
     expect(program.stderr).toBe("");
     expect(await program.kill("SIGTERM")).toBe(0);
   });

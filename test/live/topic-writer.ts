@@ -40,7 +40,7 @@ export class TopicWriter {
     partitions: number,
     format: MessageFormat,
   ): Promise<TopicWriter> {
-    const connection = kafkaConnection.parse({ brokers, request_timeout_ms: REQUEST_MS });
+    const connection = kafkaConnection.parse({ brokers, request_timeout_ms: REQUEST_MS, connect_timeout_ms: 60_000 });
     const client = await openKafkaClient(connection, silentLogger);
     const producer = new KafkaProducer({ client, compression: "gzip", timeoutMs: REQUEST_MS, log: silentLogger });
     return new TopicWriter(topic, partitions, format, producer);

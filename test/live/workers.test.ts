@@ -53,7 +53,7 @@ describe("a process whose number of workers changes", () => {
     return readdirSync(files).flatMap((name) => readFileSync(path.join(files, name), "utf8").split("\n").slice(0, -1));
   };
 
-  test("returns every acknowledged line exactly once, and sinks have each once", { timeout: 600_000 }, async () => {
+  test("returns every acknowledged line exactly once, and sinks have each once", { timeout: 1_800_000 }, async () => {
     const seed = seedOf("WEIR_TEST_SEED");
     const random = seeded(seed);
     let running = await start(WORKERS[0]);

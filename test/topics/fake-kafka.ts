@@ -130,6 +130,8 @@ export class FakeMember {
   isAlive = true;
   /** The answer to what is committed comes after this. */
   answering: Promise<void> = Promise.resolve();
+  /** How often it has asked that. */
+  asked = 0;
   /** Makes every request slow by up to so many milliseconds, and lets answers get lost now and then. */
   readonly stopping = new AbortController();
   readonly abandoned = new AbortController();
@@ -178,6 +180,7 @@ export class FakeMember {
         }),
       committed: async () => {
         const found = await call(() => partition.committed);
+        me.asked++;
         await me.answering;
         return found;
       },

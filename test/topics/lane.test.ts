@@ -18,6 +18,15 @@ function partitionWith(count: number): FakePartition {
 
 const settled = (partition: FakePartition) => () =>
   partition.committed.offset === partition.high && partition.committed.metadata === "";
+/** An intake log that has something done when it has taken a batch, before anybody hears of that. */
+const thenDo = (intake: FakeIntake, act: () => void): LaneIntake => ({
+  append: async (draft) => {
+    const answer = await intake.append(draft);
+    act();
+    return answer;
+  },
+  whenWritable: () => intake.whenWritable(),
+});
 const full = new WeirError("intake_full", "the intake log is full", { retriable: true });
 
 describe("a lane", () => {
@@ -114,14 +123,8 @@ describe("a lane", () => {
   test("makes a batch that was declared again with the same bounds, and the intake log drops it", async () => {
     const partition = partitionWith(6);
     const intake = new FakeIntake();
-    const killing: LaneIntake = {
-      append: async (draft) => {
-        const answer = await intake.append(draft);
-        first.kill(partition); // Before it could say that the batch is durable.
-        return answer;
-      },
-      whenWritable: () => intake.whenWritable(),
-    };
+    // Before it could say that the batch is durable.
+    const killing = thenDo(intake, () => first.kill(partition));
     const first = new FakeMember("a", partition, killing, { batch_messages_max: 4 });
     await until(() => intake.lines.length === 4);
     const intent = decodeIntent(partition.committed.metadata);
@@ -223,14 +226,15 @@ describe("a lane", () => {
     first.answering = new Promise((resolve) => {
       answer = resolve;
     });
+    const { asked } = first;
     first.rejoin();
     partition.write("3");
-    await sleep(20);
+    await until(() => first.asked > asked);
     // Before it has the answer another one gets the partition, has the intake log take a batch, and dies.
     first.lose();
-    const second = new FakeMember("b", partition, others);
-    await until(() => others.lines.length === 1);
-    second.kill(partition);
+    const dying = thenDo(others, () => second.kill(partition));
+    const second = new FakeMember("b", partition, dying);
+    await until(() => !second.isAlive);
     const { committed } = partition;
     expect(decodeIntent(committed.metadata)).toMatchObject({ next: 4, member: "b" });
     answer();
