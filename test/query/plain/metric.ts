@@ -399,7 +399,8 @@ function calculate(op: string, a: number, b: number): number {
     case "%":
       return b === 0 ? Number.NaN : a % b;
     case "^":
-      return a ** b;
+      // Go's math.Pow has 1 where JavaScript has NaN.
+      return a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b;
     case "==":
       return Number(a === b);
     case "!=":
