@@ -132,6 +132,5 @@ function unwrapLines(unwrap: Unwrap, level: number): string {
 /** Prometheus' form where it says all of it. */
 function offsetText(ns: number): string {
   if (ns === 0) return "";
-  const isWhole = ns % 1e6 === 0;
-  return ` offset ${isWhole ? (ns < 0 ? "-" : "") + formatPromDuration(Math.abs(ns)) : formatGoDuration(ns)}`;
+  return ` offset ${ns % 1e6 === 0 ? formatPromDuration(ns) : formatGoDuration(ns)}`;
 }

@@ -84,6 +84,13 @@ describe("a longer one is broken over lines", () => {
 )`,
     ],
     [
+      `sum_over_time(${LONG} | unwrap bytes_sent_to_the_client [5m] offset -25h)`,
+      `sum_over_time(
+  ${LONG}
+    | unwrap bytes_sent_to_the_client [5m] offset -1d1h
+)`,
+    ],
+    [
       `sum_over_time(${LONG} | unwrap bytes_sent_to_the_client [5m] offset 1us)`,
       `sum_over_time(
   ${LONG}
