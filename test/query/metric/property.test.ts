@@ -93,7 +93,7 @@ describe("metric queries give what the plain evaluation gives", () => {
     }
     // The generator is worth something only if most queries give something.
     expect(failed + empty).toBeLessThan(QUERIES * 0.7);
-  });
+  }, 300_000);
 
   test("queries of the whole grammar end in an answer or in an error with a code of its own", async () => {
     const random = new Random(SEED + 100);
