@@ -307,7 +307,8 @@ function counterRate(samples: readonly { at: number; value: number }[], range: n
 function certain(matchers: readonly Matcher[]): Labels {
   const labels: Record<string, string> = {};
   for (const { name, op, value } of matchers) {
-    if (op === "=" && value !== "" && matchers.filter((other) => other.name === name).length === 1) labels[name] = value;
+    if (op === "=" && value !== "" && matchers.filter((other) => other.name === name).length === 1)
+      labels[name] = value;
   }
   return labels;
 }
