@@ -4,7 +4,7 @@ import type { Engine } from "../query/engine.ts";
 import { ownQueryLimits } from "../query/options.ts";
 import { QueryError } from "../query/syntax/errors.ts";
 import { parseQuery } from "../query/syntax/parse.ts";
-import { formatQuery } from "../query/syntax/print.ts";
+import { prettyQuery } from "../query/syntax/pretty.ts";
 import { sendJson, sendText } from "./reply.ts";
 import { paramsOf } from "./request.ts";
 import type { Tenants } from "./tenants.ts";
@@ -80,7 +80,7 @@ function sendYaml(reply: FastifyReply, value: unknown): FastifyReply {
 /** It only reads the query: a bad regular expression in a stage passes. */
 async function formatRoute(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   try {
-    return sendJson(reply, { status: "success", data: formatQuery(parseQuery(paramsOf(request).get("query") ?? "")) });
+    return sendJson(reply, { status: "success", data: prettyQuery(parseQuery(paramsOf(request).get("query") ?? "")) });
   } catch (error) {
     if (!(error instanceof QueryError)) throw error;
     return sendJson(reply.code(400), { status: "invalid-query", error: error.message });

@@ -25,12 +25,15 @@ export class AbsentSteps implements VectorSource {
   }
 }
 
-/** The labels that what is absent would have had for certain: those that the selector asks for with one `=` and nothing else. */
+/**
+ * The labels that what is absent would have had for certain: those that the selector asks for with one `=` and nothing else. A label
+ * that it wants to be empty is none.
+ */
 export function absentLabels(matchers: readonly Matcher[]): Labels {
   const names = new Set(matchers.map(({ name }) => name));
   const found = [...names].flatMap((name) => {
     const own = matchers.filter((matcher) => matcher.name === name);
-    return own.length === 1 && own[0].op === "=" ? [[name, own[0].value]] : [];
+    return own.length === 1 && own[0].op === "=" && own[0].value !== "" ? [[name, own[0].value]] : [];
   });
   return Object.fromEntries(found);
 }

@@ -62,7 +62,7 @@ export function containsAddress(bytes: Uint8Array, from: number, to: number, ran
   for (let at = from; at < to; at++) {
     const c = bytes[at];
     if (c !== 0x3a && !isHex(c)) continue;
-    const version = at + 3 < to && beginsV4(bytes, at) ? 4 : at + 4 < to && beginsV6(bytes, at) ? 6 : 0;
+    const version = at + 3 < to && beginsV4(bytes, at) ? 4 : beginsV6(bytes, at, to) ? 6 : 0;
     if (version === 0) continue;
     let end = at;
     let dots = 0;
@@ -95,9 +95,11 @@ function beginsV4(bytes: Uint8Array, at: number): boolean {
   return bytes[at + 1] === 0x2e || bytes[at + 2] === 0x2e || bytes[at + 3] === 0x2e;
 }
 
-function beginsV6(bytes: Uint8Array, at: number): boolean {
+/** The shortest, such as `::1`, have three characters. */
+function beginsV6(bytes: Uint8Array, at: number, to: number): boolean {
+  if (at + 2 >= to) return false;
   if (bytes[at] === 0x3a) return bytes[at + 1] === 0x3a && isHex(bytes[at + 2]);
-  for (let i = at; i < at + 4 && isHex(bytes[i]); i++) if (bytes[i + 1] === 0x3a) return true;
+  for (let i = at; i < at + 4 && i + 1 < to && isHex(bytes[i]); i++) if (bytes[i + 1] === 0x3a) return true;
   return false;
 }
 

@@ -188,8 +188,9 @@ export class Lexer {
     const rest = this.match(tail);
     if (rest !== null && rest !== "-0") {
       const text = head + rest;
-      const prom = parsePromDuration(text);
-      const ns = "ns" in prom ? prom.ns : parseGoDuration(text);
+      const isNegative = text[0] === "-";
+      const prom = parsePromDuration(isNegative ? text.slice(1) : text);
+      const ns = !("ns" in prom) ? parseGoDuration(text) : isNegative ? -prom.ns : prom.ns;
       if (ns !== null) return ns;
     }
     this.at = from;

@@ -118,9 +118,14 @@ function formatRange({ log, unwrap, rangeNs, offsetNs }: LogRange): string {
   return `${formatLog(log)}${unwrap === null ? "" : formatUnwrap(unwrap)}[${formatPromDuration(rangeNs)}]${offset}`;
 }
 
-function formatUnwrap({ label, conversion, filters }: Unwrap): string {
-  const what = conversion === "" ? label : `${conversion}(${label})`;
-  return [` | unwrap ${what}`, ...filters.map((filter) => `| ${formatFilter(filter)}`)].join(" ");
+function formatUnwrap(unwrap: Unwrap): string {
+  const filters = unwrap.filters.map((filter) => `| ${formatFilter(filter)}`);
+  return [` | unwrap ${formatConversion(unwrap)}`, ...filters].join(" ");
+}
+
+/** What stands behind `unwrap`. */
+export function formatConversion({ label, conversion }: Unwrap): string {
+  return conversion === "" ? label : `${conversion}(${label})`;
 }
 
 function formatGrouping(grouping: Grouping | null): string {
@@ -128,7 +133,7 @@ function formatGrouping(grouping: Grouping | null): string {
   return ` ${grouping.without ? "without" : "by"} (${grouping.labels.join(",")})`;
 }
 
-function formatOperator({ op, returnBool, matching }: MetricOf<"binary">): string {
+export function formatOperator({ op, returnBool, matching }: MetricOf<"binary">): string {
   let out = returnBool ? `${op} bool` : op;
   if (matching === null) return out;
   out += ` ${matching.on ? "on" : "ignoring"} (${matching.labels.join(",")})`;
@@ -137,7 +142,7 @@ function formatOperator({ op, returnBool, matching }: MetricOf<"binary">): strin
 }
 
 /** A number that reads back as itself. Literals have no notation for infinities, and none for NaN. */
-function formatNumber(value: number): string {
+export function formatNumber(value: number): string {
   if (Number.isNaN(value)) return "(0 / 0)";
   if (!Number.isFinite(value)) return value > 0 ? "(1e308 * 10)" : "(-1e308 * 10)";
   return Object.is(value, -0) ? "-0" : String(value);

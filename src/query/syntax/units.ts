@@ -197,15 +197,15 @@ function decimal(value: number, places: number): string {
   return fraction === "" ? whole : `${whole}.${fraction}`;
 }
 
-/** As Prometheus prints a duration: `1h30m`, `1w`, `0s`. Nanoseconds below a millisecond are dropped. */
+/** As Prometheus prints a duration: `1h30m`, `30d1h`, `1w`, `0s`. Nanoseconds below a millisecond are dropped. */
 export function formatPromDuration(ns: number): string {
-  let ms = Math.trunc(ns / 1e6);
+  let ms = Math.trunc(Math.abs(ns) / 1e6);
   if (ms === 0) return "0s";
-  let out = "";
+  let out = ns < 0 ? "-" : "";
   for (const unit of PROM_UNITS) {
     const size = NS[unit]! / 1e6;
-    // Years, weeks and days only where they come out even, as Prometheus does.
-    if ((unit === "y" || unit === "w" || unit === "d") && ms % size !== 0) continue;
+    // Years and weeks only where they come out even, as Prometheus does: 90d is easier to read than 12w6d.
+    if ((unit === "y" || unit === "w") && ms % size !== 0) continue;
     const count = Math.floor(ms / size);
     if (count > 0) out += `${count}${unit}`;
     ms -= count * size;

@@ -292,6 +292,8 @@ describe("range aggregations", () => {
   test.each([
     { query: 'absent_over_time({job="nope", env=~".+", zone="z", zone2!="q"}[1m])', gives: ["{job=nope, zone=z} 1"] },
     { query: 'absent_over_time({job="nope", job=~"n.+"}[1m])', gives: ["{} 1"] },
+    { query: 'absent_over_time({job="nope", zone="", job2=~"n.+"}[1m])', gives: ["{job=nope} 1"] },
+    { query: 'absent_over_time({job="nope", job="nope", a="1"}[1m])', gives: ["{a=1} 1"] },
     { query: 'absent_over_time({job="w"}[1m])', gives: [] },
     { query: 'absent_over_time({job="w"} |= "nope" [1m])', gives: ["{job=w} 1"] },
     { query: 'sum(absent_over_time({job="nope"}[1m]))', gives: ["{} 1"] },

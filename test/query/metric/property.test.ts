@@ -55,45 +55,49 @@ describe("metric queries give what the plain evaluation gives", () => {
     for (const store of stores.splice(0)) await store.close();
   });
 
-  test.each([0, 1, 2, 3])("random streams and queries (%i)", async (round) => {
-    const seed = SEED + round;
-    const random = new Random(seed);
-    // In every second round some lines are expired or deleted.
-    const { scope, hides } = round % 2 === 0 ? NOTHING_HIDDEN : randomHidden(random);
-    const store = await makeStore({
-      query: { max_query_series: 100_000 },
-      store: { block_bytes: 4096 },
-      hidden: () => scope,
-    });
-    const entries = randomEntries(random, 500);
-    const visible = entries.filter((entry) => !hides(entry));
-    let flushing: Promise<void> = Promise.resolve();
-    stores.push(store);
-    for (let i = 0; i < entries.length; i++) {
-      store.append(givenOf(entries[i]));
-      // Segments, blocks that wait to be committed, and open blocks.
-      if (i === 200) await store.flush();
-      if (i === 350) flushing = store.flush();
-    }
-    let failed = 0;
-    let empty = 0;
-    for (let i = 0; i < QUERIES; i++) {
-      const query = randomMetric(random);
-      const times = randomTimes(random);
-      const wanted = plainQuery(query, visible, times);
-      const got = await ask(store.engine, query, times);
-      await flushing;
-      compare(
-        got,
-        wanted,
-        `seed ${seed}, ${query} at ${JSON.stringify(times, (_, v) => (typeof v === "bigint" ? String(v) : v))}`,
-      );
-      if ("error" in wanted) failed++;
-      else if (wanted.series.size === 0) empty++;
-    }
-    // The generator is worth something only if most queries give something.
-    expect(failed + empty).toBeLessThan(QUERIES * 0.7);
-  });
+  test.each([0, 1, 2, 3])(
+    "random streams and queries (%i)",
+    async (round) => {
+      const seed = SEED + round;
+      const random = new Random(seed);
+      // In every second round some lines are expired or deleted.
+      const { scope, hides } = round % 2 === 0 ? NOTHING_HIDDEN : randomHidden(random);
+      const store = await makeStore({
+        query: { max_query_series: 100_000 },
+        store: { block_bytes: 4096 },
+        hidden: () => scope,
+      });
+      const entries = randomEntries(random, 500);
+      const visible = entries.filter((entry) => !hides(entry));
+      let flushing: Promise<void> = Promise.resolve();
+      stores.push(store);
+      for (let i = 0; i < entries.length; i++) {
+        store.append(givenOf(entries[i]));
+        // Segments, blocks that wait to be committed, and open blocks.
+        if (i === 200) await store.flush();
+        if (i === 350) flushing = store.flush();
+      }
+      let failed = 0;
+      let empty = 0;
+      for (let i = 0; i < QUERIES; i++) {
+        const query = randomMetric(random);
+        const times = randomTimes(random);
+        const wanted = plainQuery(query, visible, times);
+        const got = await ask(store.engine, query, times);
+        await flushing;
+        compare(
+          got,
+          wanted,
+          `seed ${seed}, ${query} at ${JSON.stringify(times, (_, v) => (typeof v === "bigint" ? String(v) : v))}`,
+        );
+        if ("error" in wanted) failed++;
+        else if (wanted.series.size === 0) empty++;
+      }
+      // The generator is worth something only if most queries give something.
+      expect(failed + empty).toBeLessThan(QUERIES * 0.7);
+    },
+    300_000,
+  );
 
   test("queries of the whole grammar end in an answer or in an error with a code of its own", async () => {
     const random = new Random(SEED + 100);

@@ -124,7 +124,7 @@ export function randomLog(random: Random): string {
 /** A metric query of which most give something on `randomEntries`. */
 export function randomMetric(random: Random, depth = 2): string {
   if (depth === 0) return leaf(random);
-  switch (random.below(9)) {
+  switch (random.below(10)) {
     case 0:
     case 1:
       return leaf(random);
@@ -135,13 +135,36 @@ export function randomMetric(random: Random, depth = 2): string {
     case 5:
       return `(${randomMetric(random, depth - 1)} ${operator(random)} ${randomMetric(random, depth - 1)})`;
     case 6: {
-      const number = random.pick(["2", "0", "0.5", "3"]);
-      const op = random.pick(["+", "-", "*", "/", "%", ">", "<=", "== bool", ">= bool", "!="]);
+      const number = random.pick(["2", "0", "0.5", "3", "-1", "1e3", "(1 + 2 * 3)", "-0.25"]);
+      const op = random.pick([
+        "+",
+        "-",
+        "*",
+        "/",
+        "%",
+        "^",
+        ">",
+        "<",
+        "<=",
+        "==",
+        "== bool",
+        ">= bool",
+        "!=",
+        "+ bool",
+      ]);
       const vector = randomMetric(random, depth - 1);
       return random.below(2) === 0 ? `(${vector} ${op} ${number})` : `(${number} ${op} ${vector})`;
     }
     case 7:
-      return `label_replace(${randomMetric(random, depth - 1)}, "${random.pick(["app", "new", "env"])}", "${random.pick(["$1", "x-$1", ""])}", "app", "${random.pick(["(.*)", "w(.+)", "(d)b"])}")`;
+      return `label_replace(${randomMetric(random, depth - 1)}, "${random.pick(["app", "new", "env", "v"])}", "${random.pick(["$1", "x-$1", "", "$0$1", "$2"])}", "${random.pick(["app", "app", "env", "nope", "level"])}", "${random.pick(["(.*)", "w(.+)", "(d)b", "", "(p|q)?", "(w|.*b)"])}")`;
+    case 8: {
+      // Without parentheses, so that precedence and associativity decide.
+      const operand = () => (random.below(4) === 0 ? random.pick(["2", "-1", "vector(3)"]) : leaf(random));
+      const op = () => random.pick(["+", "-", "*", "/", "%", "^", ">", "<= bool", "+ on (app)", "* ignoring (env)"]);
+      const set = () => random.pick(["and", "or", "unless", "unless on (app)"]);
+      const chain = `${leaf(random)} ${op()} ${operand()} ${op()} ${operand()}`;
+      return `(${random.below(3) === 0 ? `${chain} ${set()} ${leaf(random)} ${set()} ${leaf(random)}` : chain})`;
+    }
     default:
       return `vector(${random.below(3)})`;
   }
@@ -157,11 +180,18 @@ function operator(random: Random): string {
     " ignoring (env) group_left (env)",
     " on (app) group_right (detected_level)",
     " on ()",
+    " on (app, env, detected_level, pod)",
+    " ignoring (env, detected_level, pod, trace_id, v, level, took, size)",
+    " ignoring (env) group_right ()",
+    " on (env, app) group_right (pod, level)",
+    " on (app) group_left (env, nope)",
   ]);
   if (random.below(3) === 0) {
     return random.pick(["and", "or", "unless"]) + (matching.includes("group") ? "" : matching);
   }
-  return random.pick(["+", "-", "*", "/", ">", "<", "== bool", "!=", ">= bool"]) + matching;
+  return (
+    random.pick(["+", "-", "*", "/", "%", "^", ">", "<", "==", "<=", "== bool", "!=", ">= bool", "- bool"]) + matching
+  );
 }
 
 function aggregation(random: Random, depth: number): string {
@@ -178,18 +208,20 @@ function aggregation(random: Random, depth: number): string {
     "stdvar",
     "topk",
     "bottomk",
+    "approx_topk",
     "sort",
+    "sort_desc",
   ]);
   // What is handed on to the samples, and what looks as if it might be.
   const alike = /^(?:sum|min|max)$/.test(op) && random.below(3) === 0 ? `${op}_over_time` : undefined;
   // An aggregation over no logs at all is refused, and so is grouping with sort.
   const over = alike !== undefined || inner.startsWith("vector") ? leaf(random, alike) : inner;
-  if (op === "topk" || op === "bottomk") {
+  if (op.endsWith("k")) {
     // Of values that are rounded differently another one may be the greatest.
     const exact = /rate|avg|std|quantile|[-+*/%^]/.test(over) ? `count_over_time(${selector(random)}[20s])` : over;
-    return `${op}${grouping(random)} (${1 + random.below(3)}, ${exact})`;
+    return `${op}${op === "approx_topk" ? "" : grouping(random)} (${1 + random.below(3)}, ${exact})`;
   }
-  return op === "sort" ? `sort(${over})` : `${op}${grouping(random)} (${over})`;
+  return op.startsWith("sort") ? `${op}(${over})` : `${op}${grouping(random)} (${over})`;
 }
 
 function grouping(random: Random): string {
@@ -206,6 +238,8 @@ function grouping(random: Random): string {
     " by ()",
     " without (env)",
     " without (detected_level, pod, v)",
+    " without ()",
+    " by (took, nope)",
     " by (__error__)",
   ]);
 }
@@ -232,6 +266,11 @@ function stages(random: Random, parses: boolean): string {
       ' |> "v=<_> level=<_>"',
       ' |~ "[^ ]{4}$"',
       ' |~ "\\\\bv.*n\\\\b"',
+      ' !> "v=<_> level=<_>"',
+      ' |> "<_>level<_>" or "plain <_>"',
+      ' != "warn" or "info"',
+      ' |= ""',
+      ' |= "v=" != "v=1" |~ "level"',
     ]);
   }
   if (random.below(4) === 0) {
@@ -248,6 +287,13 @@ function stages(random: Random, parses: boolean): string {
       ' | trace_id!="" or pod!=""',
       " | drop trace_id",
       ' | line_format "{{.pod}} {{__line__}}"',
+      ' | line_format "v={{len __line__}} level={{.detected_level}}"',
+      ' | label_format app="{{.app}}-{{.env}}", env="x"',
+      ' | label_format app=pod, pod="{{__line__ | trunc 3}}"',
+      ' | drop app="web", env=~"p|x"',
+      ' | keep app=~"w.*", detected_level!="info"',
+      ' | detected_level="error" or pod="pod-1" and env!="q", app!="mail"',
+      ' | app=ip("10.0.0.0/8") or app!=ip("10.0.0.0/8")',
     ]);
   }
   if (parses && random.below(2) === 0) {
@@ -260,6 +306,14 @@ function stages(random: Random, parses: boolean): string {
       " | logfmt v, level",
       ' | regexp "(?P<word>w[a-z]+n)"',
       ' | pattern "v=<v> level=<level> <_>"',
+      ' | pattern "<_>=<v> <rest>"',
+      " | logfmt --strict",
+      " | logfmt --keep-empty",
+      ' | logfmt --strict v, lvl="level", size="size"',
+      ' | json k="n.k", lvl="level", n="n"',
+      " | unpack",
+      ' | logfmt | label_format v="{{.level}}", level=took',
+      ' | regexp "level=(?P<level>[a-z]+)(?: took=(?P<took>[^ ]+))?"',
     ]);
     if (random.below(2) === 0) {
       out += random.pick([
@@ -268,6 +322,12 @@ function stages(random: Random, parses: boolean): string {
         " | drop __error__, __error_details__",
         " | v > 20",
         ' | level!="info" or v < 10',
+        " | took > 2s",
+        " | size <= 1KB or took = 5ms",
+        " | v >= -3 and v != 40",
+        ' | (v > 5 or level="warn") and took < 1m',
+        ' | keep v, level=~"w.*|info"',
+        ' | drop v="7", took',
         ' |= "info"',
       ]);
     }
@@ -278,17 +338,42 @@ function stages(random: Random, parses: boolean): string {
 /** `wanted`: a range aggregation of unwrapped values. */
 function leaf(random: Random, wanted?: string): string {
   const range = `[${random.pick(["10s", "20s", "1m", "7s", "90s", "1500ms", "5m", "0s", "125d", "1y"])}]`;
-  const offset = random.pick(["", "", "", " offset 30s", " offset -20s", " offset 1ns", " offset -500ms"]);
+  const offset = random.pick([
+    "",
+    "",
+    "",
+    " offset 30s",
+    " offset -20s",
+    " offset 1ns",
+    " offset -500ms",
+    " offset 1.5m",
+    " offset -2h",
+    " offset 30d",
+  ]);
   if (wanted === undefined && random.below(2) === 0) {
     const log = selector(random) + stages(random, true);
     const op = random.pick(["count_over_time", "rate", "bytes_over_time", "bytes_rate", "absent_over_time"]);
-    return `${op}(${log}${range}${offset})`;
+    // The range may stand right behind the selector, and parentheses around the log query.
+    const [, head = "", tail = ""] = /^(\{[^}]*\})(.*)$/.exec(log) ?? [];
+    const written = random.pick([
+      `${log}${range}${offset}`,
+      `${head}${range}${offset}${tail}`,
+      `(${log})${range}${offset}`,
+    ]);
+    return `${op}(${written})`;
   }
   // Of two parsers the second one reads no further once all that is needed was found, and what it would have failed on counts.
   const log = selector(random) + stages(random, false);
   const parser = random.pick([" | logfmt", " | logfmt", " | json", ' | regexp "v=(?P<v>[0-9.]+)"']);
-  const unwrap = random.pick(["v", "v", "v", "duration(took)", "bytes(size)"]);
-  const filter = random.pick(["", ' | __error__=""', ' | __error__=""', ' | __error__="" | v > 3']);
+  const unwrap = random.pick(["v", "v", "v", "duration(took)", "bytes(size)", "duration_seconds(took)", "level"]);
+  const filter = random.pick([
+    "",
+    ' | __error__=""',
+    ' | __error__=""',
+    ' | __error__="" | v > 3',
+    ' | __error__!="SampleExtractionErr"',
+    ' | __error__="" | level!="info" or took > 1s',
+  ]);
   const op =
     wanted ??
     random.pick([

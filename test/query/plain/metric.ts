@@ -307,7 +307,8 @@ function counterRate(samples: readonly { at: number; value: number }[], range: n
 function certain(matchers: readonly Matcher[]): Labels {
   const labels: Record<string, string> = {};
   for (const { name, op, value } of matchers) {
-    if (op === "=" && matchers.filter((other) => other.name === name).length === 1) labels[name] = value;
+    if (op === "=" && value !== "" && matchers.filter((other) => other.name === name).length === 1)
+      labels[name] = value;
   }
   return labels;
 }
@@ -399,7 +400,8 @@ function calculate(op: string, a: number, b: number): number {
     case "%":
       return b === 0 ? Number.NaN : a % b;
     case "^":
-      return a ** b;
+      // Go's math.Pow has 1 where JavaScript has NaN.
+      return a === 1 || (a === -1 && Math.abs(b) === Number.POSITIVE_INFINITY) ? 1 : a ** b;
     case "==":
       return Number(a === b);
     case "!=":

@@ -13,7 +13,21 @@ import { NoOpinion, type PlainResult, runPlain } from "./pipeline.ts";
 const seed = Number(process.env.WEIR_TEST_SEED ?? 20260901);
 const ROUNDS = Number(process.env.WEIR_TEST_ROUNDS ?? 1000);
 
-const NAMES = ["a", "b", "status", "level", "dur", "http_status", "app", "x", "a_extracted", "size"];
+const NAMES = [
+  "a",
+  "b",
+  "status",
+  "level",
+  "dur",
+  "http_status",
+  "app",
+  "x",
+  "a_extracted",
+  "size",
+  "job",
+  "trace_id",
+  "_2x",
+];
 const KEYS = ["a", "b", "status", "level", "dur", "http.status", "app", "2x", "x", "_entry", "size", " a ", "é"];
 const VALUES = [
   "1",
@@ -151,6 +165,9 @@ function mangled(random: RandomQuery, line: string): Buffer {
   return Buffer.concat([bytes.subarray(0, at), broken, bytes.subarray(at)]);
 }
 
+/** Commas and spaces have no precedence of their own. */
+const JOINTS = [" and ", " or ", ", ", " "];
+
 function randomPipeline(random: RandomQuery): string {
   const { pick, below, chance } = random;
   const name = () => pick(NAMES);
@@ -169,13 +186,21 @@ function randomPipeline(random: RandomQuery): string {
       case 4:
         return `${name()} ${pick([">", "<=", "="])} ${pick(["10s", "1m", "1ms", "1KB", "1MB"])}`;
       case 5:
-        return chance(0.4) ? `${name()}=ip("10.0.0.0/24")` : pick(['__error__=""', '__error__!=""', matcher()]);
+        return chance(0.4)
+          ? `${name()}${pick(["=", "!="])}ip("${pick(["10.0.0.0/24", "10.0.0.1", "0.0.0.0/0"])}")`
+          : pick([
+              '__error__=""',
+              '__error__!=""',
+              '__error__=~"JSON.*|Label.*"',
+              '__error__!="LogfmtParserErr"',
+              matcher(),
+            ]);
       default:
         return depth > 1 ? matcher() : `(${filter(depth + 1)})`;
     }
   };
   const filter = (depth = 0): string =>
-    Array.from({ length: 1 + below(3) }, () => filterOne(depth)).join(pick([" and ", " or ", ", "]));
+    Array.from({ length: 1 + below(4) }, (_, i) => (i === 0 ? "" : pick(JOINTS)) + filterOne(depth)).join("");
   const list = (make: () => string) => Array.from({ length: 1 + below(3) }, make).join(",");
   const stage = (): string => {
     switch (below(18)) {
@@ -185,28 +210,43 @@ function randomPipeline(random: RandomQuery): string {
         return "| json";
       case 3:
       case 4:
-        return pick(["| logfmt", "| logfmt --strict", "| logfmt --keep-empty"]);
+        return pick(["| logfmt", "| logfmt --strict", "| logfmt --keep-empty", "| logfmt --strict --keep-empty"]);
       case 5:
-        return `| json ${pick(['a, q="status"', 'q="a.b"', 'status, z="x[0]"', 'level="level"'])}`;
+        return `| json ${pick(['a, q="status"', 'q="a.b"', 'status, z="x[0]"', 'level="level"', 'q="x.status", a="x"', 'b="a[0]", job="app"', 'q="[0]", trace_id="level"'])}`;
       case 6:
-        return `| logfmt ${pick(['a, q="status"', "status", 'level="dur"'])}`;
+        return `| logfmt ${pick(['a, q="status"', "status", 'level="dur"', '--strict a, x="level"', '--keep-empty a, q="b"', 'job="app", q="http.status"', 'q="http_status", q2="2x"'])}`;
       case 7:
         return pick([
           '| regexp "(?P<status>\\\\d+)"',
           '| pattern "<a> <_> <b>"',
           '| pattern "GET <x> <status>"',
+          '| pattern "<_>=<a> <_>=<status> <x>"',
+          '| pattern "<job>{<b>}"',
+          '| regexp "(?P<a>[a-z]+)=(?P<level>[^ ]+)( |$)(?P<b>\\\\w+)?"',
+          '| regexp "(?i)(?P<job>ERR[a-z]*)|(?P<trace_id>^.)"',
           "| unpack",
         ]);
       case 8:
         return `${pick(["|=", "!="])} ${JSON.stringify(pick(["a", "500", "error", "{", '"']))}${chance(0.3) ? ' or "x"' : ""}`;
       case 9:
-        return pick(['|~ "5.0"', '!~ "(?i)ERR"', '|> "<_> - <_>"', '!> "a <_>"', '|= ip("10.0.0.0/24")']);
+        return pick([
+          '|~ "5.0"',
+          '!~ "(?i)ERR"',
+          '|> "<_> - <_>"',
+          '!> "a <_>"',
+          '|> "<_>=<_>"',
+          '|= ip("10.0.0.0/24")',
+          '!= ip("10.0.0.7")',
+          '!~ "^$"',
+        ]);
       case 10:
+        if (chance(0.2))
+          return `| drop ${pick(["__error__", '__error__="JSONParserErr"', '__error__!=""', "job, __error__"])}`;
         return `| ${pick(["drop", "keep"])} ${list(() => (chance(0.6) ? name() : matcher()))}`;
       case 11:
         return pick(["| decolorize", '| line_format "{{.a}} x={{.status}}"', '| line_format "{{ .level }}"']);
       case 12:
-        return `| label_format ${pick(["a=b", "q=status", 'a="{{.b}}-{{.level}}"', "level=a,b=level", 'status="500"', "x=x"])}`;
+        return `| label_format ${pick(["a=b", "q=status", 'a="{{.b}}-{{.level}}"', "level=a,b=level", 'status="500"', "x=x", "a_extracted=a", 'job="{{.app}}", app=job', 'trace_id="{{.trace_id}}{{.nope}}"', "level=trace_id,trace_id=level", 'a=""'])}`;
       default:
         return `| ${filter()}`;
     }

@@ -38,6 +38,12 @@ describe("line filters", () => {
       lines: ["a 2001:0db8:0:0:0:0:0:1 b", "2001:db8::2"],
       kept: ["a 2001:0db8:0:0:0:0:0:1 b"],
     },
+    {
+      query: '|= ip("::1")',
+      lines: ["peer=::1", "::1", "[::1]:80", "::2", "a::1", "::"],
+      kept: ["peer=::1", "::1", "[::1]:80"],
+    },
+    { query: '|= ip("::/0")', lines: ["at fe::", "1::2", "12:30", "12:3", "::", "x"], kept: ["at fe::", "1::2"] },
     { query: '|= ip("1.2.3.4") or "lost"', lines: ["at 1.2.3.4", "lost", "at 1.2.3.5"], kept: ["at 1.2.3.4", "lost"] },
   ])("$query keeps $kept", ({ query, lines, kept }) => {
     expect(keeps(query, lines)).toEqual(kept);

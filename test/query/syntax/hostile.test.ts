@@ -3,6 +3,7 @@ import { compileLog } from "../../../src/query/compile.ts";
 import { type Expr, isLog } from "../../../src/query/syntax/ast.ts";
 import { QueryError } from "../../../src/query/syntax/errors.ts";
 import { parseQuery } from "../../../src/query/syntax/parse.ts";
+import { prettyQuery } from "../../../src/query/syntax/pretty.ts";
 import { formatQuery } from "../../../src/query/syntax/print.ts";
 import { runQuery } from "../stages/run-query.ts";
 import { makeRandomQuery } from "./random-query.ts";
@@ -52,6 +53,9 @@ describe(`random queries (WEIR_TEST_SEED=${seed})`, () => {
       const again = parseOrRefuse(printed);
       expect(again, `${query}\n${printed}`).toEqual(expr);
       expect(formatQuery(again ?? expr)).toBe(printed);
+      // So does one that is laid out over lines.
+      const pretty = prettyQuery(expr);
+      expect(parseOrRefuse(pretty), `${query}\n${pretty}`).toEqual(expr);
     }
     expect(logs).toBeGreaterThan(1000);
   });

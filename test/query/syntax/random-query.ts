@@ -23,6 +23,11 @@ const NAMES = [
   "__error__",
   "trace_id",
   "duration",
+  "vector",
+  "Topk",
+  "count_over_time",
+  "duration_seconds",
+  "A9",
 ];
 const TEMPLATES = [
   '"{{.a}}"',
@@ -49,12 +54,52 @@ const STRINGS = [
   '".+"',
   '"a|b"',
   '"\\n"',
+  "`x\ny`",
+  "`a\\`",
+  '"\\U0001f600\\v\\101\\a"',
+  '"\\xff\\xc3\\xa9"',
+  '"# not a comment"',
+  '"\u2028\u00ad\ufeff"',
 ];
 const REGEXES = ['"a.*"', '".+"', '"x|y"', "`\\d+`", '"(?i)b"', '"[a-c]+"'];
-const DURATIONS = ["5m", "1h30m", "1.5h", "100us", "2d", "0s", "-3s", "1w2d", "90s", "15ms", "3µs"];
-const SIZES = ["1KB", "2MiB", "10B", "1.5GB", "3K", "4Gi", "1PB"];
-const NUMBERS = ["0", "1", "2.5", ".5", "1e3", "100", "0x1p3", "-4", "+7"];
-const RANGES = ["[5m]", "[1h30m]", "[1d]", "[0s]", "[15s]", "[1y2w]"];
+const DURATIONS = [
+  "5m",
+  "1h30m",
+  "1.5h",
+  "100us",
+  "2d",
+  "0s",
+  "-3s",
+  "-1d",
+  "-1w2d",
+  "-1.5h",
+  "1w2d",
+  "90s",
+  "15ms",
+  "3µs",
+  "7ns",
+  ".5s",
+  "1y",
+  "1h1h",
+];
+const SIZES = ["1KB", "2MiB", "10B", "1.5GB", "3K", "4Gi", "1PB", "0.1KiB", "7kB", "2T", "1TiB", "0B"];
+const NUMBERS = [
+  "0",
+  "1",
+  "2.5",
+  ".5",
+  "5.",
+  "1e3",
+  "1E-7",
+  "100",
+  "0x1p3",
+  "-4",
+  "+7",
+  "1e21",
+  "123456789.125",
+  "-.5e-3",
+];
+const RANGES = ["[5m]", "[1h30m]", "[1d]", "[0s]", "[0]", "[15s]", "[1y2w]", "[1w1d1h1m1s1ms]", "[90m]"];
 const TOKENS = [
   ..."{}()[]|,=!<>~+-*/%^#\"`'.@;\\\n \t\0",
   ..."|= != |~ !~ |> !> =~ == >= <= or and unless by without on ignoring group_left group_right bool offset unwrap".split(
@@ -94,6 +139,11 @@ export function makeRandomQuery(seed: number): RandomQuery {
     chance(0.6) ? `${name()}${pick(["=", "!="])}${pick(STRINGS)}` : `${name()} ${pick(["=~", "!~"])} ${pick(REGEXES)}`;
   const selector = () => `{a=~".+"${chance(0.5) ? `, ${list(3, matcher)}` : ""}}`;
   const compare = () => pick(["=", "==", "!=", ">", ">=", "<", "<="]);
+  /** What may stand between two words: mostly a space. */
+  const gap = () => (chance(0.9) ? " " : pick(["  ", "\n", "\t", " # and why\n", "\r\n"]));
+  /** Keywords and functions are the same in any case. */
+  const cased = (word: string) =>
+    chance(0.9) ? word : chance(0.5) ? word.toUpperCase() : word[0].toUpperCase() + word.slice(1);
   const filterOne = (depth: number): string => {
     const kind = next();
     if (kind < 0.35) return matcher();
@@ -107,10 +157,11 @@ export function makeRandomQuery(seed: number): RandomQuery {
     list(
       3,
       () => filterOne(depth),
-      () => pick([" and ", " or ", ", ", " "]),
+      () => pick([" and ", " or ", ", ", " ", " AND ", "\nor "]),
     );
   const operand = () => (chance(0.15) ? 'ip("1.2.3.4")' : pick(STRINGS));
-  const extraction = () => (chance(0.5) ? name() : `${name()}=${pick(['"x"', '"a.b[0]"', '"c"'])}`);
+  const extraction = () =>
+    chance(0.5) ? name() : `${name()}=${pick(['"x"', '"a.b[0]"', '"c"', '"[\\"a b\\"].c"', '`a["b"][1]`', '"[0]"'])}`;
   const stage = (): string => {
     switch (below(12)) {
       case 0:
@@ -133,7 +184,15 @@ export function makeRandomQuery(seed: number): RandomQuery {
       case 5:
         return `| logfmt${pick(["", " --strict", " --keep-empty", " --strict --keep-empty"])}${chance(0.4) ? ` ${list(2, extraction)}` : ""}`;
       case 6:
-        return pick(['| regexp "(?P<x>\\\\d+)"', "| pattern `<a> - <b>`", "| unpack"]);
+        return pick([
+          '| regexp "(?P<x>\\\\d+)"',
+          "| pattern `<a> - <b>`",
+          "| unpack",
+          "| regexp `^(?<a>.)(?i:(?P<b_1>x))?$`",
+          '| pattern "<_> [<a>] \\"<b>\\" <_>"',
+          "|json",
+          "|UNPACK",
+        ]);
       case 7:
       case 8:
         return `| ${filter()}`;
@@ -147,46 +206,104 @@ export function makeRandomQuery(seed: number): RandomQuery {
   };
   const pipeline = () => {
     let out = "";
-    for (let n = below(4); n > 0; n--) out += ` ${stage()}`;
+    for (let n = below(4); n > 0; n--) out += gap() + stage();
     return out;
   };
-  const log = () => selector() + pipeline();
+  const log = (): string => {
+    const text = selector() + pipeline();
+    return chance(0.9) ? text : chance(0.8) ? `(${text})` : `(( ${text} ) )`;
+  };
   const grouping = () => `${pick(["by", "without"])} (${chance(0.2) ? "" : list(2, name)})`;
   const range = (unwrap: boolean) => {
     const tail = unwrap
-      ? ` | unwrap ${pick(["x", "bytes(x)", "duration(x)", "duration_seconds(x)"])}${chance(0.3) ? ` | ${filter()}` : ""}`
+      ? ` | ${cased("unwrap")} ${pick(["x", "bytes(x)", "duration(x)", "duration_seconds(x)", "bytes", "Duration( sum )"])}${chance(0.3) ? ` | ${filter()}` : ""}${chance(0.1) ? ` | ${filter()}` : ""}`
       : "";
-    const offset = chance(0.2) ? ` offset ${pick(DURATIONS)}` : "";
-    return chance(0.7)
-      ? `${log()}${tail} ${pick(RANGES)}${offset}`
-      : `${selector()}${pick(RANGES)}${offset}${pipeline()}${tail}`;
+    const offset = chance(0.2) ? ` ${cased("offset")} ${pick(DURATIONS)}` : "";
+    switch (below(8)) {
+      case 0:
+      case 1:
+        return `${selector()}${pick(RANGES)}${offset}${pipeline()}${tail}`;
+      case 2:
+        return unwrap
+          ? `(${selector()}${pick(RANGES)}${offset}${tail})`
+          : `(${selector()}${pipeline()})${pick(RANGES)}${offset}`;
+      case 3:
+        return `(${selector()})${pick(RANGES)}${offset}${tail}`;
+      case 4:
+        return `(${selector()}${pipeline()}${tail} ${pick(RANGES)}${offset})`;
+      default:
+        return `${selector()}${pipeline()}${tail} ${pick(RANGES)}${offset}`;
+    }
   };
   const metric = (depth: number): string => {
     const kind = next();
-    if (kind < 0.3 || depth > 3)
-      return `${pick(["rate", "count_over_time", "bytes_rate", "bytes_over_time", "absent_over_time"])}(${range(false)})`;
+    if (kind < 0.3 || depth > 3) {
+      const op = pick(["rate", "count_over_time", "bytes_rate", "bytes_over_time", "absent_over_time"]);
+      return `${cased(op)}${chance(0.1) ? " " : ""}(${range(/^(?:rate|absent)/.test(op) && chance(0.3))})`;
+    }
     if (kind < 0.42) {
-      const op = pick(["sum", "avg", "max", "first", "stddev"]);
+      const op = pick(["sum", "avg", "max", "min", "first", "last", "stddev", "stdvar", "rate_counter"]);
+      if (op === "rate_counter") return `rate_counter(${range(true)})`;
       return `${op}_over_time(${range(true)})${op === "sum" || chance(0.5) ? "" : ` ${grouping()}`}`;
     }
-    if (kind < 0.47) return `quantile_over_time(0.9, ${range(true)})`;
+    if (kind < 0.47) {
+      return `quantile_over_time(${pick(["0.9", "0", "1", ".5", "1e-1", "2"])}, ${range(true)})${chance(0.5) ? "" : grouping()}`;
+    }
     if (kind < 0.62) {
       const inner = metric(depth + 1);
-      const op = pick(["sum", "min", "count", "stdvar"]);
+      const op = cased(pick(["sum", "avg", "min", "max", "count", "stddev", "stdvar"]));
       return chance(0.4)
         ? `${op}(${inner})`
         : chance(0.5)
           ? `${op} ${grouping()} (${inner})`
           : `${op}(${inner}) ${grouping()}`;
     }
-    if (kind < 0.68) return `topk(${1 + below(9)}, ${metric(depth + 1)})`;
-    if (kind < 0.72) return `label_replace(${metric(depth + 1)}, "d", "$1", "s", "(.*)")`;
-    if (kind < 0.8) return pick(["vector(1)", "1", "2.5", "-3", "(4)"]);
-    const op = pick(["+", "-", "*", "/", "%", "^", "==", "!=", ">", "<="]);
-    const matching = chance(0.3)
-      ? ` ${pick(["on", "ignoring"])} (${list(1, name)})${chance(0.4) ? ` ${pick(["group_left", "group_right"])} (${name()})` : ""}`
-      : "";
-    return `(${metric(depth + 1)}) ${op}${chance(0.2) ? " bool" : ""}${matching} (${metric(depth + 1)})`;
+    if (kind < 0.68) {
+      const inner = metric(depth + 1);
+      switch (below(5)) {
+        case 0:
+          return `${pick(["sort", "sort_desc"])}(${inner})`;
+        case 1:
+          return `approx_topk(${1 + below(9)}, ${inner})`;
+        case 2:
+          return `${pick(["topk", "bottomk"])} ${grouping()} (${1 + below(9)}, ${inner})`;
+        case 3:
+          return `${pick(["topk", "bottomk"])}(${1 + below(9)}, ${inner}) ${grouping()}`;
+        default:
+          return `${pick(["topk", "bottomk"])}(${1 + below(9)}, ${inner})`;
+      }
+    }
+    if (kind < 0.72) {
+      return `label_replace(${metric(depth + 1)}, ${pick(['"d"', '"a-b"', '""'])}, ${pick(['"$1"', "`$x`", '"\\xff"', '""'])}, "s", ${pick(['"(.*)"', "`(?P<x>\\d+)|`", '""'])})`;
+    }
+    if (kind < 0.8)
+      return pick([
+        "vector(1)",
+        "1",
+        "2.5",
+        "-3",
+        "(4)",
+        "vector(0.5)",
+        "vector(1e3)",
+        "+1",
+        "1e-9",
+        "0x1p-2",
+        "( (7) )",
+      ]);
+    const operand = () => (chance(0.6) ? `(${metric(depth + 1)})` : metric(depth + 1));
+    // A chain without parentheses is grouped by precedence, and must be printed so that it stays grouped so.
+    let chain = operand();
+    for (let n = chance(0.6) ? 1 : 1 + below(4); n > 0; n--) chain += `${gap()}${operator()}${gap()}${operand()}`;
+    return chain;
+  };
+  const operator = () => {
+    const op = pick(["+", "-", "*", "/", "%", "^", "^", "==", "!=", ">", "<=", "<", ">=", "and", "or", "unless"]);
+    const isSet = /^[a-z]/.test(op);
+    const labels = () => (chance(0.2) ? "" : list(2, name, () => " , "));
+    const group = () =>
+      chance(0.4) && !isSet ? ` ${pick(["group_left", "group_right"])}${chance(0.7) ? ` (${labels()})` : ""}` : "";
+    const matching = chance(0.3) ? ` ${cased(pick(["on", "ignoring"]))} (${labels()})${group()}` : "";
+    return `${isSet ? cased(op) : op}${chance(0.2) && !isSet ? " bool" : ""}${matching}`;
   };
   const query = () => (chance(0.55) ? log() : metric(0));
   const noise = () => {

@@ -121,12 +121,20 @@ describe("printing", () => {
     [300e9, "5m"],
     [5400e9, "1h30m"],
     [86_400e9, "1d"],
-    [90_000e9, "25h"],
+    [90_000e9, "1d1h"],
+    [2_595_600e9, "30d1h"],
+    [777_600e9, "9d"],
+    [31_622_400e9, "366d"],
+    [31_536_000e9, "1y"],
     [604_800e9, "1w"],
     [1500e6, "1s500ms"],
   ])("Prometheus duration of %d ns", (ns, text) => {
     expect(formatPromDuration(ns)).toBe(text);
     expect(parsePromDuration(text)).toEqual({ ns });
+  });
+  test("a Prometheus duration below zero", () => {
+    expect(formatPromDuration(-90_000e9)).toBe("-1d1h");
+    expect(formatPromDuration(-300e9)).toBe("-5m");
   });
   test("errors in Go's words", () => {
     expect(goFloatError("1e400")).toBe('strconv.ParseFloat: parsing "1e400": value out of range');
