@@ -49,7 +49,7 @@ async function labels(deps: QueryRoutesDeps, request: FastifyRequest, reply: Fas
   const query = params.get("query") ?? "";
   const selectors = /^\s*(?:\{\s*\}\s*)?$/.test(query) ? [] : [query];
   const series = await deps.engine.series({ ...range, tenant, selectors, signal: abortOnLeave(reply) });
-  return sendJson(reply, { detectedLabels: detectLabels(series) });
+  return sendJson(reply, { detectedLabels: await detectLabels(series) });
 }
 
 /** The fields of the newest lines of a log query. */

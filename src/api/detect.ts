@@ -1,5 +1,6 @@
 import type { Labels } from "../core/labels.ts";
 import { sanitizeLabelName } from "../core/labels.ts";
+import { Slices } from "../query/slices.ts";
 import { ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_ERROR_LABEL } from "../query/stages/entry.ts";
 import { parseByteSize, parseGoDuration, parseGoFloat } from "../query/syntax/units.ts";
 import { DECIMAL } from "./go.ts";
@@ -21,26 +22,37 @@ const JSON_DEPTH_MAX = 32;
 
 export type FieldType = "int" | "float" | "boolean" | "duration" | "bytes" | "string";
 
-/** `detected_labels`: names with the number of their values, without those that are only numbers or ids. */
-export function detectLabels(series: readonly Labels[]): { label: string; cardinality: number }[] {
+/** Streams, or values, between two looks at the clock. */
+const ITEMS_A_SLICE = 256;
+
+/** `detected_labels`: names with the number of their values, without those that are only numbers or ids. In slices, as streams may be very many. */
+export async function detectLabels(series: readonly Labels[]): Promise<{ label: string; cardinality: number }[]> {
+  const slices = new Slices();
   const values = new Map<string, Set<string>>();
-  for (const labels of series) {
-    for (const [name, value] of Object.entries(labels)) {
+  for (let i = 0; i < series.length; i++) {
+    for (const [name, value] of Object.entries(series[i])) {
       const known = values.get(name);
       if (known === undefined) values.set(name, new Set([value]));
       else known.add(value);
     }
+    if (i % ITEMS_A_SLICE === 0) await slices.turn();
   }
-  return [...values]
-    .filter(([label, set]) => ALWAYS.has(label) || isTelling(set))
-    .map(([label, { size }]) => ({ label, cardinality: size }))
-    .sort((a, b) => (a.label < b.label ? -1 : 1));
+  const found: { label: string; cardinality: number }[] = [];
+  for (const [label, set] of values) {
+    if (ALWAYS.has(label) || (await isTelling(set, slices))) found.push({ label, cardinality: set.size });
+  }
+  return found.sort((a, b) => (a.label < b.label ? -1 : 1));
 }
 
-function isTelling(values: ReadonlySet<string>): boolean {
-  const all = [...values];
-  if (all.every((value) => value === "0" || value === "1")) return true;
-  return !all.every((value) => DECIMAL.test(value) || UUID.test(value));
+async function isTelling(values: ReadonlySet<string>, slices: Slices): Promise<boolean> {
+  let areFlags = true;
+  let looked = 0;
+  for (const value of values) {
+    if (!DECIMAL.test(value) && !UUID.test(value)) return true;
+    areFlags &&= value === "0" || value === "1";
+    if (++looked % ITEMS_A_SLICE === 0) await slices.turn();
+  }
+  return areFlags;
 }
 
 /** The type of a value: the first that fits, in Loki's order. */

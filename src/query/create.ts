@@ -307,6 +307,7 @@ class LocalEngine implements Engine {
         const times = { startNs, endNs, backward: false };
         const plan = this.plan(run, tenant, times, wantsStream, undefined, labels);
         const visit = begin();
+        const slices = new Slices();
         for (let block = await plan.next(); block !== null && !run.signal.aborted; block = await plan.next()) {
           const { rows, textBytes, timeMinNs, timeMaxNs, stream, hide } = block;
           const metadataBytes = block.open?.metadataBytes ?? block.metadataBytes;
@@ -317,6 +318,7 @@ class LocalEngine implements Engine {
             const sizes = { rows: rows * part, textBytes: textBytes * part, metadataBytes: metadataBytes * part };
             if (part > 0) visit({ ...stream, ...sizes, ...times });
           }
+          await slices.turn();
         }
       },
       { wanted: { ...ALL_LINES, tenant, selectors, startNs, endNs, withText: false } },
