@@ -102,20 +102,33 @@ export interface DetectedField {
   readonly jsonPath?: readonly string[];
 }
 
+/** Most fields that are told apart, whatever is asked for, and values of all of them: a line of a few bytes for each takes a hundred times as many here. */
+const FIELDS_MAX = 10_000;
+const VALUES_MAX = 500_000;
+
+export interface FieldsWanted {
+  /** Parsers that the query itself has. */
+  readonly parsers: readonly string[];
+  /** Fields that are wanted at most: the first that are seen. */
+  readonly limit: number;
+  /** The one field that is wanted; null for all. */
+  readonly only: string | null;
+}
+
 /** Collects the fields of sampled lines. */
 export class DetectedFields {
   private readonly fields = new Map<string, Field>();
-  /** Parsers that the query itself has. */
-  private readonly queryParsers: readonly string[];
+  private readonly wanted: FieldsWanted;
+  private valueCount = 0;
 
-  constructor(queryParsers: readonly string[]) {
-    this.queryParsers = queryParsers;
+  constructor(wanted: FieldsWanted) {
+    this.wanted = wanted;
   }
 
   add({ stream, structuredMetadata, parsed, line }: SampledEntry): void {
     for (const [name, value] of Object.entries(structuredMetadata)) this.note(name, value, null, null);
     for (const [name, value] of Object.entries(parsed)) {
-      for (const parser of this.queryParsers.length === 0 ? [null] : this.queryParsers)
+      for (const parser of this.wanted.parsers.length === 0 ? [null] : this.wanted.parsers)
         this.note(name, value, parser, null);
     }
     const named = (name: string) => (Object.hasOwn(stream, name) ? `${name}_extracted` : name);
@@ -126,9 +139,9 @@ export class DetectedFields {
     }
   }
 
-  /** The first `limit` fields, by the order in which they were seen. */
-  list(limit: number): DetectedField[] {
-    return [...this.fields].slice(0, limit).map(([label, { type, values, parsers, jsonPath }]) => ({
+  /** The fields, by the order in which they were seen. */
+  list(): DetectedField[] {
+    return [...this.fields].map(([label, { type, values, parsers, jsonPath }]) => ({
       label,
       type,
       cardinality: values.size,
@@ -149,11 +162,16 @@ export class DetectedFields {
     if (name === "" || ERROR_LABELS.has(name)) return;
     let field = this.fields.get(name);
     if (field === undefined) {
+      const { limit, only } = this.wanted;
+      if ((only !== null && name !== only) || this.fields.size >= Math.min(limit, FIELDS_MAX)) return;
       field = { type: "string", values: new Set(), parsers: new Set(), jsonPath: null };
       this.fields.set(name, field);
     }
     field.type = typeOf(value);
-    field.values.add(value);
+    if (this.valueCount < VALUES_MAX && !field.values.has(value)) {
+      field.values.add(value);
+      this.valueCount++;
+    }
     if (parser !== null) field.parsers.add(parser);
     field.jsonPath ??= path;
   }

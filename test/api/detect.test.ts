@@ -7,10 +7,49 @@ import { DetectedFields, typeOf } from "../../src/api/detect.ts";
 
 const LONG = 250_000;
 const fieldsOf = (line: string, stream: Record<string, string> = {}): Record<string, string> => {
-  const found = new DetectedFields([]);
+  const found = new DetectedFields({ parsers: [], limit: 1000, only: null });
   found.add({ stream, structuredMetadata: {}, parsed: {}, line });
-  return Object.fromEntries(found.list(1000).map(({ label }) => [label, found.valuesOf(label, 1000)[0]]));
+  return Object.fromEntries(found.list().map(({ label }) => [label, found.valuesOf(label, 1000)[0]]));
 };
+
+describe("of fields without end", () => {
+  const line = (from: number, count: number) =>
+    Array.from({ length: count }, (_, i) => `k${from + i}=${from + i}`).join(" ");
+  const entry = { stream: {}, structuredMetadata: {}, parsed: {} };
+
+  test("the first are told, as many as are asked for", () => {
+    const found = new DetectedFields({ parsers: [], limit: 3, only: null });
+    found.add({ ...entry, line: line(0, 100) });
+    found.add({ ...entry, line: "k1=x new=1" });
+    expect(found.list().map(({ label, cardinality }) => [label, cardinality])).toEqual([
+      ["k0", 1],
+      ["k1", 2],
+      ["k2", 1],
+    ]);
+  });
+
+  test("no more than ten thousand are told apart, whatever is asked for", () => {
+    const found = new DetectedFields({ parsers: [], limit: 1_000_000_000, only: null });
+    for (let from = 0; from < 12_000; from += 1000) found.add({ ...entry, line: line(from, 1000) });
+    expect(found.list()).toHaveLength(10_000);
+  });
+
+  test("one that is asked for is found behind all others", () => {
+    const found = new DetectedFields({ parsers: [], limit: 2, only: "k999" });
+    found.add({ ...entry, line: line(0, 1000) });
+    expect(found.valuesOf("k999", 2)).toEqual(["999"]);
+    expect(found.list()).toHaveLength(1);
+  });
+
+  test("half a million of values are kept, and types go on", () => {
+    const found = new DetectedFields({ parsers: [], limit: 10, only: null });
+    for (let from = 0; from < 600_000; from += 20_000) {
+      found.add({ ...entry, line: Array.from({ length: 20_000 }, (_, i) => `k=${from + i}`).join(" ") });
+    }
+    found.add({ ...entry, line: "k=word" });
+    expect(found.list()).toEqual([{ label: "k", type: "string", cardinality: 500_000, parsers: ["logfmt"] }]);
+  });
+});
 
 describe("pairs of a line", () => {
   test.each([
