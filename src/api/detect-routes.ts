@@ -85,7 +85,7 @@ async function sample(
   // Each line is taken apart twice, and all of them together may be as large as an answer.
   const slices = new Slices();
   for (const { group, detail, line } of result.entries) {
-    found.add(entryOf(group, detail, line));
+    await found.add(entryOf(group, detail, line), slices);
     await slices.turn();
   }
   return { found, limit };

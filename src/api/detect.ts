@@ -125,17 +125,27 @@ export class DetectedFields {
     this.wanted = wanted;
   }
 
-  add({ stream, structuredMetadata, parsed, line }: SampledEntry): void {
+  /** In slices: a line of 256 KiB may have 60,000 pairs. */
+  async add({ stream, structuredMetadata, parsed, line }: SampledEntry, slices: Slices): Promise<void> {
     for (const [name, value] of Object.entries(structuredMetadata)) this.note(name, value, null, null);
     for (const [name, value] of Object.entries(parsed)) {
       for (const parser of this.wanted.parsers.length === 0 ? [null] : this.wanted.parsers)
         this.note(name, value, parser, null);
     }
     const named = (name: string) => (Object.hasOwn(stream, name) ? `${name}_extracted` : name);
-    if (eachJsonField(line, (name, value, path) => this.note(named(name), value, "json", path))) return;
+    let looked = 0;
+    const root = jsonObject(line);
+    if (root !== null) {
+      for (const { name, value, path } of jsonFields(root, [])) {
+        this.note(named(name), value, "json", path);
+        if (++looked % ITEMS_A_SLICE === 0) await slices.turn();
+      }
+      return;
+    }
     for (const [, key, quoted, bare] of line.matchAll(LOGFMT_PAIR)) {
       const value = quoted === undefined ? bare : unquote(quoted);
       if (value !== "") this.note(named(sanitizeLabelName(key)), value, "logfmt", null);
+      if (++looked % ITEMS_A_SLICE === 0) await slices.turn();
     }
   }
 
@@ -177,29 +187,34 @@ export class DetectedFields {
   }
 }
 
-/** Visits the plain values of a line that is a JSON object, under the names that `| json` gives them. False when it is none. */
-function eachJsonField(line: string, visit: (name: string, value: string, path: readonly string[]) => void): boolean {
-  if (!/^\s*\{/.test(line)) return false;
-  let root: unknown;
+/** The JSON object that a line is; null where it is none, and where it only looks so: that is tried as logfmt. */
+function jsonObject(line: string): object | null {
+  if (!/^\s*\{/.test(line)) return null;
   try {
-    root = JSON.parse(line);
+    return JSON.parse(line) as object; // It begins as an object does.
   } catch {
-    return false; // A line that only looks so is tried as logfmt.
+    return null;
   }
-  const walk = (value: unknown, path: readonly string[]): void => {
-    if (path.length > JSON_DEPTH_MAX || Array.isArray(value) || value === null) return;
-    if (typeof value === "object") {
-      for (const [key, inner] of Object.entries(value)) walk(inner, [...path, key]);
-      return;
-    }
-    const name = path
-      .map((part, i) => (i === 0 ? sanitizeLabelName(part) : part.replace(/[^A-Za-z0-9_]/gu, "_")))
-      .join("_");
-    const text = String(value);
-    if (text !== "") visit(name, text, path);
-  };
-  walk(root, []);
-  return true;
+}
+
+interface JsonField {
+  readonly name: string;
+  readonly value: string;
+  readonly path: readonly string[];
+}
+
+/** The plain values of an object, under the names that `| json` gives them. */
+function* jsonFields(value: unknown, path: readonly string[]): Generator<JsonField> {
+  if (path.length > JSON_DEPTH_MAX || Array.isArray(value) || value === null) return;
+  if (typeof value === "object") {
+    for (const [key, inner] of Object.entries(value)) yield* jsonFields(inner, [...path, key]);
+    return;
+  }
+  const name = path
+    .map((part, i) => (i === 0 ? sanitizeLabelName(part) : part.replace(/[^A-Za-z0-9_]/gu, "_")))
+    .join("_");
+  const text = String(value);
+  if (text !== "") yield { name, value: text, path };
 }
 
 function unquote(text: string): string {
