@@ -51,7 +51,7 @@ import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
 import { isLog } from "./syntax/ast.ts";
 import { QueryError } from "./syntax/errors.ts";
-import { parseLogQuery, parseQuery, parseSelector } from "./syntax/parse.ts";
+import { parseLogQuery, parseQuery, parseSelectors } from "./syntax/parse.ts";
 import { validateForApi } from "./syntax/validate.ts";
 import { idText, wantedId } from "./trace-ids.ts";
 
@@ -265,7 +265,7 @@ class LocalEngine implements Engine {
   }
 
   series(request: StreamsRequest): Promise<Labels[]> {
-    const selectors = request.selectors.map(parseSelector);
+    const selectors = parseSelectors(request.selectors);
     const tests = selectors.map(compileSelector);
     // What several selectors take together is no list of values.
     const labels = selectors.length === 1 ? labelValues(selectors[0]) : [];
@@ -294,7 +294,7 @@ class LocalEngine implements Engine {
   }
 
   eachBlock(request: StreamsRequest, begin: () => (block: BlockSum) => void): Promise<void> {
-    const selectors = request.selectors.map(parseSelector);
+    const selectors = parseSelectors(request.selectors);
     const tests = selectors.map(compileSelector);
     const labels = selectors.length === 1 ? labelValues(selectors[0]) : [];
     const accepts = (of: Labels) => tests.length === 0 || tests.some((test) => test(of));
