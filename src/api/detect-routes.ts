@@ -18,13 +18,13 @@ export function detectRoutes(deps: QueryRoutesDeps): Record<string, RouteHandler
   return {
     "/loki/api/v1/detected_labels": (request, reply) => labels(deps, request, reply),
     "/loki/api/v1/detected_fields": async (request, reply) => {
-      const { found, limit } = await sample(deps, request, reply);
-      const fields = found.list(limit);
+      const { found, limit } = await sample(deps, request, reply, null);
+      const fields = found.list();
       return sendJson(reply, fields.length === 0 ? { limit } : { fields, limit });
     },
     "/loki/api/v1/detected_field/:name/values": async (request, reply) => {
-      const { found, limit } = await sample(deps, request, reply);
       const { name } = request.params as { name: string };
+      const { found, limit } = await sample(deps, request, reply, name);
       const values = found.valuesOf(name, limit);
       return sendJson(reply, values.length === 0 ? {} : { limit, values });
     },
@@ -49,14 +49,15 @@ async function labels(deps: QueryRoutesDeps, request: FastifyRequest, reply: Fas
   const query = params.get("query") ?? "";
   const selectors = /^\s*(?:\{\s*\}\s*)?$/.test(query) ? [] : [query];
   const series = await deps.engine.series({ ...range, tenant, selectors, signal: abortOnLeave(reply) });
-  return sendJson(reply, { detectedLabels: detectLabels(series) });
+  return sendJson(reply, { detectedLabels: await detectLabels(series) });
 }
 
-/** The fields of the newest lines of a log query. */
+/** The fields of the newest lines of a log query, or `only` one of them. */
 async function sample(
   { engine, tenants, budget }: QueryRoutesDeps,
   request: FastifyRequest,
   reply: FastifyReply,
+  only: string | null,
 ): Promise<{ found: DetectedFields; limit: number }> {
   const tenant = tenants.of(request.headers);
   const params = paramsOf(request);
@@ -70,7 +71,8 @@ async function sample(
   const limit = countParam(params, ["limit", "field_limit"], FIELDS_DEFAULT);
   budget.check();
   const { stages } = parseLogQuery(query);
-  const found = new DetectedFields(PARSERS.filter((parser) => stages.some(({ type }) => type === parser)));
+  const parsers = PARSERS.filter((parser) => stages.some(({ type }) => type === parser));
+  const found = new DetectedFields({ parsers, limit, only });
   const result = await engine.queryRange({
     ...range,
     tenant,
@@ -83,7 +85,7 @@ async function sample(
   // Each line is taken apart twice, and all of them together may be as large as an answer.
   const slices = new Slices();
   for (const { group, detail, line } of result.entries) {
-    found.add(entryOf(group, detail, line));
+    await found.add(entryOf(group, detail, line), slices);
     await slices.turn();
   }
   return { found, limit };

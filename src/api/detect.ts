@@ -1,5 +1,6 @@
 import type { Labels } from "../core/labels.ts";
 import { sanitizeLabelName } from "../core/labels.ts";
+import { Slices } from "../query/slices.ts";
 import { ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_ERROR_LABEL } from "../query/stages/entry.ts";
 import { parseByteSize, parseGoDuration, parseGoFloat } from "../query/syntax/units.ts";
 import { DECIMAL } from "./go.ts";
@@ -21,26 +22,37 @@ const JSON_DEPTH_MAX = 32;
 
 export type FieldType = "int" | "float" | "boolean" | "duration" | "bytes" | "string";
 
-/** `detected_labels`: names with the number of their values, without those that are only numbers or ids. */
-export function detectLabels(series: readonly Labels[]): { label: string; cardinality: number }[] {
+/** Streams, or values, between two looks at the clock. */
+const ITEMS_A_SLICE = 256;
+
+/** `detected_labels`: names with the number of their values, without those that are only numbers or ids. In slices, as streams may be very many. */
+export async function detectLabels(series: readonly Labels[]): Promise<{ label: string; cardinality: number }[]> {
+  const slices = new Slices();
   const values = new Map<string, Set<string>>();
-  for (const labels of series) {
-    for (const [name, value] of Object.entries(labels)) {
+  for (let i = 0; i < series.length; i++) {
+    for (const [name, value] of Object.entries(series[i])) {
       const known = values.get(name);
       if (known === undefined) values.set(name, new Set([value]));
       else known.add(value);
     }
+    if (i % ITEMS_A_SLICE === 0) await slices.turn();
   }
-  return [...values]
-    .filter(([label, set]) => ALWAYS.has(label) || isTelling(set))
-    .map(([label, { size }]) => ({ label, cardinality: size }))
-    .sort((a, b) => (a.label < b.label ? -1 : 1));
+  const found: { label: string; cardinality: number }[] = [];
+  for (const [label, set] of values) {
+    if (ALWAYS.has(label) || (await isTelling(set, slices))) found.push({ label, cardinality: set.size });
+  }
+  return found.sort((a, b) => (a.label < b.label ? -1 : 1));
 }
 
-function isTelling(values: ReadonlySet<string>): boolean {
-  const all = [...values];
-  if (all.every((value) => value === "0" || value === "1")) return true;
-  return !all.every((value) => DECIMAL.test(value) || UUID.test(value));
+async function isTelling(values: ReadonlySet<string>, slices: Slices): Promise<boolean> {
+  let areFlags = true;
+  let looked = 0;
+  for (const value of values) {
+    if (!DECIMAL.test(value) && !UUID.test(value)) return true;
+    areFlags &&= value === "0" || value === "1";
+    if (++looked % ITEMS_A_SLICE === 0) await slices.turn();
+  }
+  return areFlags;
 }
 
 /** The type of a value: the first that fits, in Loki's order. */
@@ -90,33 +102,56 @@ export interface DetectedField {
   readonly jsonPath?: readonly string[];
 }
 
+/** Most fields that are told apart, whatever is asked for, and values of all of them: a line of a few bytes for each takes a hundred times as many here. */
+const FIELDS_MAX = 10_000;
+const VALUES_MAX = 500_000;
+
+export interface FieldsWanted {
+  /** Parsers that the query itself has. */
+  readonly parsers: readonly string[];
+  /** Fields that are wanted at most: the first that are seen. */
+  readonly limit: number;
+  /** The one field that is wanted; null for all. */
+  readonly only: string | null;
+}
+
 /** Collects the fields of sampled lines. */
 export class DetectedFields {
   private readonly fields = new Map<string, Field>();
-  /** Parsers that the query itself has. */
-  private readonly queryParsers: readonly string[];
+  private readonly wanted: FieldsWanted;
+  private valueCount = 0;
 
-  constructor(queryParsers: readonly string[]) {
-    this.queryParsers = queryParsers;
+  constructor(wanted: FieldsWanted) {
+    this.wanted = wanted;
   }
 
-  add({ stream, structuredMetadata, parsed, line }: SampledEntry): void {
+  /** In slices: a line of 256 KiB may have 60,000 pairs. */
+  async add({ stream, structuredMetadata, parsed, line }: SampledEntry, slices: Slices): Promise<void> {
     for (const [name, value] of Object.entries(structuredMetadata)) this.note(name, value, null, null);
     for (const [name, value] of Object.entries(parsed)) {
-      for (const parser of this.queryParsers.length === 0 ? [null] : this.queryParsers)
+      for (const parser of this.wanted.parsers.length === 0 ? [null] : this.wanted.parsers)
         this.note(name, value, parser, null);
     }
     const named = (name: string) => (Object.hasOwn(stream, name) ? `${name}_extracted` : name);
-    if (eachJsonField(line, (name, value, path) => this.note(named(name), value, "json", path))) return;
+    let looked = 0;
+    const root = jsonObject(line);
+    if (root !== null) {
+      for (const { name, value, path } of jsonFields(root, [])) {
+        this.note(named(name), value, "json", path);
+        if (++looked % ITEMS_A_SLICE === 0) await slices.turn();
+      }
+      return;
+    }
     for (const [, key, quoted, bare] of line.matchAll(LOGFMT_PAIR)) {
       const value = quoted === undefined ? bare : unquote(quoted);
       if (value !== "") this.note(named(sanitizeLabelName(key)), value, "logfmt", null);
+      if (++looked % ITEMS_A_SLICE === 0) await slices.turn();
     }
   }
 
-  /** The first `limit` fields, by the order in which they were seen. */
-  list(limit: number): DetectedField[] {
-    return [...this.fields].slice(0, limit).map(([label, { type, values, parsers, jsonPath }]) => ({
+  /** The fields, by the order in which they were seen. */
+  list(): DetectedField[] {
+    return [...this.fields].map(([label, { type, values, parsers, jsonPath }]) => ({
       label,
       type,
       cardinality: values.size,
@@ -137,39 +172,49 @@ export class DetectedFields {
     if (name === "" || ERROR_LABELS.has(name)) return;
     let field = this.fields.get(name);
     if (field === undefined) {
+      const { limit, only } = this.wanted;
+      if ((only !== null && name !== only) || this.fields.size >= Math.min(limit, FIELDS_MAX)) return;
       field = { type: "string", values: new Set(), parsers: new Set(), jsonPath: null };
       this.fields.set(name, field);
     }
     field.type = typeOf(value);
-    field.values.add(value);
+    if (this.valueCount < VALUES_MAX && !field.values.has(value)) {
+      field.values.add(value);
+      this.valueCount++;
+    }
     if (parser !== null) field.parsers.add(parser);
     field.jsonPath ??= path;
   }
 }
 
-/** Visits the plain values of a line that is a JSON object, under the names that `| json` gives them. False when it is none. */
-function eachJsonField(line: string, visit: (name: string, value: string, path: readonly string[]) => void): boolean {
-  if (!/^\s*\{/.test(line)) return false;
-  let root: unknown;
+/** The JSON object that a line is; null where it is none, and where it only looks so: that is tried as logfmt. */
+function jsonObject(line: string): object | null {
+  if (!/^\s*\{/.test(line)) return null;
   try {
-    root = JSON.parse(line);
+    return JSON.parse(line) as object; // It begins as an object does.
   } catch {
-    return false; // A line that only looks so is tried as logfmt.
+    return null;
   }
-  const walk = (value: unknown, path: readonly string[]): void => {
-    if (path.length > JSON_DEPTH_MAX || Array.isArray(value) || value === null) return;
-    if (typeof value === "object") {
-      for (const [key, inner] of Object.entries(value)) walk(inner, [...path, key]);
-      return;
-    }
-    const name = path
-      .map((part, i) => (i === 0 ? sanitizeLabelName(part) : part.replace(/[^A-Za-z0-9_]/gu, "_")))
-      .join("_");
-    const text = String(value);
-    if (text !== "") visit(name, text, path);
-  };
-  walk(root, []);
-  return true;
+}
+
+interface JsonField {
+  readonly name: string;
+  readonly value: string;
+  readonly path: readonly string[];
+}
+
+/** The plain values of an object, under the names that `| json` gives them. */
+function* jsonFields(value: unknown, path: readonly string[]): Generator<JsonField> {
+  if (path.length > JSON_DEPTH_MAX || Array.isArray(value) || value === null) return;
+  if (typeof value === "object") {
+    for (const [key, inner] of Object.entries(value)) yield* jsonFields(inner, [...path, key]);
+    return;
+  }
+  const name = path
+    .map((part, i) => (i === 0 ? sanitizeLabelName(part) : part.replace(/[^A-Za-z0-9_]/gu, "_")))
+    .join("_");
+  const text = String(value);
+  if (text !== "") yield { name, value: text, path };
 }
 
 function unquote(text: string): string {

@@ -3,7 +3,7 @@ import { parseSelector } from "../query/syntax/parse.ts";
 import { BadRequest } from "./errors.ts";
 import type { QueryRoutesDeps, RouteHandler } from "./loki-routes.ts";
 import { checkLength, limitParam, orderedRange, stepOf, type TimeRange } from "./params.ts";
-import { sendJson } from "./reply.ts";
+import { sendJson, sendPieces } from "./reply.ts";
 import { abortOnLeave, nowNs, paramsOf } from "./request.ts";
 import { IndexStats, Volumes } from "./volumes.ts";
 
@@ -54,12 +54,14 @@ async function volume(
   const isNames = aggregateBy === "labels";
   const volumes = {
     ...range,
-    stepNs: isRange ? stepOf(params, range) : rangeLength(range),
+    stepNs: isRange ? stepOf(params, range) : null,
     limit: volumeLimit(params),
     by: names.length === 0 || (isNames && targets.length === 0) ? null : names,
     mustHaveAll: targets.length > 0 && !isNames,
     names: isNames,
+    bytesMax: deps.engine.options.max_query_partial_bytes,
   };
+  deps.budget.check();
   let sums = new Volumes(volumes);
   const wanted = { ...range, tenant, selectors: everything ? [] : [query], signal: abortOnLeave(reply) };
   await deps.engine.eachBlock(wanted, () => {
@@ -67,8 +69,7 @@ async function volume(
     sums = fresh;
     return (block) => fresh.add(block);
   });
-  const data = isRange ? sums.matrix() : sums.vector();
-  return sendJson(reply, { status: "success", data: { ...(data as object), stats: {} } });
+  return sendPieces(reply, { texts: await sums.answer(), holds: sums.bytes }, deps.budget, deps.stallMs);
 }
 
 function checkedRange({ engine }: QueryRoutesDeps, tenant: string, params: URLSearchParams): TimeRange {
@@ -76,8 +77,6 @@ function checkedRange({ engine }: QueryRoutesDeps, tenant: string, params: URLSe
   checkLength(range, engine.limitsOf(tenant).max_query_length);
   return range;
 }
-
-const rangeLength = ({ startNs, endNs }: TimeRange): bigint => (endNs > startNs ? endNs - startNs : 1n);
 
 /** 0 is the default, too. */
 function volumeLimit(params: URLSearchParams): number {

@@ -1,5 +1,8 @@
+import { WeirError } from "../core/errors.ts";
 import { formatLabels, type Labels } from "../core/labels.ts";
 import type { BlockSum } from "../query/engine.ts";
+import { sortedInSlices } from "../query/sliced-sort.ts";
+import { Slices } from "../query/slices.ts";
 import { seconds } from "./samples.ts";
 
 /*
@@ -40,8 +43,8 @@ export class IndexStats {
 export interface VolumeRequest {
   readonly startNs: bigint;
   readonly endNs: bigint;
-  /** Length of a bucket; the whole range is one without. */
-  readonly stepNs: bigint;
+  /** Length of a bucket; null: the whole range is one. */
+  readonly stepNs: bigint | null;
   readonly limit: number;
   /** Labels to group by; null: all of a stream. */
   readonly by: readonly string[] | null;
@@ -49,14 +52,22 @@ export interface VolumeRequest {
   readonly mustHaveAll: boolean;
   /** One element for each label's name, rather than for each set of labels. */
   readonly names: boolean;
+  /** Most memory that the sums may take. */
+  readonly bytesMax: number;
 }
 
 interface Group {
   readonly labels: Labels;
   total: number;
-  /** Bytes by the bucket's number. */
-  readonly buckets: Map<number, number>;
+  /** Bytes by the bucket's number; null without buckets. */
+  readonly buckets: Map<number, number> | null;
 }
+
+/** Memory that a bucket takes, and a group beside its labels, about. */
+const BUCKET_BYTES = 64;
+const GROUP_BYTES = 500;
+/** Buckets, or groups, between two looks at the clock; and of those that make one piece of text. */
+const ITEMS_A_SLICE = 256;
 
 /** `index/volume` and `index/volume_range`. */
 export class Volumes {
@@ -64,60 +75,111 @@ export class Volumes {
   private readonly groups = new Map<string, Group>();
   /** The groups of each stream, since a stream has many blocks. */
   private readonly ofStream = new Map<string, readonly Group[]>();
+  private held = 0;
 
   constructor(request: VolumeRequest) {
     this.request = request;
   }
 
+  /** Bytes of memory that the sums take, about. */
+  get bytes(): number {
+    return this.held;
+  }
+
+  /** Throws `query_partial_size` when the sums take more memory than they may. */
   add(block: BlockSum): void {
     const groups = this.groupsOf(block);
     if (groups.length === 0) return;
+    const bytes = bytesOf(block);
     const { startNs, endNs, stepNs } = this.request;
-    const from = block.timeMinNs < startNs ? startNs : block.timeMinNs;
-    const last = block.timeMaxNs >= endNs ? endNs - 1n : block.timeMaxNs;
-    for (let bucket = (from - startNs) / stepNs; startNs + bucket * stepNs <= last; bucket++) {
-      const begin = startNs + bucket * stepNs;
-      const end = begin + stepNs < endNs ? begin + stepNs : endNs;
-      const bytes = bytesOf(block) * partWithin(block, begin, end);
-      for (const group of groups) {
-        group.total += bytes;
-        group.buckets.set(Number(bucket), (group.buckets.get(Number(bucket)) ?? 0) + bytes);
-      }
+    if (stepNs === null) {
+      const part = partWithin(block, startNs, endNs);
+      for (const group of groups) group.total += bytes * part;
+      return;
+    }
+    // From the range's beginning, as numbers: exact for 104 days, and a range may have thousands of buckets for each block.
+    const blockFrom = Number(block.timeMinNs - startNs);
+    const blockTo = Number(block.timeMaxNs - startNs) + 1;
+    const length = Number(endNs - startNs);
+    const step = Number(stepNs);
+    const from = Math.max(0, blockFrom);
+    const to = Math.min(length, blockTo);
+    if (to <= from) return;
+    for (let bucket = Math.floor(from / step); bucket * step < to; bucket++) {
+      const within = Math.min(to, (bucket + 1) * step) - Math.max(from, bucket * step);
+      this.addTo(groups, bucket, (bytes * within) / (blockTo - blockFrom));
     }
   }
 
-  /** A vector of totals, the largest first. */
-  vector(): unknown {
-    const time = seconds(this.request.endNs);
-    const result = this.largest().map(({ labels, total }) => ({ metric: labels, value: [time, text(total)] }));
-    return { resultType: "vector", result };
+  private addTo(groups: readonly Group[], bucket: number, bytes: number): void {
+    for (const group of groups) {
+      group.total += bytes;
+      const known = group.buckets?.get(bucket);
+      if (known === undefined) this.hold(BUCKET_BYTES);
+      group.buckets?.set(bucket, (known ?? 0) + bytes);
+    }
   }
 
-  /** A matrix of buckets; a vector, as Loki has it, when no series has more than one. */
-  matrix(): unknown {
-    const { startNs, endNs, stepNs } = this.request;
+  private hold(bytes: number): void {
+    this.held += bytes;
+    const { bytesMax } = this.request;
+    if (this.held <= bytesMax) return;
+    throw new WeirError(
+      "query_partial_size",
+      `the volumes need too much memory (got: ${this.held}B, limit: ${bytesMax}B); consider fewer labels or streams, a larger step, or a shorter time range`,
+    );
+  }
+
+  /** The answer's text, in pieces: totals, or buckets; the largest first. In slices, as there may be as many as streams. */
+  async answer(): Promise<Iterable<string>> {
+    const slices = new Slices();
+    const largest = await this.largest(slices);
+    const { stepNs } = this.request;
+    return stepNs === null ? this.vector(largest) : this.matrix(await withBuckets(largest, slices), stepNs);
+  }
+
+  private *vector(groups: readonly Group[]): Generator<string> {
+    const time = seconds(this.request.endNs);
+    yield head("vector");
+    for (const [i, { labels, total }] of groups.entries()) yield valueJson(i, labels, time, total);
+    yield TAIL;
+  }
+
+  /** A vector, as Loki has it, when no series has more than one bucket. */
+  private *matrix(series: readonly Series[], stepNs: bigint): Generator<string> {
+    const { startNs, endNs } = this.request;
     const at = (bucket: number) => {
       const end = startNs + BigInt(bucket + 1) * stepNs;
       return seconds(end < endNs ? end - MS : endNs);
     };
-    const all = this.largest().map(({ labels, buckets }) => ({
-      metric: labels,
-      // Of a block that goes on into a bucket by a nanosecond nothing is there.
-      values: [...buckets]
-        .filter(([, bytes]) => Math.round(bytes) > 0)
-        .sort(([a], [b]) => a - b)
-        .map(([bucket, bytes]) => [at(bucket), text(bytes)] as const),
-    }));
-    const series = all.filter(({ values }) => values.length > 0);
-    if (series.some(({ values }) => values.length > 1)) return { resultType: "matrix", result: series };
-    return { resultType: "vector", result: series.map(({ metric, values: [value] }) => ({ metric, value })) };
+    const isMatrix = series.some(({ count }) => count > 1);
+    yield head(isMatrix ? "matrix" : "vector");
+    for (const [i, { labels, buckets }] of series.entries()) {
+      const all = [...buckets].filter(isSeen).sort(([a], [b]) => a - b);
+      if (!isMatrix) {
+        for (const [bucket, bytes] of all) yield valueJson(i, labels, at(bucket), bytes);
+        continue;
+      }
+      yield `${i === 0 ? "" : ","}{"metric":${JSON.stringify(labels)},"values":[`;
+      for (let from = 0; from < all.length; from += ITEMS_A_SLICE) {
+        const some = all.slice(from, from + ITEMS_A_SLICE).map(([bucket, bytes]) => `[${at(bucket)},"${text(bytes)}"]`);
+        yield (from === 0 ? "" : ",") + some.join(",");
+      }
+      yield "]}";
+    }
+    yield TAIL;
   }
 
-  private largest(): Group[] {
-    const sorted = [...this.groups.values()]
-      .filter(({ total }) => Math.round(total) > 0)
-      .map((group) => ({ group, name: formatLabels(group.labels) }))
-      .sort((a, b) => b.group.total - a.group.total || (a.name < b.name ? -1 : 1));
+  private async largest(slices: Slices): Promise<readonly Group[]> {
+    const seen: { readonly group: Group; readonly name: string }[] = [];
+    let looked = 0;
+    for (const group of this.groups.values()) {
+      if (Math.round(group.total) > 0) seen.push({ group, name: formatLabels(group.labels) });
+      if (++looked % ITEMS_A_SLICE === 0) await slices.turn();
+    }
+    const compare = (a: (typeof seen)[0], b: (typeof seen)[0]) =>
+      b.group.total - a.group.total || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+    const sorted = await sortedInSlices(seen, compare, slices);
     return sorted.slice(0, this.request.limit).map(({ group }) => group);
   }
 
@@ -143,12 +205,41 @@ export class Volumes {
     const key = formatLabels(labels);
     let group = this.groups.get(key);
     if (group === undefined) {
-      group = { labels, total: 0, buckets: new Map() };
+      this.hold(GROUP_BYTES + key.length);
+      group = { labels, total: 0, buckets: this.request.stepNs === null ? null : new Map() };
       this.groups.set(key, group);
     }
     return group;
   }
 }
+
+/** A series with the number of its buckets that are shown. */
+interface Series {
+  readonly labels: Labels;
+  readonly buckets: ReadonlyMap<number, number>;
+  readonly count: number;
+}
+
+/** Of a block that goes on into a bucket by a nanosecond nothing is there. */
+const isSeen = ([, bytes]: readonly [number, number]): boolean => Math.round(bytes) > 0;
+
+/** Those that have any. */
+async function withBuckets(groups: readonly Group[], slices: Slices): Promise<Series[]> {
+  const series: Series[] = [];
+  for (const { labels, buckets } of groups) {
+    let count = 0;
+    for (const bucket of buckets ?? []) if (isSeen(bucket)) count++;
+    if (buckets !== null && count > 0) series.push({ labels, buckets, count });
+    await slices.turn();
+  }
+  return series;
+}
+
+const head = (type: string): string => `{"status":"success","data":{"resultType":"${type}","result":[`;
+const TAIL = '],"stats":{}}}\n';
+
+const valueJson = (place: number, labels: Labels, time: number, bytes: number): string =>
+  `${place === 0 ? "" : ","}{"metric":${JSON.stringify(labels)},"value":[${time},"${text(bytes)}"]}`;
 
 /** Of lines without the newlines between them, and of their metadata. */
 const bytesOf = ({ textBytes, rows, metadataBytes }: BlockSum): number => textBytes - rows + metadataBytes;

@@ -51,7 +51,7 @@ import { QueryStats } from "./stats.ts";
 import { streamsIn } from "./stream-names.ts";
 import { isLog } from "./syntax/ast.ts";
 import { QueryError } from "./syntax/errors.ts";
-import { parseLogQuery, parseQuery, parseSelector } from "./syntax/parse.ts";
+import { parseLogQuery, parseQuery, parseSelectors } from "./syntax/parse.ts";
 import { validateForApi } from "./syntax/validate.ts";
 import { idText, wantedId } from "./trace-ids.ts";
 
@@ -265,7 +265,7 @@ class LocalEngine implements Engine {
   }
 
   series(request: StreamsRequest): Promise<Labels[]> {
-    const selectors = request.selectors.map(parseSelector);
+    const selectors = parseSelectors(request.selectors);
     const tests = selectors.map(compileSelector);
     // What several selectors take together is no list of values.
     const labels = selectors.length === 1 ? labelValues(selectors[0]) : [];
@@ -294,7 +294,7 @@ class LocalEngine implements Engine {
   }
 
   eachBlock(request: StreamsRequest, begin: () => (block: BlockSum) => void): Promise<void> {
-    const selectors = request.selectors.map(parseSelector);
+    const selectors = parseSelectors(request.selectors);
     const tests = selectors.map(compileSelector);
     const labels = selectors.length === 1 ? labelValues(selectors[0]) : [];
     const accepts = (of: Labels) => tests.length === 0 || tests.some((test) => test(of));
@@ -307,6 +307,7 @@ class LocalEngine implements Engine {
         const times = { startNs, endNs, backward: false };
         const plan = this.plan(run, tenant, times, wantsStream, undefined, labels);
         const visit = begin();
+        const slices = new Slices();
         for (let block = await plan.next(); block !== null && !run.signal.aborted; block = await plan.next()) {
           const { rows, textBytes, timeMinNs, timeMaxNs, stream, hide } = block;
           const metadataBytes = block.open?.metadataBytes ?? block.metadataBytes;
@@ -317,6 +318,7 @@ class LocalEngine implements Engine {
             const sizes = { rows: rows * part, textBytes: textBytes * part, metadataBytes: metadataBytes * part };
             if (part > 0) visit({ ...stream, ...sizes, ...times });
           }
+          await slices.turn();
         }
       },
       { wanted: { ...ALL_LINES, tenant, selectors, startNs, endNs, withText: false } },

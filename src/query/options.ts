@@ -60,7 +60,7 @@ const general = z.strictObject({
     .positive()
     .default(268_435_456)
     .describe(
-      "Most memory that one metric query may take for the series and samples that it aggregates. 256 MiB hold some 20 million values of a quantile, or half a million series.",
+      "Most memory that one metric query may take for the series and samples that it aggregates, or a volume for its sums. 256 MiB hold some 20 million values of a quantile, or half a million series.",
     ),
   max_result_bytes: z
     .int()

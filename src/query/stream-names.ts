@@ -8,6 +8,9 @@ import { Slices } from "./slices.ts";
 /** Indexes that are read at one time at most: a far store answers them together as soon as one. */
 const INDEXES_AT_ONCE = 16;
 
+/** Streams of a segment between two looks at the clock. */
+const STREAMS_A_SLICE = 256;
+
 export interface StreamsWanted {
   readonly tenant: string;
   /** Inclusive, exclusive. */
@@ -47,9 +50,11 @@ export async function streamsIn(
     try {
       const { streams, blocks } = await reading;
       const live = hidden === null ? null : liveStreams(hidden, info, { streams, blocks });
-      streams.forEach(({ canonical, labels }, place) => {
+      for (let place = 0; place < streams.length; place++) {
+        const { canonical, labels } = streams[place];
         if (live?.has(place) !== false) add(canonical, labels);
-      });
+        if (place % STREAMS_A_SLICE === STREAMS_A_SLICE - 1) await slices.turn();
+      }
     } catch (error) {
       onLost(info, error);
     }

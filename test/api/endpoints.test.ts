@@ -2,6 +2,7 @@ import http from "node:http";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { agoNs, PIPELINE, type Reply, TestWeir } from "../push/weir.ts";
+import { makeApi } from "./harness.ts";
 
 /*
  * What Loki's clients ask beside queries, in the exact forms in which they ask. Source: "Loki's HTTP contract", 1 and 7 to 14.
@@ -113,6 +114,27 @@ describe("endpoints", () => {
       },
     ])("$name", async ({ params, gives }) => {
       expect(await volume(params)).toEqual(gives);
+    });
+
+    test("takes no more memory than it may", async () => {
+      const api = await makeApi({ query: { max_query_partial_bytes: 100_000 } });
+      try {
+        const T0 = 1_700_000_000;
+        for (const app of ["a", "b"]) {
+          for (const sec of [T0, T0 + 5000])
+            api.append({ labels: { app }, ns: BigInt(sec) * 1_000_000_000n, text: "x".repeat(2000) });
+        }
+        await api.flush();
+        const ask = (step: string) =>
+          api.get(`/loki/api/v1/index/volume_range?query={}&start=${T0 - 10}&end=${T0 + 6000}&step=${step}`);
+        expect(await ask("1")).toMatchObject({
+          status: 400,
+          text: expect.stringMatching(/^the volumes need too much memory \(got: \d+B, limit: 100000B\); consider /),
+        });
+        expect((await ask("60")).status).toBe(200);
+      } finally {
+        await api.close();
+      }
     });
 
     test("refuses another aggregation", async () => {

@@ -18,25 +18,31 @@ const COMPILED_MAX = 16_384;
 /** What a text counts for besides its characters: to compile a short regular expression takes up to 0.3 ms. */
 const COMPILED_BASE = 100;
 
+/** What has been read of a query, or of several that are one request: it has bounds. */
+export class Spent {
+  tokens = 0;
+  compiled = 0;
+}
+
 /** One token of look-ahead over a query, and the error texts that Loki's grammar gives. */
 export class Cursor {
   private readonly lexer: Lexer;
   private ahead: Token | null = null;
   private depth = 0;
-  private tokens = 0;
-  private compiled = 0;
+  private readonly spent: Spent;
   /** What is to be made sure of once it is known that the query is not too large: in the order of the text. */
   private readonly checks: (() => void)[] = [];
   private isTooMuch = false;
 
-  constructor(text: string) {
+  constructor(text: string, spent = new Spent()) {
     this.lexer = new Lexer(text);
+    this.spent = spent;
   }
 
   peek(): Token {
     if (this.ahead === null) {
       this.ahead = this.lexer.next();
-      if (++this.tokens > TOKENS_MAX) {
+      if (++this.spent.tokens > TOKENS_MAX) {
         this.isTooMuch = true;
         throw this.lexer.errorAt(
           this.ahead,
@@ -73,8 +79,8 @@ export class Cursor {
 
   /** Counts a string that has been read to what the query has to compile. Throws when that comes to too much. */
   chargeCompiled(token: Token, characters: number): void {
-    this.compiled += COMPILED_BASE + characters;
-    if (this.compiled <= COMPILED_MAX) return;
+    this.spent.compiled += COMPILED_BASE + characters;
+    if (this.spent.compiled <= COMPILED_MAX) return;
     this.isTooMuch = true;
     const what = "characters of regular expressions, templates and patterns";
     throw this.lexer.errorAt(token, `query has too much to compile (more than ${COMPILED_MAX} ${what})`);

@@ -1,5 +1,5 @@
 import { type Expr, isLog, type LogExpr, type Matcher } from "./ast.ts";
-import { Cursor } from "./cursor.ts";
+import { Cursor, Spent } from "./cursor.ts";
 import { parseError, QueryError } from "./errors.ts";
 import { ExprParser } from "./parse-metric.ts";
 import { parseSelectorTokens } from "./parse-stages.ts";
@@ -11,7 +11,11 @@ export const INPUT_MAX = 131_072;
 /** Parses and validates a LogQL query. Throws QueryError with Loki's text. */
 export function parseQuery(text: string): Expr {
   checkSize(text);
-  const cursor = new Cursor(text);
+  return parseWithin(text, new Spent());
+}
+
+function parseWithin(text: string, spent: Spent): Expr {
+  const cursor = new Cursor(text, spent);
   const parser = new ExprParser(cursor);
   const expr = cursor.checked(() => parser.query());
   validate(expr, parser.problems);
@@ -30,7 +34,17 @@ export function parseLogQuery(text: string): LogExpr {
  * `only label matchers are supported` when there is more than matchers.
  */
 export function parseSelector(text: string): readonly Matcher[] {
-  const expr = parseQuery(text);
+  return parseSelectors([text])[0];
+}
+
+/** The selectors of one request, which together may be as large as a query: each by itself would be a thousand times a query's work. */
+export function parseSelectors(texts: readonly string[]): (readonly Matcher[])[] {
+  checkSize(...texts);
+  const spent = new Spent();
+  return texts.map((text) => matchersOf(parseWithin(text, spent)));
+}
+
+function matchersOf(expr: Expr): readonly Matcher[] {
   if (!isLog(expr) || expr.stages.length > 0) throw new QueryError("only label matchers are supported");
   return expr.matchers;
 }
@@ -44,7 +58,7 @@ export function parseAnySelector(text: string): readonly Matcher[] {
   return matchers;
 }
 
-function checkSize(text: string): void {
-  const bytes = Buffer.byteLength(text);
+function checkSize(...texts: readonly string[]): void {
+  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
   if (bytes >= INPUT_MAX) throw parseError(`input size too long (${bytes} > ${INPUT_MAX})`);
 }

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { Random } from "../../../bench/lines.ts";
 import { canonicalLabels, DEFAULT_TENANT, type Labels } from "../../../src/core/labels.ts";
 import { Line } from "../../../src/core/line.ts";
@@ -178,6 +178,40 @@ describe("queries over segments, pending and open blocks", () => {
     expect(await engine.labelValues("app", { ...range, selectors: [] })).toEqual(["a", "b"]);
     expect(await engine.labelValues("app", { ...range, selectors: ['{env="p"}'] })).toEqual(["a"]);
     expect(await engine.series({ ...range, selectors: [] })).toEqual([{ app: "a", env: "p" }, { app: "b" }]);
+  });
+
+  test("let others have a turn between blocks that are only counted", async () => {
+    const { writer, engine } = await makeStore();
+    engines.push(engine);
+    for (let order = 0; order < 60; order++) {
+      const labels = { app: `a${order}` };
+      append(writer, { labels, sec: 1_700_000_000, nsec: 0, text: "x", level: "info", order });
+    }
+    await writer.flush(60);
+    // Each look at the clock finds a slice over.
+    let ms = 0;
+    const clock = vi.spyOn(performance, "now").mockImplementation(() => (ms += 10));
+    let turns = 0;
+    const most: number[] = [];
+    const count = () => {
+      turns++;
+      if (most.length > 0) setImmediate(count);
+    };
+    try {
+      const request = { ...{ startNs: 1_600_000_000_000_000_000n, endNs: 1_800_000_000_000_000_000n }, selectors: [] };
+      let before = 0;
+      most.push(0);
+      setImmediate(count);
+      await engine.eachBlock(request, () => () => {
+        most.push(turns - before);
+        before = turns;
+      });
+    } finally {
+      clock.mockRestore();
+    }
+    const between = most.splice(0).slice(2);
+    expect(between).toHaveLength(59);
+    expect(Math.min(...between)).toBeGreaterThan(0);
   });
 
   test("keep lines an interval apart", async () => {

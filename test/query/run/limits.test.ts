@@ -226,6 +226,31 @@ describe("limits", () => {
     expect(store.writer.taps.size).toBe(0);
   });
 
+  test.each([
+    { name: "selectors", one: (i: number) => `{app="b${i}"}`, count: 1000, says: /query has too many parts/ },
+    {
+      name: "regular expressions",
+      one: (i: number) => `{app=~"a.*${i}"}`,
+      count: 200,
+      says: /query has too much to compile/,
+    },
+    {
+      name: "text",
+      one: (i: number) => `{app="${i}${"x".repeat(2000)}"}`,
+      count: 70,
+      says: /input size too long \(14\d{4} > 131072\)/,
+    },
+  ])("count $name of one request together", async ({ one, count, says }) => {
+    const store = await open();
+    await segments(store, 1);
+    const selectors = Array.from({ length: count }, (_, i) => one(i));
+    await expect((async () => store.engine.series({ ...ALL_TIMES, selectors }))()).rejects.toThrow(says);
+    await expect((async () => store.engine.labels({ ...ALL_TIMES, selectors }))()).rejects.toThrow(says);
+    expect(
+      await store.engine.series({ ...ALL_TIMES, selectors: [...selectors.slice(0, count / 10), '{app="a"}'] }),
+    ).toEqual([A]);
+  });
+
   test("count the matchers of a tail", async () => {
     const store = await open({ query: { max_streams_matchers_per_query: 1 } });
     const tail = { startNs: T0, limit: 10, onEntries: () => {}, signal: new AbortController().signal };
