@@ -33,7 +33,7 @@ USER node
 VOLUME /data
 EXPOSE 3100 24224
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["node", "-e", "fetch('http://127.0.0.1:3100/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+    CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.WEIR_HTTP.split(':').pop() + '/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["weir"]
 CMD ["run", "pipelines/quickstart.yaml"]

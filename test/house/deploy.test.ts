@@ -285,6 +285,14 @@ describe("Grafana", () => {
     const [source] = provisioning.datasources;
     expect(source?.type).toBe("loki");
     expect(source?.url).toBe("$WEIR_URL");
+    // Grafana puts environment variables in for `$`, so what it is to see itself has two.
+    expect(source?.jsonData.derivedFields).toEqual([
+      expect.objectContaining({
+        matcherType: "label",
+        matcherRegex: "trace_id",
+        url: "http://127.0.0.1:3100/api/v1/traces/$${__value.raw}",
+      }),
+    ]);
     expect(dockerfile).toContain("WEIR_HTTP=0.0.0.0:3100");
   });
 });

@@ -2,7 +2,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
+import { z } from "zod";
 import * as cat from "../../src/cli/cat.ts";
 import * as check from "../../src/cli/check.ts";
 import * as compact from "../../src/cli/compact.ts";
@@ -48,11 +49,12 @@ function named(pattern: RegExp, text: string): string[] {
 /** What of `names` is not among `known`; an empty list is what a test wants. */
 const unknown = (names: readonly string[], known: readonly string[]) => names.filter((name) => !known.includes(name));
 
+const pipelines = named(/\bcounter\("((?!weir_)\w+)", "/g, read("src/pipeline/metrics.ts")).map(
+  (name) => `weir_pipeline_${name}_total`,
+);
+const declared = [...named(/\b(?:counter|gauge|histogram)\(\s*"(weir_\w+)"/g, CODE), ...pipelines];
+
 describe("metrics", () => {
-  const pipelines = named(/\bcounter\("((?!weir_)\w+)", "/g, read("src/pipeline/metrics.ts")).map(
-    (name) => `weir_pipeline_${name}_total`,
-  );
-  const declared = [...named(/\b(?:counter|gauge|histogram)\(\s*"(weir_\w+)"/g, CODE), ...pipelines];
   /** Names of other kinds: a header of messages, and a program in an example. */
   const OTHERS = ["weir_id", "weir_read"];
 
@@ -68,6 +70,47 @@ describe("metrics", () => {
 
   test("that are there stand in the pages", () => {
     expect(unknown(declared, named(/\bweir_[a-z0-9_]+/g, allPages))).toEqual([]);
+  });
+});
+
+describe("alerts", () => {
+  const rules = z
+    .object({
+      groups: z.array(
+        z.object({
+          rules: z.array(
+            z.strictObject({
+              alert: z.string().regex(/^Weir[A-Z]/),
+              expr: z.string(),
+              for: z
+                .string()
+                .regex(/^\d+m$/)
+                .optional(),
+              labels: z.strictObject({ severity: z.enum(["page", "ticket"]) }),
+              annotations: z.strictObject({ summary: z.string() }),
+            }),
+          ),
+        }),
+      ),
+    })
+    .parse(parse(read("deploy/prometheus/weir.rules.yaml")))
+    .groups.flatMap(({ rules }) => rules);
+
+  test.each(rules)("$alert asks for metrics that are there, and stands in docs/operations.md", ({ alert, expr }) => {
+    const names = named(/\b[a-z]+_[a-z0-9_]+/g, expr.replace(/"[^"]*"/g, ""));
+    expect(names.length).toBeGreaterThan(0);
+    expect(unknown(names, [...declared, "process_start_time_seconds"])).toEqual([]);
+    expect(read("docs/operations.md")).toContain(`\`${alert}\``);
+  });
+
+  test("that docs/operations.md has are there", () => {
+    const shown = named(/`(Weir[A-Z]\w+)`/g, read("docs/operations.md"));
+    expect(
+      unknown(
+        shown,
+        rules.map(({ alert }) => alert),
+      ),
+    ).toEqual([]);
   });
 });
 
@@ -140,8 +183,9 @@ describe("commands", () => {
     );
     const alone = named(/`(--[a-z][a-z0-9-]*)[^`]*`/g, allPages);
     expect(alone.length).toBeGreaterThan(20);
-    // Of Node, of LogQL's parsers, and of Kafka's tools.
+    // Of Node, of npm, and of LogQL's parsers.
     const OTHERS = [
+      "--ignore-scripts",
       "--initial-old-space-size",
       "--enable-experimental-regexp-engine-on-excessive-backtracks",
       "--strict",
@@ -250,7 +294,7 @@ describe("paths", () => {
 });
 
 describe("messages of the table of troubles", () => {
-  const table = /## Troubleshooting\n([\s\S]*)$/.exec(read("docs/operations.md"))?.[1] ?? "";
+  const table = /\nBy message:\n([\s\S]*)$/.exec(read("docs/operations.md"))?.[1] ?? "";
   const rows = [...table.matchAll(/^\| (.*?) \| /gm)]
     .slice(1)
     .flatMap(([, cell = ""]) => [...cell.matchAll(/`([^`]+)`/g)]);

@@ -15,6 +15,7 @@ import { isRole } from "../../src/roles/role.ts";
 /** A validator with the schemas of Kubernetes' API, where test/live/servers/prepare.sh has installed it. */
 const VALIDATE = process.env.WEIR_KUBERNETES_VALIDATE ?? "";
 const FOLDER = fileURLToPath(new URL("../../deploy/kubernetes/", import.meta.url));
+const SINGLE = fileURLToPath(new URL("../../deploy/kubernetes-single/weir.yaml", import.meta.url));
 const files = readdirSync(FOLDER).filter((name) => name.endsWith(".yaml"));
 
 if (VALIDATE === "") console.warn("no validator of Kubernetes manifests: see test/live/servers/prepare.sh");
@@ -25,6 +26,10 @@ const validate = (file: string) => run(VALIDATE, ["--strict", "--quiet", file]);
 describe.skipIf(VALIDATE === "")("manifests, by Kubernetes' own schemas", () => {
   test.each(files)("%s", async (name) => {
     await validate(path.join(FOLDER, name));
+  });
+
+  test("the one process on a volume", async () => {
+    await validate(SINGLE);
   });
 
   test("which do refuse a misspelt key", async () => {
@@ -43,9 +48,9 @@ describe.skipIf(VALIDATE === "")("manifests, by Kubernetes' own schemas", () => 
 });
 
 const object = z.looseObject({ kind: z.string(), metadata: z.looseObject({ name: z.string() }) });
-const objects = files.flatMap((name) =>
-  parseAllDocuments(readFileSync(path.join(FOLDER, name), "utf8")).map((document) => object.parse(document.toJS())),
-);
+const objectsOf = (file: string) =>
+  parseAllDocuments(readFileSync(file, "utf8")).map((document) => object.parse(document.toJS()));
+const objects = files.flatMap((name) => objectsOf(path.join(FOLDER, name)));
 const named = (kind: string, name: string) => {
   const found = objects.find((one) => one.kind === kind && one.metadata.name === name);
   if (found === undefined) throw new Error(`there is no ${kind} ${name}`);
@@ -109,6 +114,41 @@ describe("what the manifests say to Weir", () => {
       const of = workload.parse(named(role === "worker" ? "StatefulSet" : "Deployment", `weir-${role}`));
       expect(of.spec.template.metadata.labels).toEqual(budget.spec.selector.matchLabels);
     }
+  });
+
+  test("a pod has time to be forgotten by others, then to stop in order, before it is killed", () => {
+    const grace = z.looseObject({
+      spec: z.looseObject({
+        template: z.looseObject({ spec: z.looseObject({ terminationGracePeriodSeconds: z.int() }) }),
+      }),
+    });
+    const stop = z.looseObject({
+      lifecycle: z.object({ preStop: z.object({ exec: z.object({ command: z.array(z.string()) }) }) }).optional(),
+    });
+    for (const role of ["receiver", "worker", "querier", "compactor"]) {
+      const of = named(role === "worker" ? "StatefulSet" : "Deployment", `weir-${role}`);
+      const [container] = workload.parse(of).spec.template.spec.containers;
+      const [, pause = "0"] = stop.parse(container).lifecycle?.preStop.exec.command ?? [];
+      expect(grace.parse(of).spec.template.spec.terminationGracePeriodSeconds).toBeGreaterThan(Number(pause) + 10);
+      // Who is asked by others over a service.
+      expect(Number(pause) > 0, role).toBe(role === "receiver" || role === "querier");
+    }
+  });
+
+  test("one process on a volume has the services' names of the parts, its data on the volume, and one replica", () => {
+    const one = objectsOf(SINGLE);
+    const services = (list: readonly z.output<typeof object>[]) =>
+      list.flatMap(({ kind, metadata, spec }) =>
+        kind === "Service" && metadata.name !== "weir-worker"
+          ? [{ name: metadata.name, ports: z.looseObject({ ports: z.array(z.unknown()) }).parse(spec).ports }]
+          : [],
+      );
+    expect(new Set(services(one))).toEqual(new Set(services(objects)));
+    const set = one.find(({ kind }) => kind === "StatefulSet");
+    expect(set?.spec).toMatchObject({ replicas: 1, volumeClaimTemplates: [{ metadata: { name: "data" } }] });
+    const [container] = workload.parse(set).spec.template.spec.containers;
+    expect(container?.args).toEqual(["run", "pipelines/quickstart.yaml"]);
+    expect(container?.volumeMounts).toContainEqual({ name: "data", mountPath: "/data" });
   });
 
   test("agents send to the receivers' service, with acknowledgements, for ever", () => {
