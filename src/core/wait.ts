@@ -39,14 +39,25 @@ export function countdown(ms: number): () => number {
 
 /** What `work` gives, or a rejection as soon as the signal is aborted; `work` is then nobody's. */
 export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return await raceAbort(work, signal, () => {
+    throw signal.reason;
+  });
+}
+
+/** Resolves when `work` does, or as soon as the signal is aborted; `work` is then nobody's. Rejects as `work` does before. */
+export async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  await raceAbort(work, signal, () => {});
+}
+
+async function raceAbort<T>(work: Promise<T>, signal: AbortSignal, onAbort: () => T): Promise<T> {
   let stop = (): void => {};
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
+  const aborted = new Promise<void>((resolve) => {
+    stop = resolve;
     signal.addEventListener("abort", stop, { once: true });
   });
   try {
     if (signal.aborted) stop();
-    return await Promise.race([work, aborted]);
+    return await Promise.race([work, aborted.then(onAbort)]);
   } finally {
     signal.removeEventListener("abort", stop);
   }

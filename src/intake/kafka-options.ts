@@ -94,6 +94,13 @@ export const kafkaIntakeOptions = z.strictObject({
     .describe(
       "A pushed line is a repeat when the same one is among the last so many different pushed lines of its partition, and within repeat_window_entries. 200 bytes of memory each.",
     ),
+  repeat_windows_bytes_max: z
+    .int()
+    .min(MIB)
+    .default(256 * MIB)
+    .describe(
+      "Memory for that of all partitions that a worker has, for the store and for each sink beside it; for live tails too. Beyond it the partition that remembers most forgets what it saw longest ago, and knows repeats less far back than the two above say.",
+    ),
 });
 
 export type KafkaIntakeOptions = z.output<typeof kafkaIntakeOptions>;

@@ -9,6 +9,7 @@ import type { KafkaReadMetrics } from "./kafka-read-metrics.ts";
 import { checkPayload, decodeHeaders } from "./kafka-record.ts";
 import { PartitionWindow, type PartitionWindowBounds } from "./partition-window.ts";
 import { keepLines } from "./split-push.ts";
+import type { WindowRoom } from "./window-room.ts";
 
 const RETRY_MS = 1000;
 /** Records that are passed over without a turn for others. */
@@ -38,6 +39,8 @@ export interface KafkaPartitionDeps {
   readonly offsets: () => Promise<PartitionOffsets>;
   readonly windows: WindowStore;
   readonly bounds: PartitionWindowBounds;
+  /** What the windows of all partitions may take that this reader has. */
+  readonly room: WindowRoom;
   /** Keeps the offset for tools that show lag; never rejects. */
   readonly commit: (next: number) => Promise<void>;
   readonly metrics: KafkaReadMetrics;
@@ -116,7 +119,7 @@ class PartitionReader implements EntryReader {
     this.from = from;
     this.deps = deps;
     this.who = deps.reader ?? "worker";
-    this.seen = new PartitionWindow(deps.bounds);
+    this.seen = new PartitionWindow(deps.bounds, deps.room);
   }
 
   get nextOffset(): number {
@@ -150,6 +153,7 @@ class PartitionReader implements EntryReader {
 
   close(): Promise<void> {
     this.closing.abort();
+    this.seen.leaveRoom();
     return Promise.resolve();
   }
 

@@ -9,6 +9,8 @@ export interface KafkaReadMetrics {
   readonly entries: ReadCounter;
   /** By what: a chunk that was there before; a push of which no line was new; lines of a push that others of were new. */
   readonly repeats: Counter<"what">;
+  /** What left the windows of repeats before its time. */
+  readonly forgotten: ReadCounter;
   readonly lostEntries: ReadCounter;
   readonly unreadable: ReadCounter;
   readonly troubles: ReadCounter;
@@ -21,6 +23,10 @@ export function kafkaReadMetrics(metrics: Metrics): KafkaReadMetrics {
       "weir_intake_repeats_total",
       "What stood in the intake topic before and was left out: chunks, whole pushes, and lines of pushes.",
       ["what"],
+    ),
+    forgotten: metrics.counter(
+      "weir_intake_repeats_forgotten_total",
+      "Chunks and pushed lines that workers forgot before their time, because all windows of repeats together were as large as `repeat_windows_bytes_max`: one that is sent again after that is stored twice.",
     ),
     lostEntries: metrics.counter(
       "weir_intake_lost_entries_total",

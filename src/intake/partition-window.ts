@@ -5,6 +5,7 @@ import type { RecordHead } from "./kafka-record.ts";
 import { LastKeys } from "./last-keys.ts";
 import { RepeatWindow, SEEN_BYTES } from "./repeat-window.ts";
 import { digestOf } from "./seen-keys.ts";
+import type { WindowRoom } from "./window-room.ts";
 
 /*
  * What a worker keeps of a partition beside its segments, so that a start need not read the log again for it. Version 2,
@@ -49,9 +50,10 @@ export class PartitionWindow {
   private readonly lines: RepeatWindow;
   private lanes = new LastKeys();
 
-  constructor({ entries, lines }: PartitionWindowBounds) {
-    this.chunks = new RepeatWindow({ entries, max: entries + 1 });
-    this.lines = new RepeatWindow({ entries, max: lines });
+  /** `room`: what it shares with the windows of other partitions; absent: as much as `bounds` allow. */
+  constructor({ entries, lines }: PartitionWindowBounds, room: WindowRoom | null = null) {
+    this.chunks = new RepeatWindow({ entries, max: entries + 1 }, room);
+    this.lines = new RepeatWindow({ entries, max: lines }, room);
   }
 
   /** Notes the record at `offset`, and says whether it was there before. To be asked for every record, in order. */
@@ -110,6 +112,12 @@ export class PartitionWindow {
     this.lines.load(bytes.subarray(chunksEnd, linesEnd));
     this.lanes.load(digestsOf(bytes.subarray(linesEnd)));
     return Number(bytes.readBigUInt64LE(24));
+  }
+
+  /** Takes no more of the room: it sees nothing any more. */
+  leaveRoom(): void {
+    this.chunks.leaveRoom();
+    this.lines.leaveRoom();
   }
 
   clear(): void {

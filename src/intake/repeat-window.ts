@@ -1,4 +1,5 @@
 import { WeirError } from "../core/errors.ts";
+import type { RoomUser, WindowRoom } from "./window-room.ts";
 
 /** Bytes of what stands for a chunk, an append or a line. */
 export const SEEN_BYTES = 16;
@@ -16,10 +17,12 @@ export interface WindowBounds {
 /**
  * What of a partition was seen lately, and where. Whether something is a repeat is a matter of the partition's log alone: it is
  * one when the same thing stands at most `entries` offsets before it, and not more than `max` others were seen since. So whoever
- * reads the log from `entries` offsets before comes to the same verdicts, at every start.
+ * reads the log from `entries` offsets before comes to the same verdicts, at every start. (So it is as long as the room is enough
+ * that it shares with others; beyond that it forgets earlier.)
  */
-export class RepeatWindow {
+export class RepeatWindow implements RoomUser {
   private readonly bounds: WindowBounds;
+  private readonly room: WindowRoom | null;
   /** By the 16 bytes as latin1, which of all things ever seen it was, the last time. */
   private readonly latest = new Map<string, number>();
   /*
@@ -31,8 +34,10 @@ export class RepeatWindow {
   private head = 0;
   private first = 0;
 
-  constructor(bounds: WindowBounds) {
+  constructor(bounds: WindowBounds, room: WindowRoom | null = null) {
     this.bounds = bounds;
+    this.room = room;
+    room?.enter(this);
   }
 
   get size(): number {
@@ -43,13 +48,32 @@ export class RepeatWindow {
   see(id: Buffer, offset: number): boolean {
     const { latest, bounds } = this;
     const key = id.toString("latin1");
+    const { size } = latest;
     const before = latest.get(key);
     const last = before === undefined ? -1 : this.offsets[before - this.first];
     latest.set(key, this.first + this.keys.length);
     this.keys.push(key);
     this.offsets.push(offset);
     this.forget(offset);
+    this.room?.changed(this, latest.size - size);
     return last !== -1 && offset - last <= bounds.entries;
+  }
+
+  shed(count: number): number {
+    const { latest, keys } = this;
+    const sizeMin = Math.max(0, latest.size - count);
+    const before = latest.size;
+    for (; this.head < keys.length && latest.size > sizeMin; this.head++) {
+      const key = keys[this.head];
+      if (latest.get(key) === this.first + this.head) latest.delete(key);
+    }
+    this.tidy();
+    return before - latest.size;
+  }
+
+  /** Takes no more of the room, and is of no use any more but to be dumped. */
+  leaveRoom(): void {
+    this.room?.leave(this);
   }
 
   private forget(offset: number): void {
@@ -60,6 +84,11 @@ export class RepeatWindow {
       if (latest.size <= bounds.max && offset - offsets[this.head] <= bounds.entries) break;
       latest.delete(key);
     }
+    this.tidy();
+  }
+
+  private tidy(): void {
+    const { latest, keys } = this;
     if (this.head > SPARE && this.head * 2 > keys.length) this.cut();
     else if (keys.length - this.head > SPARE + 2 * latest.size) this.compact();
   }
@@ -118,6 +147,7 @@ export class RepeatWindow {
   }
 
   clear(): void {
+    this.room?.changed(this, -this.latest.size);
     this.latest.clear();
     this.keys = [];
     this.offsets = [];

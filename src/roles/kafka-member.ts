@@ -3,6 +3,7 @@ import type { MetricsScope } from "../core/metrics.ts";
 import { endsWithin } from "../core/wait.ts";
 import { KafkaPartition, type WindowStore } from "../intake/kafka-partition.ts";
 import type { KafkaReadMetrics } from "../intake/kafka-read-metrics.ts";
+import type { WindowRoom } from "../intake/window-room.ts";
 import type { KafkaFeed } from "../kafka/feed.ts";
 import type { KafkaGroup } from "../kafka/group.ts";
 import type { KafkaWorkersDeps } from "./kafka-workers.ts";
@@ -20,6 +21,8 @@ const WINDOW_MS = 60_000;
 export interface KafkaMemberDeps extends KafkaWorkersDeps {
   readonly group: KafkaGroup;
   readonly windows: WindowStore;
+  /** For the windows of all members. */
+  readonly room: WindowRoom;
   readonly readMetrics: KafkaReadMetrics;
   /** For tests; WINDOW_MS otherwise. */
   readonly windowMs?: number;
@@ -41,9 +44,9 @@ export class KafkaMember {
     this.deps = deps;
     this.feed = feed;
     this.metrics = deps.metrics.scope();
-    const { kafka, windows, readMetrics, objects, catalog, log } = deps;
+    const { kafka, windows, room, readMetrics, objects, catalog, log } = deps;
     this.intake = new KafkaPartition({
-      ...{ feed, windows, log, metrics: readMetrics },
+      ...{ feed, windows, room, log, metrics: readMetrics },
       bounds: { entries: kafka.options.repeat_window_entries, lines: kafka.options.repeat_window_lines },
       offsets: async () => {
         const found = (await kafka.offsets()).find(({ partition }) => partition === feed.partition);

@@ -4,6 +4,7 @@ import type { RecordSink } from "../core/sink.ts";
 import { endsWithin, sleepFor } from "../core/wait.ts";
 import { KafkaPartition, topicLost, type WindowStore } from "../intake/kafka-partition.ts";
 import type { KafkaReadMetrics } from "../intake/kafka-read-metrics.ts";
+import type { WindowRoom } from "../intake/window-room.ts";
 import { OFFSET_EARLIEST } from "../kafka/admin.ts";
 import type { KafkaFeed } from "../kafka/feed.ts";
 import { KafkaGroup } from "../kafka/group.ts";
@@ -12,6 +13,7 @@ import { feedBounds } from "./kafka-feeds.ts";
 import type { KafkaSide } from "./kafka-side.ts";
 import { KafkaSinkIntake } from "./kafka-sink-intake.ts";
 import { KafkaSinkPlace } from "./kafka-sink-place.ts";
+import { windowRoom } from "./kafka-windows.ts";
 import type { OpenedSink } from "./record-sinks.ts";
 import type { SinkRunner } from "./sink-runner.ts";
 
@@ -62,6 +64,8 @@ export class KafkaSink {
   private readonly groupName: string;
   private readonly group: KafkaGroup;
   private readonly held: RecordSink;
+  /** For the windows of all partitions. */
+  private readonly room: WindowRoom;
   private readonly members = new Map<number, Member>();
   private readonly releasing = new Map<number, Promise<void>>();
   private readonly stopping = new AbortController();
@@ -77,6 +81,7 @@ export class KafkaSink {
     this.deps = deps;
     this.groupName = `${options.group}-sink-${name}`;
     this.held = sink.hold();
+    this.room = windowRoom(options, `sink ${name}`, deps.readMetrics, deps.log);
     this.group = new KafkaGroup(
       {
         group: this.groupName,
@@ -228,7 +233,7 @@ export class KafkaSink {
     const { kafka, windows, readMetrics, log } = this.deps;
     const { repeat_window_entries, repeat_window_lines } = kafka.options;
     const partition = new KafkaPartition({
-      ...{ feed, windows, log, metrics: readMetrics, reader: `sink ${this.name}` },
+      ...{ feed, windows, room: this.room, log, metrics: readMetrics, reader: `sink ${this.name}` },
       bounds: { entries: repeat_window_entries, lines: repeat_window_lines },
       offsets: () => kafka.offsetsOf(feed.partition),
       commit: () => Promise.resolve(),

@@ -10,6 +10,7 @@ import { type Counter, Metrics } from "../core/metrics.ts";
 import type { EntryReader } from "../intake/intake.ts";
 import { KafkaPartition, type WindowStore } from "../intake/kafka-partition.ts";
 import { kafkaReadMetrics } from "../intake/kafka-read-metrics.ts";
+import type { WindowRoom } from "../intake/window-room.ts";
 import type { KafkaFeed } from "../kafka/feed.ts";
 import { KafkaGroup } from "../kafka/group.ts";
 import { compilePipelines, type Pipelines } from "../pipeline/compile.ts";
@@ -17,6 +18,7 @@ import { LiveTail } from "../query/live-tail.ts";
 import type { TailWanted } from "../query/snapshots.ts";
 import { feedBounds } from "./kafka-feeds.ts";
 import type { KafkaSide } from "./kafka-side.ts";
+import { windowRoom } from "./kafka-windows.ts";
 import type { WorkerConfig } from "./partition-worker.ts";
 import { pipelinesWithout } from "./record-sinks.ts";
 import { recordSinksOf } from "./sink-specs.ts";
@@ -112,6 +114,10 @@ class TailReader {
   private readonly skipped: Counter<string>;
   private readonly deps: KafkaTailsDeps;
   private readonly group: KafkaGroup;
+  /** Nobody's: a worker says what there is to say. */
+  private readonly readMetrics = kafkaReadMetrics(new Metrics());
+  /** For the windows of all partitions. */
+  private readonly room: WindowRoom;
   private readonly pipelines: Pipelines;
   private readonly followers = new Map<number, Follower>();
   /** Those that there were when the entry at work was begun: whoever comes while it is at work reads it anew. */
@@ -130,6 +136,7 @@ class TailReader {
     this.tails = tails;
     this.skipped = skipped;
     this.deps = deps;
+    this.room = windowRoom(kafka.options, "live tail", this.readMetrics, log);
     this.pipelines = this.compile(config);
     this.group = new KafkaGroup(
       {
@@ -212,21 +219,21 @@ class TailReader {
     const { kafka, windows, log } = this.deps;
     const { repeat_window_entries, repeat_window_lines } = kafka.options;
     const from = new KafkaPartition({
-      ...{ feed, windows, log, reader: "live tail" },
+      ...{ feed, windows, room: this.room, log, reader: "live tail" },
       bounds: {
         entries: Math.min(repeat_window_entries, WINDOW_ENTRIES_MAX),
         lines: Math.min(repeat_window_lines, WINDOW_LINES_MAX),
       },
       offsets: () => kafka.offsetsOf(partition),
       commit: () => Promise.resolve(),
-      // A worker says what there is to say.
-      metrics: kafkaReadMetrics(new Metrics()),
+      metrics: this.readMetrics,
     });
     while (!this.isOver(feed)) {
       const start = Math.min(...[...this.tails].map(({ next }) => next.get(partition) ?? 0));
       const follower: Follower = { feed, reader: from.read(partition, start), from: start, wake: () => {} };
       this.followers.set(partition, follower);
       await this.readOn(feed, follower);
+      await follower.reader.close();
     }
   }
 

@@ -1,5 +1,9 @@
 import { codeOf } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import type { KafkaIntakeOptions } from "../intake/kafka-options.ts";
 import type { WindowStore } from "../intake/kafka-partition.ts";
+import type { KafkaReadMetrics } from "../intake/kafka-read-metrics.ts";
+import { WindowRoom } from "../intake/window-room.ts";
 import type { ObjectStore } from "../objects/store.ts";
 
 /** Windows of a partition that are kept, of those that the store has reached: one may be removed while somebody is about to read it. */
@@ -30,6 +34,21 @@ export function windowStore(objects: ObjectStore): WindowStore {
       if (keys.length > KEPT) await objects.deleteMany(keys.slice(0, -KEPT));
     },
   };
+}
+
+/** The room for the windows of all partitions that `reader` has. */
+export function windowRoom(
+  { repeat_windows_bytes_max }: Pick<KafkaIntakeOptions, "repeat_windows_bytes_max">,
+  reader: string,
+  { forgotten }: Pick<KafkaReadMetrics, "forgotten">,
+  log: Logger,
+): WindowRoom {
+  return new WindowRoom(repeat_windows_bytes_max, forgotten, () =>
+    log.warn(
+      { repeat_windows_bytes_max },
+      `${reader}: the windows of repeats of all partitions are as large as they may be together; what was seen longest ago is forgotten early; raise intake.repeat_windows_bytes_max`,
+    ),
+  );
 }
 
 const prefixOf = (partition: number) => `windows/${partition}/`;

@@ -10,7 +10,7 @@ import type { Catalog } from "../store/catalog.ts";
 import { feedBounds } from "./kafka-feeds.ts";
 import { KafkaMember } from "./kafka-member.ts";
 import type { KafkaSide } from "./kafka-side.ts";
-import { windowStore } from "./kafka-windows.ts";
+import { windowRoom, windowStore } from "./kafka-windows.ts";
 import type { WorkerConfig } from "./partition-worker.ts";
 import type { PartState } from "./process-config.ts";
 import { withoutRecordSinks } from "./worker-config.ts";
@@ -53,7 +53,9 @@ export class KafkaWorkers {
     const { group, topic, session_timeout_ms, feed_bytes_max } = kafka.options;
     this.deps = deps;
     this.config = this.withShareOfMemory(config);
-    this.shared = { ...deps, windows: windowStore(objects), readMetrics: kafkaReadMetrics(metrics) };
+    const readMetrics = kafkaReadMetrics(metrics);
+    const room = windowRoom(kafka.options, "worker", readMetrics, log);
+    this.shared = { ...deps, windows: windowStore(objects), room, readMetrics };
     this.group = new KafkaGroup(
       {
         ...{ group, topics: [topic], sessionTimeoutMs: session_timeout_ms, rebalanceTimeoutMs: session_timeout_ms },

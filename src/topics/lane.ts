@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { codeOf, messageOf, WeirError } from "../core/errors.ts";
 import type { EntryDraft } from "../core/intake-entry.ts";
 import type { Logger } from "../core/log.ts";
-import { sleepFor } from "../core/wait.ts";
+import { sleepFor, untilAborted } from "../core/wait.ts";
 import { OFFSET_EARLIEST } from "../kafka/admin.ts";
 import type { KafkaMessage } from "../kafka/feed.ts";
 import { runSliced } from "../push/slices.ts";
@@ -250,7 +250,7 @@ export class TopicLane {
     if (this.held.length > 0) return true;
     while (feed.peek() === null) {
       if (this.isOver || feed.isCut) return false;
-      await unless(stopping, feed.wait());
+      await untilAborted(feed.wait(), stopping);
     }
     const until = performance.now() + options.linger_ms;
     const isFull = () => feed.waitingBytes >= options.batch_bytes_max || !feed.wantsMore;
@@ -270,7 +270,7 @@ export class TopicLane {
       this.take((message) => message.offset < pending.next);
       const hasAll = feed.peek() !== null || (held.at(-1)?.offset ?? -1) === pending.next - 1;
       if (!hasAll) {
-        await unless(this.deps.stopping, feed.wait());
+        await untilAborted(feed.wait(), this.deps.stopping);
         return null;
       }
     } else {
@@ -521,19 +521,4 @@ function bytesOf({ value, key }: KafkaMessage): number {
 
 function pauseMs(attempt: number): number {
   return Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(attempt, 10)) * (1 - Math.random() / 2);
-}
-
-/** Waits for `work`, or until the signal is aborted. */
-async function unless(signal: AbortSignal, work: Promise<unknown>): Promise<void> {
-  if (signal.aborted) return;
-  let stop = (): void => {};
-  const stopped = new Promise<void>((resolve) => {
-    stop = resolve;
-    signal.addEventListener("abort", stop, { once: true });
-  });
-  try {
-    await Promise.race([work, stopped]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
 }

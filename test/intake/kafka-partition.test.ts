@@ -7,6 +7,7 @@ import { Metrics } from "../../src/core/metrics.ts";
 import { KafkaPartition, type KafkaPartitionDeps, type WindowStore } from "../../src/intake/kafka-partition.ts";
 import { kafkaReadMetrics } from "../../src/intake/kafka-read-metrics.ts";
 import { encodeHeaders, type Headers } from "../../src/intake/kafka-record.ts";
+import { WindowRoom } from "../../src/intake/window-room.ts";
 import { KafkaFeed } from "../../src/kafka/feed.ts";
 
 const forward = (text: string, dedupeKey?: string): EntryDraft => ({
@@ -50,9 +51,10 @@ function partitionOf(
     low = 0,
     high = log.length,
     entries = 100,
+    roomBytes = 1 << 20,
     windows,
     offsets,
-  }: Partial<KafkaPartitionDeps> & { low?: number; high?: number; entries?: number } = {},
+  }: Partial<KafkaPartitionDeps> & { low?: number; high?: number; entries?: number; roomBytes?: number } = {},
 ) {
   const kept: WindowStore = windows ?? { load: async () => null, save: async () => {} };
   const sought: number[] = [];
@@ -82,18 +84,21 @@ function partitionOf(
     },
   });
   const metrics = new Metrics();
+  const readMetrics = kafkaReadMetrics(metrics);
+  const room = new WindowRoom(roomBytes, readMetrics.forgotten);
   const partition = new KafkaPartition({
     feed,
     windows: kept,
+    room,
     bounds: { entries, lines: 1000 },
     offsets: offsets ?? (async () => ({ partition: 3, low, high })),
     commit: async () => {},
-    metrics: kafkaReadMetrics(metrics),
+    metrics: readMetrics,
     log: silentLogger,
   });
   const value = async (name: string) =>
     Number(new RegExp(`^${name}(?:\\{.*\\})? (\\d+)$`, "m").exec(await metrics.render())?.[1] ?? 0);
-  return { partition, feed, sought, value };
+  return { partition, feed, sought, value, room };
 }
 
 /** What a reader gives from `from` on, until nothing waits. */
@@ -133,6 +138,25 @@ describe("a partition of the intake topic", () => {
       const { partition } = partitionOf(log);
       expect(await read(partition, from)).toEqual(all.filter(({ offset }) => offset >= from));
     }
+  });
+
+  test("takes room for its window while it is read, and no more than there is", async () => {
+    const { partition, room, value } = partitionOf(log);
+    const reader = partition.read(3, 0);
+    await reader.poll();
+    await new Promise((resolve) => setImmediate(resolve));
+    while ((await reader.poll()) !== null);
+    // Three chunks, one of them twice in the topic by mistake, and three lines.
+    expect(room.size).toBe(6);
+    await reader.close();
+    expect(room.size).toBe(0);
+    expect(await value("weir_intake_repeats_forgotten_total")).toBe(0);
+    // Of four things none is known long enough: what is sent again is given again.
+    const small = partitionOf(log, { roomBytes: 2 * 200 });
+    const given = await read(small.partition, 0);
+    expect(given.map(({ offset }) => offset)).toEqual(expect.arrayContaining(all.map(({ offset }) => offset)));
+    expect(given.length).toBeGreaterThan(all.length);
+    expect(await small.value("weir_intake_repeats_forgotten_total")).toBeGreaterThan(0);
   });
 
   test("reads from what was kept of the window, and the whole reach again where that does not serve", async () => {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { RepeatWindow } from "../../src/intake/repeat-window.ts";
+import { WindowRoom } from "../../src/intake/window-room.ts";
 import { Random } from "../forward/random.ts";
 
 const id = (of: number) => createHash("sha256").update(String(of)).digest().subarray(0, 16);
@@ -36,5 +37,57 @@ test("a window says what the plainest one says, over many things seen once, twic
       copy.load(window.dump());
       expect(copy.dump().equals(window.dump())).toBe(true);
     }
+  }
+});
+
+test("windows that share a room stay within it, and each knows what it saw lately, however the others are", () => {
+  const random = new Random();
+  console.log(`windows in a room: WEIR_TEST_SEED=${random.seed}`);
+  for (let round = 0; round < 6; round++) {
+    const count = 1 + random.next(8);
+    const things = count * (8 + random.next(60));
+    const bounds = { entries: 400, max: 5 + random.next(300) };
+    let forgotten = 0;
+    let fulls = 0;
+    const counter = {
+      inc: (by = 1) => {
+        forgotten += by;
+      },
+    };
+    const room = new WindowRoom(things * 200, counter, () => {
+      fulls++;
+    });
+    const share = Math.floor(Math.floor((things / count) * 7) / 8) - 1;
+    const windows = Array.from({ length: count }, () => ({
+      window: new RepeatWindow(bounds, room),
+      alone: plain(bounds),
+      least: plain({ ...bounds, max: Math.min(bounds.max, share) }),
+      offset: 0,
+    }));
+    const few = 1 + random.next(400);
+    let known = 0;
+    for (let i = 0; i < 3000; i++) {
+      // Some are busier than others.
+      const one = windows[Math.min(random.next(count), random.next(count))];
+      one.offset += random.next(3);
+      const of = random.next(few);
+      const isRepeat = one.window.see(id(of), one.offset);
+      // Never what was not there, and at least what stands in its share.
+      const [most, least] = [one.alone(of, one.offset), one.least(of, one.offset)];
+      expect(isRepeat, `seed ${random.seed}`).toBe(isRepeat ? most : least);
+      if (isRepeat) known++;
+      const sum = windows.reduce((all, { window }) => all + window.size, 0);
+      expect(room.size).toBe(sum);
+      expect(sum).toBeLessThanOrEqual(things);
+    }
+    expect(known).toBeGreaterThan(0);
+    expect(fulls).toBe(forgotten === 0 ? 0 : 1);
+    windows[0].window.clear();
+    expect(windows[0].window.size).toBe(0);
+    for (const { window } of windows) window.leaveRoom();
+    expect(room.size).toBe(0);
+    // What has left changes nothing any more.
+    windows[0].window.see(id(1), 1e6);
+    expect(room.size).toBe(0);
   }
 });

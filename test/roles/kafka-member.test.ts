@@ -3,6 +3,7 @@ import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import { kafkaReadMetrics } from "../../src/intake/kafka-read-metrics.ts";
 import { encodeHeaders } from "../../src/intake/kafka-record.ts";
+import { WindowRoom } from "../../src/intake/window-room.ts";
 import { KafkaFeed } from "../../src/kafka/feed.ts";
 import type { KafkaGroup } from "../../src/kafka/group.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
@@ -48,6 +49,7 @@ async function member(lines: readonly string[], more: { windowMs?: number } = {}
         commit: async (_at: unknown, next: number, metadata: string) => void commits.push(`${next} ${metadata}`),
       } as unknown as KafkaGroup,
       windows: windowStore(objects),
+      room: new WindowRoom(1 << 20, { inc: () => {} }),
       readMetrics: kafkaReadMetrics(new Metrics()),
       objects,
       catalog: await openCatalog(objects, new Metrics(), silentLogger),

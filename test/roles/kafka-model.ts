@@ -4,6 +4,7 @@ import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import { kafkaReadMetrics } from "../../src/intake/kafka-read-metrics.ts";
 import { encodeHeaders } from "../../src/intake/kafka-record.ts";
+import { WindowRoom } from "../../src/intake/window-room.ts";
 import { KafkaFeed } from "../../src/kafka/feed.ts";
 import type { KafkaGroup } from "../../src/kafka/group.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
@@ -274,6 +275,7 @@ export class KafkaModel {
       kafka: { options, offsets } as unknown as KafkaSide,
       group: { memberId: process.id, commit: async () => {} } as unknown as KafkaGroup,
       windows: windowStore(process),
+      room: new WindowRoom(1 << 20, readMetrics.forgotten),
       readMetrics: { ...readMetrics, lostEntries },
       objects: process,
       catalog,

@@ -53,6 +53,8 @@ interface Task {
   readonly reject: (error: unknown) => void;
   /** Times that it was given to another querier. */
   tries: number;
+  /** Who could not read so many of its blocks. */
+  lost: { readonly peer: Peer; readonly blocks: number } | null;
   /** Where it is now: at most at one other querier, and here. */
   peer: Peer | null;
   leave: AbortController | null;
@@ -70,8 +72,8 @@ interface Query {
 
 /**
  * Spreads batches over the own threads and other queriers: each gets the next one when it is done with another, so a slow one
- * gets less. A batch that another querier does not answer as it should is given to one more, and then scanned here. Batches with blocks
- * that are in memory only are always scanned here.
+ * gets less. A batch that another querier does not answer as it should is given to one more, and then scanned here; so is one of which it
+ * could not read all. Batches with blocks that are in memory only are always scanned here.
  */
 export class FanExecutor implements ScanExecutor {
   private readonly options: FanOptions;
@@ -117,7 +119,7 @@ export class FanExecutor implements ScanExecutor {
     return new Promise((resolve, reject) => {
       const task: Task = {
         ...{ job, blocks, resolve, reject },
-        ...{ tries: 0, peer: null, leave: null, isHere: false, sentAtMs: 0, isSettled: false },
+        ...{ tries: 0, lost: null, peer: null, leave: null, isHere: false, sentAtMs: 0, isSettled: false },
       };
       const query = this.queryOf(job);
       query.tasks.add(task);
@@ -203,7 +205,9 @@ export class FanExecutor implements ScanExecutor {
   /** Takes the next batch that the place may have, of the query whose turn it is. */
   private next(peer: Peer | null): Task | null {
     for (const [id, query] of this.queries) {
-      const at = query.waiting.findIndex(({ tries }) => peer === null || tries < PEER_TRIES_MAX);
+      const at = query.waiting.findIndex(
+        ({ tries, lost }) => peer === null || (tries < PEER_TRIES_MAX && lost === null),
+      );
       if (at === -1) continue;
       const [task] = query.waiting.splice(at, 1);
       // To the end of the line.
@@ -225,7 +229,10 @@ export class FanExecutor implements ScanExecutor {
       this.settle(task, answer);
     };
     local.run(task.job, task.blocks).then(
-      (result) => done(() => task.resolve(result)),
+      (result) => {
+        this.compare(task, result);
+        done(() => task.resolve(result));
+      },
       (error: unknown) => done(() => task.reject(error)),
     );
   }
@@ -251,6 +258,13 @@ export class FanExecutor implements ScanExecutor {
         const query = this.queryOf(job);
         query.fits ??= new ResultFits(job);
         query.fits.check(result, blocks);
+        if (result.lost.length > 0) {
+          // It may be the only one that can't read them: nothing is said to be missing before it was looked for here.
+          task.lost = { peer, blocks: result.lost.length };
+          metrics.requests.inc({ peer: peer.name, outcome: "lost" });
+          this.giveBack(task);
+          return;
+        }
         peer.succeeded();
         metrics.requests.inc({ peer: peer.name, outcome: "done" });
         new ScanControl(job.control, job.backward).addText(result.stats.textBytes);
@@ -258,6 +272,16 @@ export class FanExecutor implements ScanExecutor {
       })
       .catch((error: unknown) => this.onFailed(task, peer, leave, error))
       .finally(() => this.fill());
+  }
+
+  /** One who can't read what can be read here is of no use now. */
+  private compare({ job, blocks, lost }: Task, result: BatchResult): void {
+    if (lost === null || result.lost.length >= lost.blocks) return;
+    const control = new ScanControl(job.control, job.backward);
+    // What is no longer wanted was not read here.
+    if (control.stopped || blocks.some(({ timeMinNs, timeMaxNs }) => !control.wantsBlock(timeMinNs, timeMaxNs))) return;
+    const text = `querier ${lost.peer.name}: can't read blocks that can be read here: see that it has the same store, and can read it`;
+    lost.peer.fail(new WeirError("querier_unavailable", text, { retriable: true }));
   }
 
   private encode({ job, blocks }: Task, timeoutMs: number): Buffer | null {

@@ -1,7 +1,7 @@
 import type { Counter, Metrics } from "../../core/metrics.ts";
 import type { Peer } from "./peer.ts";
 
-const OUTCOMES = ["done", "failed", "busy", "left"] as const;
+const OUTCOMES = ["done", "failed", "lost", "busy", "left"] as const;
 
 /** What queriers do for each other, in numbers. They are there, empty, where a querier has no others. */
 export class PeerMetrics {
@@ -16,7 +16,7 @@ export class PeerMetrics {
   constructor(metrics: Metrics) {
     this.requests = metrics.counter(
       "weir_query_peer_requests_total",
-      "Batches given to another querier, by outcome: `done`, `failed`, `busy`, `left` (no longer wanted).",
+      "Batches given to another querier, by outcome: `done`, `failed`, `lost` (blocks that it could not read: looked for here), `busy`, `left` (no longer wanted).",
       ["peer", "outcome"],
     );
     this.receivedBytes = metrics.counter(

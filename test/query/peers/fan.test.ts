@@ -283,6 +283,62 @@ describe("a querier that fails", () => {
     expect(opened.said.map(({ level }) => level)).toEqual(["warn", "info"]);
   });
 
+  test("to read what can be read here is done without, and told so", async () => {
+    const other = await Other.start("other");
+    const opened = await open([other]);
+    const { fan, local, said } = opened;
+    const job = makeJob();
+    const here = fan.run(job, [block()]);
+    const there = block();
+    const result = fan.run(job, [there]);
+    await until("it is there", () => other.executor.calls.length === 1);
+    other.executor.calls[0].finish({ ...emptyResult(), lost: [{ order: there.order, reason: "no such object" }] });
+    local.calls[0].finish();
+    await here;
+    await until("it is here", () => local.calls.length === 1);
+    local.calls[0].finish();
+    expect(await result).toEqual(emptyResult());
+    expect(await requests(opened)).toEqual({ lost: 1 });
+    expect(said.map(({ level }) => level)).toEqual(["warn"]);
+    expect(await opened.metrics.render()).toMatch(/^weir_query_peer_up\{[^}]*\} 0$/m);
+  });
+
+  test("to read what nobody can read is used on, and the loss is told as it is here", async () => {
+    const others = [await Other.start("a"), await Other.start("b")];
+    const opened = await open(others);
+    const { fan, local, said } = opened;
+    const job = makeJob();
+    const here = fan.run(job, [block()]);
+    const there = block();
+    const result = fan.run(job, [there]);
+    const calls = () => others.flatMap(({ executor }) => executor.calls);
+    await until("it is there", () => calls().length === 1);
+    calls()[0].finish({ ...emptyResult(), lost: [{ order: there.order, reason: "theirs" }] });
+    local.calls[0].finish();
+    await here;
+    await until("it is here", () => local.calls.length === 1);
+    const lost = [{ order: there.order, reason: "ours" }];
+    local.calls[0].finish({ ...emptyResult(), lost });
+    expect((await result).lost).toEqual(lost);
+    expect(said).toEqual([]);
+    expect(await opened.metrics.render()).not.toMatch(/^weir_query_peer_up\{[^}]*\} 0$/m);
+    // What a scan here has passed over because nobody wants it any more proves nothing.
+    const next = makeJob();
+    const first = fan.run(next, [block()]);
+    const unread = block();
+    const second = fan.run(next, [unread]);
+    await until("it is there", () => calls().length === 1);
+    calls()[0].finish({ ...emptyResult(), lost: [{ order: unread.order, reason: "theirs" }] });
+    local.calls[0].finish();
+    await first;
+    await until("it is here", () => local.calls.length === 1);
+    new ScanControl(next.control, true).bound(7n);
+    local.calls[0].finish();
+    await second;
+    expect(said).toEqual([]);
+    expect(await requests(opened)).toEqual({ lost: 2 });
+  });
+
   test("by taking too long is done without, and told so", async () => {
     const other = await Other.start("other");
     const opened = await open([other], { timeoutMs: 200 });
