@@ -225,7 +225,7 @@ async function readAll(random: Prng, stores: readonly TestStore[]): Promise<Row[
 }
 
 describe("a store, held to a plain list of its lines", () => {
-  test("in memory, flushed, merged, rebuilt and verified", { timeout: Math.max(60_000, ROUNDS * 30_000) }, async () => {
+  test("in memory, flushed, merged, rebuilt and verified", { timeout: ROUNDS * 60_000 }, async () => {
     for (let round = 0; round < ROUNDS; round++) {
       const random = new Prng(SEED + round);
       const names = Object.keys(KINDS).filter(() => random.chance(0.25));
@@ -280,9 +280,9 @@ async function live(random: Prng, kinds: readonly Kind[], hint: string): Promise
     await compactor.pass({ removals: false });
     await compactor.collect();
   };
-  for (let step = 4 + random.below(10); step > 0; step--) {
+  for (let step = 3 + random.below(7); step > 0; step--) {
     const p = random.below(2);
-    const drawn = drawLines(random, kinds, 1 + random.below(random.pick([5, 100, 600])), lines[p].length, p);
+    const drawn = drawLines(random, kinds, 1 + random.below(random.pick([5, 60, 300])), lines[p].length, p);
     stores[p].append(drawn);
     lines[p].push(...drawn);
     expectRows(await readAll(random, stores), want(), `${hint}, in memory`);
