@@ -95,7 +95,7 @@ describe("compaction in processes of their own", () => {
   }
 
   test("killed at any moment they leave nothing half-done, and queries meanwhile see every line once", {
-    timeout: 300_000,
+    timeout: 900_000,
   }, async () => {
     const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
     console.log(`compaction: WEIR_TEST_SEED=${seed}`);
@@ -143,7 +143,7 @@ describe("compaction in processes of their own", () => {
     }
   });
 
-  test("a process that does everything compacts as it goes, and stops at once", { timeout: 300_000 }, async () => {
+  test("a process that does everything compacts as it goes, and stops at once", { timeout: 900_000 }, async () => {
     writeFileSync(
       path.join(folder, "all.yaml"),
       CONFIG.replace("block_bytes: 4096", "block_bytes: 4096, flush_age_ms: 50"),

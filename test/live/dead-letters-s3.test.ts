@@ -33,7 +33,7 @@ describe.skipIf(S3_PROGRAM === "")("dead letters in S3", () => {
   });
 
   test("are neither lost nor back while some come, and others are replayed and dropped", {
-    timeout: 400_000,
+    timeout: 1_200_000,
   }, async () => {
     const objects = await openObjectStore(`s3://${BUCKET}/box?endpoint=${server.endpoint}`);
     const its = new DeadLetterStore(deadLetterOptions.parse({}), {
@@ -104,7 +104,7 @@ describe.skipIf(S3_PROGRAM === "")("dead letters in S3", () => {
   });
 
   test("of a running Weir are listed, shown, replayed and dropped by the commands, over its kill", {
-    timeout: 400_000,
+    timeout: 1_200_000,
   }, async () => {
     const to = await HttpDestination.start();
     to.answer = ({ body }) =>

@@ -32,7 +32,7 @@ interface Figures {
   readonly results: number;
 }
 
-describe(`one query over three queriers (WEIR_TEST_SEED=${SEED})`, { timeout: 400_000 }, () => {
+describe(`one query over three queriers (WEIR_TEST_SEED=${SEED})`, { timeout: 900_000 }, () => {
   let dir = "";
   let pipeline = "";
   let front: Program;

@@ -108,7 +108,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
     expect(program.stderr).toBe("");
   });
 
-  test("acknowledges while S3 is away, and stores when it is back", { timeout: 300_000 }, async () => {
+  test("acknowledges while S3 is away, and stores when it is back", { timeout: 900_000 }, async () => {
     const program = await start("outage");
     proxy.plan = () => ({ kind: "error", status: 403, code: "AccessDenied" });
     const agent = new Agent("agent", "s3.outage", () => program.forward);
@@ -125,7 +125,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
     expect(await next.kill("SIGTERM")).toBe(0);
   });
 
-  test("is compacted, verified and rebuilt there, line for line", { timeout: 400_000 }, async () => {
+  test("is compacted, verified and rebuilt there, line for line", { timeout: 900_000 }, async () => {
     const url = `s3://${BUCKET}/maintained`;
     const weir = async (...args: string[]) => {
       const program = new Program(args, { WEIR_S3_ENDPOINT: server.endpoint, WEIR_S3_REGION: "us-east-1" });
