@@ -5,8 +5,12 @@ import { ackOf } from "../agent.ts";
 
 /** Lines of one chunk: some 70 kB, as an agent's chunk of a busy second. */
 export const CHUNK_LINES = 500;
-/** As Fluent Bit's `Require_ack_response` waits, but shorter, so that repeats are common. */
+/**
+ * As Fluent Bit's `Require_ack_response` waits, but shorter, so that repeats are common. Twice as long after each try of a chunk: what is
+ * sent again for want of patience alone keeps a slow machine busy, and is sent again for that.
+ */
 const ACK_MS = 6000;
+const ACK_MS_MAX = 96_000;
 const CONNECT_MS = 2000;
 /** Pause after a failure: an agent's first one. */
 const RETRY_MS = 100;
@@ -59,7 +63,7 @@ export class Sender {
       const to = Math.min(this.lines, from + CHUNK_LINES);
       const id = `${this.name}-${from}`;
       const message = this.encode(from, to, id);
-      for (let tries = 0; !(await this.deliver(message, id)); tries++) {
+      for (let tries = 0; !(await this.deliver(message, id, Math.min(ACK_MS * 2 ** tries, ACK_MS_MAX))); tries++) {
         if (tries === 0) this.repeated++;
         this.at++;
         await sleep(RETRY_MS);
@@ -86,7 +90,7 @@ export class Sender {
     return Buffer.concat(parts);
   }
 
-  private async deliver(message: Buffer, id: string): Promise<boolean> {
+  private async deliver(message: Buffer, id: string, ackMs: number): Promise<boolean> {
     try {
       if (this.socket === null || this.socket.destroyed) {
         const receivers = this.receivers();
@@ -94,7 +98,7 @@ export class Sender {
         this.socket.on("error", () => this.socket?.destroy());
         await once(this.socket, "connect", { signal: AbortSignal.timeout(CONNECT_MS) });
       }
-      const answer = ackOf(this.socket, ACK_MS);
+      const answer = ackOf(this.socket, ackMs);
       this.socket.write(message);
       if ((await answer) === id) return true;
     } catch {
