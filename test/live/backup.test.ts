@@ -55,7 +55,7 @@ describe("a backup in the order of docs/operations.md", () => {
     expect(new Set(order)).toEqual(new Set(["segments", "deletes", "manifest", "pages", "catalog", "dead"]));
   });
 
-  test("is whole, though lines come in and are merged meanwhile", { timeout: 180_000 }, async () => {
+  test("is whole, though lines come in and are merged meanwhile", { timeout: 900_000 }, async () => {
     writeFileSync(path.join(folder, "weir.yaml"), CONFIG);
     const store = path.join(folder, "data", "store");
     const program = await Program.run(path.join(folder, "weir.yaml"), path.join(folder, "data"));
