@@ -56,7 +56,10 @@ describe("blocks that are read ahead", () => {
 
   test("all requests are under way at one time", async () => {
     const { objects, calls, at } = await makeStore();
-    objects.plan = () => ({ delayMs: 100 });
+    objects.plan = ({ op, key }) => {
+      calls.push(`${op} ${key}`);
+      return { delayMs: 100 };
+    };
     const places = Array.from({ length: 10 }, (_, i) => place("a", i * 700));
     const read = prefetchBlocks(objects, places);
     // None of them has been answered yet.
