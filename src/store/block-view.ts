@@ -28,7 +28,7 @@ import { type IdPresence, mayHoldId } from "./id-filter.ts";
 import { linesByLength, linesByNewline, rowAt } from "./line-starts.ts";
 import { TRAILER_BYTES } from "./member.ts";
 import { type CodedPart, combineParts, type MetadataCodes, setsPart } from "./metadata-codes.ts";
-import { type CodedTexts, type CodedValues, decodeValues, readString } from "./text-column.ts";
+import { type CodedTexts, decodeValues, readString } from "./text-column.ts";
 import { decodeTimes, type Times, TimesWalk, WALK_SEC_MAX } from "./times.ts";
 import type { BlockView } from "./view.ts";
 
@@ -53,10 +53,19 @@ export interface SharedSets {
   readonly sets: readonly [string, string][][];
 }
 
+/** The same, each set as it is written, for whoever knows sets by their bytes. */
+export interface WrittenSets {
+  readonly codes: Uint32Array;
+  readonly count: number;
+  /** The bytes of set i, as latin1. */
+  written(i: number): string;
+  pairs(i: number): [string, string][];
+}
+
 /** Structured metadata as it stands in a block. */
 export interface BlockColumns {
   readonly ids: readonly IdColumn[];
-  readonly shared: SharedSets | null;
+  readonly shared: WrittenSets | null;
   readonly texts: readonly CodedTexts[];
 }
 
@@ -121,6 +130,12 @@ export class StoredBlock implements BlockView {
     return this.stream().labels;
   }
 
+  /** Whether the block is of the stream whose section, as `encodeStream` makes it, these bytes are: without decoding it. */
+  isOf(stream: Uint8Array): boolean {
+    const { bytes, at, end } = this.needed(SECTION_STREAM, "stream");
+    return bytes.compare(stream, 0, stream.length, at, end) === 0;
+  }
+
   get sec(): Float64Array {
     return this.times().sec;
   }
@@ -174,7 +189,7 @@ export class StoredBlock implements BlockView {
 
   /** All columns as they stand, for whoever writes the rows anew. */
   get metadataColumns(): BlockColumns {
-    return { ids: this.idColumns(), shared: this.shared(), texts: this.columns() };
+    return { ids: this.idColumns(), shared: this.writtenSets(), texts: this.columns() };
   }
 
   metadataCodes(names: ReadonlySet<string> | null): MetadataCodes | null {
@@ -350,19 +365,32 @@ export class StoredBlock implements BlockView {
     const reader = new VarintReader(bytes, at, end);
     const name = readString(reader);
     const values = decodeValues(bytes, reader.at, end, this.rows, place);
-    return { ...values, name, bytes, texts: new Array<string | undefined>(values.starts.length).fill(undefined) };
+    const { starts, ends, codes } = values;
+    return { starts, ends, codes, name, bytes, texts: new Array<string | undefined>(starts.length).fill(undefined) };
   }
 
   private shared(): SharedSets | null {
     if (this.sharedCache !== undefined) return this.sharedCache;
-    const section = findSection(this.header, SECTION_SHARED);
+    const written = this.writtenSets();
     this.sharedCache =
-      section === null
+      written === null
         ? null
-        : decodeSection(section, ({ bytes, at, end, place }) =>
-            readSets(decodeValues(bytes, at, end, this.rows, place), bytes),
-          );
+        : { codes: written.codes, sets: Array.from({ length: written.count }, (_, i) => written.pairs(i)) };
     return this.sharedCache;
+  }
+
+  private writtenSets(): WrittenSets | null {
+    const section = findSection(this.header, SECTION_SHARED);
+    if (section === null) return null;
+    return decodeSection(section, ({ bytes, at, end, place }) => {
+      const { starts, ends, codes } = decodeValues(bytes, at, end, this.rows, place);
+      return {
+        codes,
+        count: starts.length,
+        written: (i) => bytes.toString("latin1", starts[i], ends[i]),
+        pairs: (i) => decodeSection(section, () => readSet(bytes, starts[i], ends[i])),
+      };
+    });
   }
 }
 
@@ -388,14 +416,11 @@ export function textOf({ texts, bytes, starts, ends }: CodedTexts, place: number
   return text;
 }
 
-function readSets({ starts, ends, codes }: CodedValues, bytes: Buffer): SharedSets {
-  const sets = Array.from(starts, (start, i) => {
-    const reader = new VarintReader(bytes, start, ends[i]);
-    const pairs: [string, string][] = [];
-    for (let left = reader.next(); left > 0; left--) pairs.push([readString(reader), readString(reader)]);
-    return pairs;
-  });
-  return { codes, sets };
+function readSet(bytes: Buffer, start: number, end: number): [string, string][] {
+  const reader = new VarintReader(bytes, start, end);
+  const pairs: [string, string][] = [];
+  for (let left = reader.next(); left > 0; left--) pairs.push([readString(reader), readString(reader)]);
+  return pairs;
 }
 
 /** Labels of their canonical text. */

@@ -1,7 +1,7 @@
-import zlib from "node:zlib";
 import type { Labels } from "../../core/labels.ts";
 import { Line } from "../../core/line.ts";
 import { encodeBlock, encodeStream, finishBlock } from "../block-encode.ts";
+import { Gzipper } from "../gzipper.ts";
 import { OpenBlock } from "../open-block.ts";
 import type { SegmentBlock } from "../segment.ts";
 import { TextBuffers } from "../text-buffers.ts";
@@ -13,9 +13,6 @@ import { readStreamBlock } from "./stream-block.ts";
 
 /** Rows that are written before others get a turn: some 100 us of work. */
 const ROWS_A_TURN = 256;
-/** Output room for one round trip through libuv's pool: log text compresses to less than half nearly always. */
-const OUTPUT_PART = 2;
-const OUTPUT_LEAST = 1024;
 
 export interface BlockMakerOptions {
   readonly level: number;
@@ -47,6 +44,8 @@ export class BlockMaker {
   private readonly pace: Pace;
   private readonly buffers: TextBuffers;
   private readonly line = new Line();
+  /** Those that have nothing to do; never more than blocks that `emit` lets wait. */
+  private readonly idle: Gzipper[] = [];
 
   constructor(options: BlockMakerOptions, pace: Pace) {
     this.options = options;
@@ -98,11 +97,12 @@ export class BlockMaker {
   private async seal({ canonical, section }: MergedStream, open: OpenBlock): Promise<SegmentBlock> {
     const { text, ownText, ...encoded } = encodeBlock(open, section, (bytes) => this.buffers.room(bytes));
     this.textBytes += text.length;
-    const chunkSize = Math.max(OUTPUT_LEAST, Math.ceil(text.length / OUTPUT_PART));
+    const gzipper = this.idle.pop() ?? new Gzipper(this.options.level, this.options.blockBytes);
     const began = performance.now();
     const gzip = await new Promise<Buffer>((resolve, reject) => {
-      zlib.gzip(text, { level: this.options.level, chunkSize }, (error, out) => (error ? reject(error) : resolve(out)));
+      gzipper.compress(text, (error, out) => (error ? reject(error) : resolve(out)));
     });
+    this.idle.push(gzipper);
     this.pace.worked(performance.now() - began);
     const bytes = finishBlock(encoded, gzip);
     this.buffers.giveBack(open.text);

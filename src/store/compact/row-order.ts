@@ -19,10 +19,11 @@ export function orderRows(blocks: readonly StreamBlock[], sources: readonly RowS
   for (let s = 0; s < blocks.length; s++) {
     const { view } = sources[s];
     const { drops } = blocks[s];
-    for (let row = 0; row < view.rows; row++) {
+    const { rows, sec: viewSec, nsec: viewNsec } = view;
+    for (let row = 0; row < rows; row++) {
       if (drops !== null && drops[row] !== 0) continue;
-      sec[count] = view.sec[row];
-      nsec[count] = view.nsec[row];
+      sec[count] = viewSec[row];
+      nsec[count] = viewNsec[row];
       order.sources[count] = s;
       order.rows[count++] = row;
     }
@@ -30,10 +31,10 @@ export function orderRows(blocks: readonly StreamBlock[], sources: readonly RowS
   order.count = count;
   if (blocks.length === 1) return order;
   const sorted = sortRows(sec, nsec, count);
-  const { sources: from, rows } = order;
-  return {
-    count,
-    sources: Uint16Array.from(sorted, (i) => from[i]),
-    rows: Uint32Array.from(sorted, (i) => rows[i]),
-  };
+  const out = { count, sources: new Uint16Array(count), rows: new Uint32Array(count) };
+  for (let i = 0; i < count; i++) {
+    out.sources[i] = order.sources[sorted[i]];
+    out.rows[i] = order.rows[sorted[i]];
+  }
+  return out;
 }

@@ -1,22 +1,25 @@
 import { ID_ABSENT, ID_BYTES, ID_ELSEWHERE, type Line, NO_METADATA, type SharedMetadata } from "../../core/line.ts";
-import { type BlockColumns, type StoredBlock, textOf } from "../block-view.ts";
+import { type BlockColumns, type StoredBlock, textOf, type WrittenSets } from "../block-view.ts";
 import { ID_TEXT_BYTES, type IdColumn } from "../id-column.ts";
 
 const DASH = 0x2d;
 /** Sets of shared metadata that are known by their content; beyond, they are forgotten, which costs only room. */
 const SETS_MAX = 10_000;
 
-/** One object for each distinct set of shared metadata: the writer of blocks compares them by identity. */
+/**
+ * One object for each distinct set of shared metadata: the writer of blocks compares them by identity. Most blocks of a stream
+ * have the same few sets, which are known by their bytes and decoded once.
+ */
 export class SharedSetTable {
   private readonly known = new Map<string, SharedMetadata>();
 
-  get(pairs: readonly [string, string][]): SharedMetadata {
-    if (pairs.length === 0) return NO_METADATA;
-    const key = JSON.stringify(pairs);
+  get(sets: WrittenSets, i: number): SharedMetadata {
+    const key = sets.written(i);
     let set = this.known.get(key);
     if (set === undefined) {
       if (this.known.size >= SETS_MAX) this.known.clear();
-      set = { pairs };
+      const pairs = sets.pairs(i);
+      set = pairs.length === 0 ? NO_METADATA : { pairs };
       this.known.set(key, set);
     }
     return set;
@@ -33,7 +36,8 @@ export class RowSource {
   constructor(view: StoredBlock, table: SharedSetTable) {
     this.view = view;
     this.columns = view.metadataColumns;
-    this.sets = (this.columns.shared?.sets ?? []).map((pairs) => table.get(pairs));
+    const { shared } = this.columns;
+    this.sets = shared === null ? [] : Array.from({ length: shared.count }, (_, i) => table.get(shared, i));
   }
 
   /** Fills in a row. The line's bytes are the block's own. */

@@ -1,6 +1,7 @@
 import { joinNs } from "../../core/time.ts";
 import { parseBlock, type StoredBlock } from "../block-view.ts";
 import { corrupt } from "../errors.ts";
+import type { MergedStream } from "./block-maker.ts";
 import type { StreamBlock } from "./pieces.ts";
 
 /**
@@ -10,7 +11,7 @@ import type { StreamBlock } from "./pieces.ts";
 export function readStreamBlock(
   bytes: Buffer,
   { input, block, rows, textBytes, length, minSec, minNsec, maxSec, maxNsec }: StreamBlock,
-  stream: { readonly tenant: string; readonly canonical: string },
+  stream: Pick<MergedStream, "tenant" | "canonical" | "section">,
 ): StoredBlock {
   const place = { key: input.key, offset: input.index.offsets[block] };
   const view = parseBlock(bytes, place);
@@ -19,8 +20,10 @@ export function readStreamBlock(
   if (view.length !== length) throw differs("bytes", view.length, length);
   if (view.rows !== rows) throw differs("rows", view.rows, rows);
   if (view.textBytes !== textBytes) throw differs("bytes of text", view.textBytes, textBytes);
-  if (view.canonical !== stream.canonical) throw differs("labels", view.canonical, stream.canonical);
-  if (view.tenant !== stream.tenant) throw differs("tenant", view.tenant, stream.tenant);
+  if (!view.isOf(stream.section)) {
+    if (view.canonical !== stream.canonical) throw differs("labels", view.canonical, stream.canonical);
+    if (view.tenant !== stream.tenant) throw differs("tenant", view.tenant, stream.tenant);
+  }
   const min = joinNs(minSec, minNsec);
   const max = joinNs(maxSec, maxNsec);
   if (view.timeMinNs !== min) throw differs("least time", view.timeMinNs, min);
