@@ -2,15 +2,14 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import fc from "fast-check";
 import lz4 from "lz4js";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { inflateBounded, inflateBoundedSync } from "../../src/codec/bounded-inflate.ts";
 import { lz4Pieces } from "../../src/codec/lz4.ts";
 import { Xxh32, xxh32 } from "../../src/codec/xxh32.ts";
 import { messageOf, WeirError } from "../../src/core/errors.ts";
+import { SEED } from "../random.ts";
 
 const MIB = 1 << 20;
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000_000);
-afterAll(() => console.log(`test/codec/lz4.test.ts: WEIR_TEST_SEED=${SEED}`));
 
 /** What test/fixtures/lz4/make.sh compresses. */
 const LINES = Buffer.from(

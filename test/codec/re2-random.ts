@@ -1,3 +1,5 @@
+import { Random } from "../random.ts";
+
 /** A seeded source of patterns that RE2 accepts and of texts that they have a chance to match. */
 export interface RandomRegex {
   pattern(): string;
@@ -50,22 +52,14 @@ const LETTERS = [
 ];
 
 export function makeRandom(seed: number): RandomRegex {
-  // mulberry32
-  let state = seed >>> 0;
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  const chance = (p: number) => next() < p;
-  const below = (n: number) => Math.floor(next() * n);
-  const pick = <T>(list: readonly T[]): T => list[below(list.length)];
+  const random = new Random(seed);
+  const chance = (p: number) => random.chance(p);
+  const below = (n: number) => random.below(n);
+  const pick = <T>(list: readonly T[]): T => random.pick(list);
   let groups = 0;
 
   const atom = (depth: number): string => {
-    const kind = next();
+    const kind = random.fraction();
     if (kind < 0.45 || depth > 3) return pick(ATOMS);
     if (kind < 0.7) return pick(CLASSES);
     const inner = alternation(depth + 1);

@@ -3,9 +3,7 @@ import { encode, skip } from "../../src/codec/msgpack.ts";
 import { skipNested } from "../../src/codec/nesting.ts";
 import { RecordWalk } from "../../src/codec/record-walk.ts";
 import { isSameRange } from "../../src/codec/same-range.ts";
-import { randomFrom } from "../pipeline/harness.ts";
-
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+import { Random, SEED } from "../random.ts";
 
 const POD = {
   pod_name: "api-7d9f5c-x2x4q",
@@ -71,7 +69,7 @@ describe("a walk over records", () => {
   });
 
   test("goes as far as a plain walk, with the same faults, over records that resemble each other, cut and mutated", () => {
-    const { below, pick } = randomFrom(SEED);
+    const { below, pick } = new Random(SEED);
     const leaf = () =>
       pick<Parameters<typeof encode>[0]>(["", "x", "y".repeat(40), "z".repeat(300), 0, 1, -5, 70_000, true, null]);
     const nested = (depth: number): Parameters<typeof encode>[0] =>
@@ -117,7 +115,7 @@ function outcome(walk: () => number): number | string {
 }
 
 test("ranges are the same when each byte is, zeros with a sign and what is no number included", () => {
-  const { below, pick } = randomFrom(SEED);
+  const { below, pick } = new Random(SEED);
   const eights = ["0000000000000000", "0000000000000080", "000000000000f87f", "010000000000f07f", "6162636465666768"];
   for (let round = 0; round < 20_000; round++) {
     const one = Buffer.concat(Array.from({ length: below(9) }, () => Buffer.from(pick(eights), "hex")));

@@ -3,13 +3,12 @@ import { describe, expect, test } from "vitest";
 import { encode } from "../../src/codec/msgpack.ts";
 import { WeirError } from "../../src/core/errors.ts";
 import { Framer } from "../../src/forward/framing.ts";
+import { Random } from "../random.ts";
 import { array32, CASES, type CaseFile, FIXTURES } from "./cases.ts";
-import { Random } from "./random.ts";
 
 const MAX = 32 << 20;
 const FILES = CASES.flatMap((one) => one.files);
 const random = new Random();
-console.log(`framing: WEIR_TEST_SEED=${random.seed}`);
 
 interface Framed {
   offset: number;

@@ -10,8 +10,8 @@ import { nsText } from "../../src/core/time.ts";
 import { MessageCheck } from "../../src/forward/check.ts";
 import { Framer } from "../../src/forward/framing.ts";
 import { forwardOptions } from "../../src/forward/options.ts";
+import { Random } from "../random.ts";
 import { CASES } from "./cases.ts";
-import { Random } from "./random.ts";
 
 const MUTATIONS = 200_000;
 const LIMITS = forwardOptions.parse({
@@ -32,16 +32,16 @@ const TELLING = Buffer.from("00017f80818f90919fa0a1bfc0c1c4c6c7cacbcccfd0d3d4d7d
 
 function mutate(random: Random): Buffer {
   let bytes = Buffer.from(random.pick(ORIGINALS));
-  for (let n = 1 + random.next(4); n > 0; n--) {
-    const at = random.next(bytes.length + 1);
-    const length = 1 + random.next(random.pick([1, 4, 40]));
+  for (let n = 1 + random.below(4); n > 0; n--) {
+    const at = random.below(bytes.length + 1);
+    const length = 1 + random.below(random.pick([1, 4, 40]));
     const before = bytes.subarray(0, at);
-    switch (random.next(7)) {
+    switch (random.below(7)) {
       case 0:
-        if (at < bytes.length) bytes[at] = random.next(256);
+        if (at < bytes.length) bytes[at] = random.below(256);
         break;
       case 1:
-        if (at < bytes.length) bytes[at] ^= 1 << random.next(8);
+        if (at < bytes.length) bytes[at] ^= 1 << random.below(8);
         break;
       case 2:
         if (at < bytes.length) bytes[at] = random.pick([...TELLING]);
@@ -52,7 +52,7 @@ function mutate(random: Random): Buffer {
       case 4:
         bytes = Buffer.concat([
           before,
-          Buffer.from(Array.from({ length }, () => random.next(256))),
+          Buffer.from(Array.from({ length }, () => random.below(256))),
           bytes.subarray(at),
         ]);
         break;
@@ -61,10 +61,10 @@ function mutate(random: Random): Buffer {
         break;
       default: {
         const other = random.pick(ORIGINALS);
-        bytes = Buffer.concat([before, other.subarray(random.next(other.length))]);
+        bytes = Buffer.concat([before, other.subarray(random.below(other.length))]);
       }
     }
-    if (bytes.length === 0) bytes = Buffer.of(random.next(256));
+    if (bytes.length === 0) bytes = Buffer.of(random.below(256));
   }
   return bytes;
 }
@@ -75,7 +75,7 @@ function accepted(bytes: Buffer, random: Random): { payload: Buffer; message: Fo
   const check = new MessageCheck(LIMITS);
   const found = [];
   try {
-    for (const piece of random.next(2) === 0 ? [bytes] : random.split(bytes)) {
+    for (const piece of random.below(2) === 0 ? [bytes] : random.split(bytes)) {
       framer.push(piece);
       for (let payload = framer.next(); payload !== null; payload = framer.next()) {
         const message = readForwardMessage(payload, framer.thirdAt < payload.length ? framer.thirdAt : -1);
@@ -212,7 +212,6 @@ test(`${MUTATIONS} changed messages: each is refused, or means what another libr
   timeout: 900_000,
 }, () => {
   const random = new Random();
-  console.log(`mutations: WEIR_TEST_SEED=${random.seed}`);
   const cursor = new EventCursor();
   const counts = { refused: 0, accepted: 0, events: 0, incomparable: 0 };
   let slowestMs = 0;

@@ -6,15 +6,14 @@ import { readForwardMessage } from "../../src/codec/forward-message.ts";
 import { encode } from "../../src/codec/msgpack.ts";
 import { WeirError } from "../../src/core/errors.ts";
 import { freePort } from "../live/free-port.ts";
+import { Random } from "../random.ts";
 import { CASES, caseNamed } from "./cases.ts";
 import { eventsOf } from "./events.ts";
 import { eventually, Peer, type Receiver, startReceiver, stopAll } from "./harness.ts";
-import { Random } from "./random.ts";
 
 afterEach(stopAll);
 
 const random = new Random();
-console.log(`server: WEIR_TEST_SEED=${random.seed}`);
 
 /** A PackedForward message of one event. */
 function message(tag: string, text: string, options: Record<string, string | number> = {}): Buffer {

@@ -3,7 +3,8 @@ import { once } from "node:events";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { draft, drain, textOf } from "../contract/intake.ts";
-import { built, isBuilt, newFolder, openLog, seeded, seedOf } from "./support.ts";
+import { Random, SEED } from "../random.ts";
+import { built, isBuilt, newFolder, openLog } from "./support.ts";
 
 /** Appends numbered entries from several places at once and prints `<number> <offset>` for each that was answered. */
 const CHILD = `
@@ -30,8 +31,7 @@ describe.skipIf(!isBuilt)("kill -9 (needs npm run build)", () => {
   test("in 20 rounds, every entry that was answered is there, with its offset, once and in order", {
     timeout: 600_000,
   }, async () => {
-    const seed = seedOf("SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const dir = await newFolder();
     const answered = new Map<number, number>();
     let start = 0;
@@ -61,7 +61,7 @@ describe.skipIf(!isBuilt)("kill -9 (needs npm run build)", () => {
     }
     const log = await openLog({ dir, options: { tail_bytes: 0 } });
     const entries = await drain(log.read(0, 0));
-    const note = `SEED=${seed}`;
+    const note = `WEIR_TEST_SEED=${SEED}`;
     expect(
       entries.map(({ offset }) => offset),
       note,

@@ -5,7 +5,8 @@ import type { EntryDraft } from "../../src/core/intake-entry.ts";
 import { LastKeys } from "../../src/intake/last-keys.ts";
 import { DIGEST_BYTES } from "../../src/intake/seen-keys.ts";
 import { draft } from "../contract/intake.ts";
-import { newFolder, openLog, recordingLogger, seeded, seedOf } from "./support.ts";
+import { Random, SEED } from "../random.ts";
+import { newFolder, openLog, recordingLogger } from "./support.ts";
 
 const inLane = (lane: string, n: number): EntryDraft =>
   draft(`${lane} ${n}`, { dedupeKey: `${lane}\0${n}`, hasLane: true });
@@ -87,8 +88,7 @@ describe("the last key of a lane", () => {
   });
 
   test("survives a dump and a load, and knows nothing else", () => {
-    const seed = seedOf("SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const last = new Map<string, number>();
     const keys = new LastKeys();
     for (let i = 0; i < 500; i++) {
@@ -104,7 +104,7 @@ describe("the last key of a lane", () => {
       ),
     );
     for (const [lane, i] of last) {
-      expect(copy.has("fake", `${lane}\0${i}`), `seed ${seed}`).toBe(true);
+      expect(copy.has("fake", `${lane}\0${i}`), `seed ${SEED}`).toBe(true);
       expect(copy.has("fake", `${lane}\0${i - 1}`)).toBe(false);
       expect(copy.has("other", `${lane}\0${i}`)).toBe(false);
     }

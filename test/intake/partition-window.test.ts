@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { ENTRY_FORWARD, ENTRY_PUSH } from "../../src/core/intake-entry.ts";
 import type { RecordHead } from "../../src/intake/kafka-record.ts";
 import { PartitionWindow, type Verdict } from "../../src/intake/partition-window.ts";
-import { Random } from "../forward/random.ts";
+import { Random } from "../random.ts";
 
 const id = (of: string | number) => createHash("sha256").update(String(of)).digest().subarray(0, 16);
 
@@ -120,16 +120,15 @@ describe("the window of repeats", () => {
 
   test("comes to the same verdicts wherever a worker begins, from the log or from what was kept", () => {
     const random = new Random();
-    console.log(`repeat window: WEIR_TEST_SEED=${random.seed}`);
     for (let round = 0; round < 6; round++) {
-      const bounds = { entries: 5 + random.next(40), lines: 5 + random.next(60) };
+      const bounds = { entries: 5 + random.below(40), lines: 5 + random.below(60) };
       const log = Array.from({ length: 400 }, () => {
-        const kind = random.next(3);
-        if (kind === 0) return chunk(`c${random.next(60)}`);
-        if (kind === 1) return head({ uid: id(`u${random.next(60)}`) });
-        return push(...Array.from({ length: 1 + random.next(6) }, () => random.next(120)));
+        const kind = random.below(3);
+        if (kind === 0) return chunk(`c${random.below(60)}`);
+        if (kind === 1) return head({ uid: id(`u${random.below(60)}`) });
+        return push(...Array.from({ length: 1 + random.below(6) }, () => random.below(120)));
       });
-      const first = random.next(50);
+      const first = random.below(50);
       const whole = new PartitionWindow(bounds);
       const kept: Buffer[] = [];
       const want = log.map((one, i) => {
@@ -137,13 +136,13 @@ describe("the window of repeats", () => {
         return whole.see(one, first + i);
       });
       expect(want.filter(isRepeat).length).toBeGreaterThan(3);
-      for (let start = 0; start < log.length; start += 1 + random.next(30)) {
+      for (let start = 0; start < log.length; start += 1 + random.below(30)) {
         const again = new PartitionWindow(bounds);
         const back = Math.max(0, start - bounds.entries);
         verdicts(again, log.slice(back, start), first + back);
         expect(verdicts(again, log.slice(start), first + start)).toEqual(want.slice(start));
         const restored = new PartitionWindow(bounds);
-        const at = Math.max(0, start - random.next(20));
+        const at = Math.max(0, start - random.below(20));
         expect(restored.decode(kept[at])).toBe(first + at);
         verdicts(restored, log.slice(at, start), first + at);
         expect(verdicts(restored, log.slice(start), first + start)).toEqual(want.slice(start));

@@ -7,7 +7,8 @@ import { Metrics } from "../../src/core/metrics.ts";
 import { ENTRY_HEADER_BYTES, FILE_HEADER_BYTES, MARK_AT, MARK_IN_HEADER } from "../../src/intake/log-format.ts";
 import { FaultyFiles } from "../contract/faulty-files.ts";
 import { draft, drain, textOf } from "../contract/intake.ts";
-import { newFolder, openLog, recordingLogger, seeded, seedOf } from "./support.ts";
+import { Random, SEED } from "../random.ts";
+import { newFolder, openLog, recordingLogger } from "./support.ts";
 
 const NO_TAIL = { tail_bytes: 0 };
 const logFiles = (dir: string) =>
@@ -338,12 +339,11 @@ describe("damage in the middle", () => {
   });
 
   test("random bit flips lose what they hit and nothing else, and never stop the log", async () => {
-    const seed = seedOf("SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const dir = await write(all.slice(0, 5), all.slice(5, 8), all.slice(8));
     const copy = await newFolder();
     for (let round = 0; round < 150; round++) {
-      const note = `seed ${seed} round ${round}`;
+      const note = `seed ${SEED} round ${round}`;
       await rm(copy, { recursive: true });
       await cp(dir, copy, { recursive: true });
       const files = logFiles(copy);
@@ -385,20 +385,19 @@ describe("a disk that can't be read", () => {
   test("for a moment loses nothing", async () => {
     const texts = Array.from({ length: 40 }, (_, i) => `entry ${i}`);
     const dir = await write(texts.slice(0, 20), texts.slice(20));
-    const seed = seedOf("SEED");
     for (let round = 0; round < 30; round++) {
-      const random = seeded(seed + round);
+      const random = new Random(SEED + round);
       const files = new FaultyFiles();
       const log = await openLog({ dir, options: NO_TAIL }, { files });
       files.plan = ({ op }) => {
         if (op !== "read" && op !== "open" && op !== "size") return undefined;
-        const luck = random.next();
+        const luck = random.fraction();
         return luck < 0.3 ? { code: "EIO" } : luck < 0.6 ? { short: 1 + random.below(60) } : undefined;
       };
       const got = (await drain(log.read(0, 0))).map(textOf);
       files.plan = () => undefined;
       await log.close();
-      expect(got, `seed ${seed} round ${round}`).toEqual(texts);
+      expect(got, `seed ${SEED} round ${round}`).toEqual(texts);
     }
   });
 

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { RepeatWindow } from "../../src/intake/repeat-window.ts";
 import { WindowRoom } from "../../src/intake/window-room.ts";
-import { Random } from "../forward/random.ts";
+import { Random } from "../random.ts";
 
 const id = (of: number) => createHash("sha256").update(String(of)).digest().subarray(0, 16);
 
@@ -20,16 +20,15 @@ function plain(bounds: { entries: number; max: number }) {
 
 test("a window says what the plainest one says, over many things seen once, twice and again and again", () => {
   const random = new Random();
-  console.log(`repeat window: WEIR_TEST_SEED=${random.seed}`);
   for (let round = 0; round < 6; round++) {
-    const bounds = { entries: 20 + random.next(200), max: 5 + random.next(100) };
-    const few = 1 + random.next(400);
+    const bounds = { entries: 20 + random.below(200), max: 5 + random.below(100) };
+    const few = 1 + random.below(400);
     const window = new RepeatWindow(bounds);
     const want = plain(bounds);
     let offset = 0;
     for (let i = 0; i < 5000; i++) {
-      offset += random.next(3);
-      const of = random.next(few);
+      offset += random.below(3);
+      const of = random.below(few);
       expect(window.see(id(of), offset)).toBe(want(of, offset));
       expect(window.size).toBeLessThanOrEqual(bounds.max);
       if (i % 1000 !== 999) continue;
@@ -42,11 +41,10 @@ test("a window says what the plainest one says, over many things seen once, twic
 
 test("windows that share a room stay within it, and each knows what it saw lately, however the others are", () => {
   const random = new Random();
-  console.log(`windows in a room: WEIR_TEST_SEED=${random.seed}`);
   for (let round = 0; round < 6; round++) {
-    const count = 1 + random.next(8);
-    const things = count * (8 + random.next(60));
-    const bounds = { entries: 400, max: 5 + random.next(300) };
+    const count = 1 + random.below(8);
+    const things = count * (8 + random.below(60));
+    const bounds = { entries: 400, max: 5 + random.below(300) };
     let forgotten = 0;
     let fulls = 0;
     const counter = {
@@ -64,13 +62,13 @@ test("windows that share a room stay within it, and each knows what it saw latel
       least: plain({ ...bounds, max: Math.min(bounds.max, share) }),
       offset: 0,
     }));
-    const few = 1 + random.next(400);
+    const few = 1 + random.below(400);
     let known = 0;
     for (let i = 0; i < 3000; i++) {
       // Some are busier than others.
-      const one = windows[Math.min(random.next(count), random.next(count))];
-      one.offset += random.next(3);
-      const of = random.next(few);
+      const one = windows[Math.min(random.below(count), random.below(count))];
+      one.offset += random.below(3);
+      const of = random.below(few);
       const isRepeat = one.window.see(id(of), one.offset);
       // Never what was not there, and at least what stands in its share.
       const [most, least] = [one.alone(of, one.offset), one.least(of, one.offset)];

@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import { nodeFiles } from "../../src/core/files.ts";
 import { decodeSeen, encodeSeen, readSeen, writeSeen } from "../../src/intake/seen-file.ts";
 import { DIGEST_BYTES, digestOf, SeenKeys } from "../../src/intake/seen-keys.ts";
-import { newFolder, seeded, seedOf } from "./support.ts";
+import { Random, SEED } from "../random.ts";
+import { newFolder } from "./support.ts";
 
 const digest = (n: number) => digestOf("fake", `key ${n}`);
 
@@ -15,15 +16,14 @@ describe("seen keys", () => {
   });
 
   test.each([1, 2, 7, 1000, 1024, 1025, 3000])("keeps the last %i as a list would", (max) => {
-    const seed = seedOf("SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const seen = new SeenKeys(max);
     const order: number[] = [];
     const known = new Set<number>();
     for (let step = 0; step < 4 * max + 500; step++) {
       const n = random.below(max * 3);
       const isNew = !known.has(n);
-      expect(seen.has(digest(n)), `seed ${seed} step ${step}`).toBe(!isNew);
+      expect(seen.has(digest(n)), `seed ${SEED} step ${step}`).toBe(!isNew);
       expect(seen.add(digest(n))).toBe(isNew);
       if (isNew) {
         order.push(n);

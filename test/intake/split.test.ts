@@ -5,10 +5,9 @@ import { PushBatchCursor, PushBatchWriter } from "../../src/codec/push-batch.ts"
 import { splitForward } from "../../src/intake/split-forward.ts";
 import { keepLines, splitPush } from "../../src/intake/split-push.ts";
 import { eventsOf } from "../forward/events.ts";
-import { Random } from "../forward/random.ts";
+import { Random } from "../random.ts";
 
 const random = new Random();
-console.log(`splitting: WEIR_TEST_SEED=${random.seed}`);
 
 const pack = (value: unknown) => Buffer.from(encode(value, { useBigInt64: true }));
 
@@ -19,7 +18,7 @@ function eventTime(sec: number, nsec: number): ExtData {
   return new ExtData(0, bytes);
 }
 
-const text = (bytesMax: number) => "x".repeat(random.next(bytesMax)) + random.next(1e9);
+const text = (bytesMax: number) => "x".repeat(random.below(bytesMax)) + random.below(1e9);
 
 /** Entries as agents write them: with and without metadata, in groups and outside, times of every sort. */
 function randomEntries(count: number): { entries: unknown[]; largest: number } {
@@ -27,18 +26,20 @@ function randomEntries(count: number): { entries: unknown[]; largest: number } {
   let inGroup = false;
   let group = 0;
   for (let i = 0; i < count; i++) {
-    if (random.next(12) === 0) {
-      if (inGroup && random.next(2) === 0) {
+    if (random.below(12) === 0) {
+      if (inGroup && random.below(2) === 0) {
         entries.push([[eventTime(0xfffffffe, 0), {}], {}]);
         inGroup = false;
       } else {
-        entries.push([[eventTime(0xffffffff, 0), { resource: random.next(5) }], { attributes: text(60) }]);
+        entries.push([[eventTime(0xffffffff, 0), { resource: random.below(5) }], { attributes: text(60) }]);
         inGroup = true;
       }
     }
     const record = { log: text(300), n: i };
     const time = random.pick([eventTime(1_700_000_000 + i, i), 1_700_000_000 + i, 1_700_000_000.5]);
-    entries.push(random.next(2) === 0 ? [time, record] : [[time, random.next(2) === 0 ? {} : { m: text(20) }], record]);
+    entries.push(
+      random.below(2) === 0 ? [time, record] : [[time, random.below(2) === 0 ? {} : { m: text(20) }], record],
+    );
   }
   if (inGroup) group = pack(entries.find((one) => JSON.stringify(one).includes("attributes")) ?? {}).length;
   return { entries, largest: Math.max(...entries.map((one) => pack(one).length)) + group + 400 };
@@ -56,9 +57,9 @@ function messageOf(entries: readonly unknown[], mode: "forward" | "packed" | "co
 describe("a forward message split in parts", () => {
   test("has the same events in the same order, each part within its limit", () => {
     for (let round = 0; round < 40; round++) {
-      const { entries, largest } = randomEntries(1 + random.next(60));
+      const { entries, largest } = randomEntries(1 + random.below(60));
       const payload = messageOf(entries, random.pick(["forward", "packed", "compressed"] as const));
-      const bytesMax = largest + 100 + random.next(random.pick([10, 1000, 10_000]));
+      const bytesMax = largest + 100 + random.below(random.pick([10, 1000, 10_000]));
       const parts = splitForward(payload, bytesMax);
       for (const part of parts) expect(part.length).toBeLessThanOrEqual(bytesMax);
       expect(parts.flatMap((part) => eventsOf(part))).toEqual(eventsOf(payload));
@@ -115,16 +116,16 @@ function linesOf(payload: Buffer, ids: Buffer): PlainLine[] {
 function randomPush(): { payload: Buffer; ids: Buffer } {
   const writer = new PushBatchWriter(100);
   const ids: Buffer[] = [];
-  for (let stream = 0; stream <= random.next(8); stream++) {
-    writer.stream(JSON.stringify({ app: `a${stream}`, long: "l".repeat(random.next(40)) }));
-    for (let line = 0; line < random.next(40); line++) {
+  for (let stream = 0; stream <= random.below(8); stream++) {
+    writer.stream(JSON.stringify({ app: `a${stream}`, long: "l".repeat(random.below(40)) }));
+    for (let line = 0; line < random.below(40); line++) {
       writer.line(
         1_700_000_000 + line,
         line,
-        pack(random.next(2) === 0 ? {} : { k: text(30) }),
+        pack(random.below(2) === 0 ? {} : { k: text(30) }),
         Buffer.from(text(200)),
       );
-      ids.push(Buffer.from(Array.from({ length: 16 }, () => random.next(256))));
+      ids.push(Buffer.from(Array.from({ length: 16 }, () => random.below(256))));
     }
   }
   return { payload: writer.finish(), ids: Buffer.concat(ids) };
@@ -134,9 +135,9 @@ describe("a push split in parts", () => {
   test("has every line once, by its stream's partition, in order, within the limit", () => {
     for (let round = 0; round < 300; round++) {
       const { payload, ids } = randomPush();
-      const partitions = 1 + random.next(4);
+      const partitions = 1 + random.below(4);
       const partitionOf = (stream: string) => stream.charCodeAt(9) % partitions;
-      const bytesMax = 700 + random.next(5000);
+      const bytesMax = 700 + random.below(5000);
       const parts = splitPush(payload, ids, bytesMax, partitionOf);
       const all = linesOf(payload, ids);
       for (let partition = 0; partition < partitions; partition++) {
@@ -181,7 +182,7 @@ describe("a push split in parts", () => {
     for (let round = 0; round < 100; round++) {
       const { payload, ids } = randomPush();
       const all = linesOf(payload, ids);
-      const isNew = Uint8Array.from(all, () => random.next(2));
+      const isNew = Uint8Array.from(all, () => random.below(2));
       const kept = linesOf(keepLines(payload, isNew), Buffer.alloc(0)).map(({ id: _, ...line }) => line);
       expect(kept).toEqual(all.filter((_, i) => isNew[i] === 1).map(({ id: _, ...line }) => line));
     }

@@ -40,20 +40,5 @@ export function recordingLogger(): { log: Logger; lines: { msg: string; [name: s
   return { log, lines };
 }
 
-/** Mulberry32: small, seeded, good enough to choose test cases. */
-export function seeded(seed: number): { next: () => number; below: (limit: number) => number } {
-  let state = seed >>> 0;
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-  return { next, below: (limit) => Math.floor(next() * limit) };
-}
-
-export const seedOf = (name: string): number => Number(process.env[name] ?? Math.floor(Math.random() * 2 ** 31));
-
 export const built = path.resolve("dist/src/intake/disk.js");
 export const isBuilt = existsSync(built);

@@ -3,10 +3,9 @@ import { Random } from "../../bench/lines.ts";
 import { compressSnappy } from "../../src/codec/snappy.ts";
 import { WeirError } from "../../src/core/errors.ts";
 import { frameSnappy, unframeSnappy } from "../../src/kafka/snappy-frame.ts";
+import { SEED } from "../random.ts";
 
-const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
-const random = new Random(seed);
-console.log(`kafka compression: WEIR_TEST_SEED=${seed}`);
+const random = new Random(SEED);
 
 const texts = [0, 1, 100, 5000, 70_000, 200_000].map((length) =>
   Buffer.from(Array.from({ length }, () => 97 + random.below(random.below(2) === 0 ? 3 : 26))),

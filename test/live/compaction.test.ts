@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../bench/lines.ts";
 import { ALL_TIMES, entriesOf, makeStore, SECOND, T0, type TestStore } from "../query/run/harness.ts";
+import { SEED } from "../random.ts";
 import { allSegments } from "../store/support.ts";
 import { Agent } from "./agent.ts";
 import { Program } from "./program.ts";
@@ -97,9 +98,7 @@ describe("compaction in processes of their own", () => {
   test("killed at any moment they leave nothing half-done, and queries meanwhile see every line once", {
     timeout: 900_000,
   }, async () => {
-    const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
-    console.log(`compaction: WEIR_TEST_SEED=${seed}`);
-    const random = new Random(seed);
+    const random = new Random(SEED);
     const store = await makeStore({ folder: path.join(folder, "store") });
     const want: string[] = [];
     let merged = 0;

@@ -4,6 +4,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../bench/lines.ts";
+import { SEED } from "../random.ts";
 import { Agent } from "./agent.ts";
 import { Program } from "./program.ts";
 
@@ -58,9 +59,7 @@ describe("a killed process", () => {
   test("returns every acknowledged line exactly once after 30 kills at random moments", {
     timeout: 1_800_000,
   }, async () => {
-    const seed = Number(process.env.WEIR_TEST_SEED ?? 20260);
-    console.log(`seed ${seed}`);
-    const { acknowledged, found, again } = await crashRounds(30, seed, () => "SIGKILL");
+    const { acknowledged, found, again } = await crashRounds(30, SEED, () => "SIGKILL");
     console.log(`${acknowledged.length} lines acknowledged`);
     expect(found.toSorted()).toEqual(acknowledged.toSorted());
     expect(again.toSorted()).toEqual(acknowledged.toSorted());

@@ -11,6 +11,7 @@ import { Metrics } from "../../src/core/metrics.ts";
 import { FaultyStore } from "../../src/objects/faulty.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
 import { WeirProcess } from "../../src/roles/process.ts";
+import { SEED } from "../random.ts";
 import { Agent } from "./agent.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
 import { pagedLines } from "./program.ts";
@@ -86,9 +87,7 @@ describe("faults below intake log and store", () => {
   test("keep every acknowledged line exactly once, over failures and crashes in the middle of them", {
     timeout: 1_800_000,
   }, async () => {
-    const seed = Number(process.env.WEIR_TEST_SEED ?? 4711);
-    console.log(`seed ${seed}`);
-    const random = new Random(seed);
+    const random = new Random(SEED);
     const memory = new MemoryStore();
     let instance = new Instance(memory, random);
     await instance.start(folder);

@@ -3,7 +3,7 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { Random } from "../forward/random.ts";
+import { Random } from "../random.ts";
 import { Agent } from "./agent.ts";
 import { type ClusterPlaces, Member } from "./cluster.ts";
 import { KAFKA_LIBS, KAFKA_SKIPPED, KafkaServer } from "./kafka-server.ts";
@@ -108,28 +108,28 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver over the intake log in Ka
     let takenOver = 0;
     // One that is killed comes back at once, when others have its partitions, or not before they have.
     for (let round = 0; round < 6; round++) {
-      await sleep(500 + random.next(2500));
-      const which = random.next(2);
+      await sleep(500 + random.below(2500));
+      const which = random.below(2);
       await receivers[which].kill();
       takenOver += await standing("killed", "killed_otlp");
-      await sleep([0, 0, 3000, 6000][random.next(4)]);
+      await sleep([0, 0, 3000, 6000][random.below(4)]);
       receivers[which] = await start(places, "receiver", `r${which}-${round}`);
     }
     for (let round = 0; round < 3; round++) {
-      const one = receivers[random.next(2)];
+      const one = receivers[random.below(2)];
       one.pause();
-      await sleep([1000, 5000, 9000][random.next(3)] + random.next(1000));
+      await sleep([1000, 5000, 9000][random.below(3)] + random.below(1000));
       one.resume();
-      await sleep(1000 + random.next(2000));
+      await sleep(1000 + random.below(2000));
     }
     // What the writers get no answer for could stand there twice, so they wait; there is enough to do.
     for (const one of written) await one.pause();
     for (const one of written) await one.write(2000);
     await server.brokers[0].kill();
-    await sleep(500 + random.next(1500));
+    await sleep(500 + random.below(1500));
     server.brokers[0].start();
     await server.whenUp();
-    await sleep(random.next(2000));
+    await sleep(random.below(2000));
     await receivers[0].kill();
     receivers = [receivers[1], await start(places, "receiver", "r-last", false)];
     const note = `WEIR_TEST_SEED=${random.seed}`;
@@ -159,7 +159,7 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver over the intake log in Ka
     let underWay = 0;
     for (let round = 0; round < 5; round++) {
       const one = await start(places, "receiver", `r${round}`);
-      await sleep(1500 + random.next(1500));
+      await sleep(1500 + random.below(1500));
       await one.kill();
       underWay += await standing("late");
       if (round === 2) {

@@ -10,7 +10,7 @@ import { openKafkaClient } from "../../src/kafka/client.ts";
 import { kafkaConnection } from "../../src/kafka/options.ts";
 import { KafkaProducer } from "../../src/kafka/producer.ts";
 import { startTopics, type TopicReceiver } from "../../src/topics/receiver.ts";
-import { Random } from "../forward/random.ts";
+import { Random } from "../random.ts";
 import { FakeIntake, until } from "../topics/fake-kafka.ts";
 import { limits, optionsOf } from "../topics/support.ts";
 import { KAFKA_LIBS, KAFKA_PASSWORD, KAFKA_SKIPPED, KAFKA_USER, KafkaServer } from "./kafka-server.ts";
@@ -195,13 +195,13 @@ describe.skipIf(KAFKA_LIBS === "")("the Kafka receiver", { timeout: 900_000 }, (
     })();
     for (let round = 0; round < 4; round++) {
       const program = await Program.run(pipeline, data);
-      await sleep(2500 + random.next(2500));
+      await sleep(2500 + random.below(2500));
       await program.kill();
     }
     writing = false;
     await flow;
     const program = await Program.run(pipeline, data);
-    await sleep(1000 + random.next(1500));
+    await sleep(1000 + random.below(1500));
     await server.brokers[0].kill();
     await sleep(500);
     server.brokers[0].start();

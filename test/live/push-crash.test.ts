@@ -3,6 +3,7 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
+import { SEED } from "../random.ts";
 import { Program, pagedLines } from "./program.ts";
 
 /*
@@ -10,7 +11,6 @@ import { Program, pagedLines } from "./program.ts";
  * line is there once.
  */
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000_000);
 const CLIENTS = 4;
 const PUSHES = 40;
 const LINES = 10;
@@ -33,7 +33,7 @@ afterEach(async () => {
   if (dir !== "") rmSync(dir, { recursive: true, force: true });
 });
 
-test(`what is pushed is stored once, however often Weir is killed (WEIR_TEST_SEED=${SEED})`, async () => {
+test("what is pushed is stored once, however often Weir is killed", async () => {
   dir = mkdtempSync(path.join(os.tmpdir(), "weir-push-crash-"));
   const pipeline = path.join(dir, "pipeline.yaml");
   writeFileSync(pipeline, PIPELINE);

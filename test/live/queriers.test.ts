@@ -4,6 +4,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Random } from "../../bench/lines.ts";
+import { SEED } from "../random.ts";
 import { freePort } from "./free-port.ts";
 import { Program } from "./program.ts";
 
@@ -12,7 +13,6 @@ import { Program } from "./program.ts";
  * answer stays what one of them gives alone.
  */
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000_000);
 const STREAMS = 6;
 const LINES = 4000;
 const KEY = "queriers-of-a-test";
@@ -32,7 +32,7 @@ interface Figures {
   readonly results: number;
 }
 
-describe(`one query over three queriers (WEIR_TEST_SEED=${SEED})`, { timeout: 900_000 }, () => {
+describe("one query over three queriers", { timeout: 900_000 }, () => {
   let dir = "";
   let pipeline = "";
   let front: Program;

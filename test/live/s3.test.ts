@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../bench/lines.ts";
 import { type Fault, S3Proxy } from "../contract/s3-proxy.ts";
+import { SEED } from "../random.ts";
 import { Agent, untilAcknowledged } from "./agent.ts";
 import { freePort } from "./free-port.ts";
 import { Program, QUICKSTART } from "./program.ts";
@@ -73,9 +74,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
   test("keeps every acknowledged line exactly once, over faults on the way to S3 and kills", {
     timeout: 1_800_000,
   }, async () => {
-    const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
-    console.log(`s3 live: WEIR_TEST_SEED=${seed}`);
-    const random = new Random(seed);
+    const random = new Random(SEED);
     let program = await start("exactly-once");
     const agents = Array.from({ length: AGENTS }, (_, i) => new Agent(`agent-${i}`, `s3.${i}`, () => program.forward));
     for (const agent of agents) agent.start();

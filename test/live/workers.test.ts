@@ -3,7 +3,7 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { seeded, seedOf } from "../intake/support.ts";
+import { Random, SEED } from "../random.ts";
 import { Agent, untilAcknowledged } from "./agent.ts";
 import { Program } from "./program.ts";
 
@@ -54,8 +54,7 @@ describe("a process whose number of workers changes", () => {
   };
 
   test("returns every acknowledged line exactly once, and sinks have each once", { timeout: 1_800_000 }, async () => {
-    const seed = seedOf("WEIR_TEST_SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     let running = await start(WORKERS[0]);
     program = running;
     agents = Array.from({ length: AGENTS }, (_, i) => new Agent(`agent-${i}`, `w${i}`, () => running.forward));
@@ -71,7 +70,7 @@ describe("a process whose number of workers changes", () => {
     await Promise.all(agents.map((agent) => agent.finish()));
     const acknowledged = agents.flatMap((agent) => agent.acknowledged).sort();
     const partitions = readdirSync(path.join(folder, "data", "intake")).filter((name) => /^\d+$/.test(name));
-    console.log(`seed ${seed}: ${acknowledged.length} lines over partitions ${partitions.join(", ")}`);
+    console.log(`seed ${SEED}: ${acknowledged.length} lines over partitions ${partitions.join(", ")}`);
     const lines = async () => (await running.lines('{tag=~"w.+"}', acknowledged.length)).sort();
     expect(partitions.length).toBeGreaterThan(1);
     expect(await lines()).toEqual(acknowledged);

@@ -6,6 +6,7 @@ import { S3Store } from "../../src/objects/s3.ts";
 import { objectStoreContract } from "../contract/objects.ts";
 import { type Fault, S3Proxy } from "../contract/s3-proxy.ts";
 import { BUCKET, S3_KEYS, S3_PROGRAM, S3_SKIPPED, S3Server } from "../live/s3-server.ts";
+import { SEED } from "../random.ts";
 
 if (S3_PROGRAM === "") console.warn(S3_SKIPPED);
 
@@ -41,9 +42,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
   };
 
   describe("of all kinds, at random", () => {
-    const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
-    console.log(`s3 faults: WEIR_TEST_SEED=${seed}`);
-    const random = new Random(seed);
+    const random = new Random(SEED);
     afterAll(() => {
       console.log(`s3 faults: ${proxy.faults} requests failed`);
       expect(proxy.faults).toBeGreaterThan(50);

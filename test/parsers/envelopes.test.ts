@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import cri from "../../parsers/cri.ts";
 import docker from "../../parsers/docker.ts";
-import { newRandom } from "./random.ts";
+import { Random } from "../random.ts";
 
 describe("cri parser", () => {
   const parse = cri.create(cri.options.parse({}));
@@ -68,7 +68,7 @@ describe("cri parser", () => {
   });
 
   test("agrees with the format's regular expression", () => {
-    const random = newRandom("cri");
+    const random = new Random();
     const pattern = /^([^ ]+) (stdout|stderr) ([FP])(?::[^ ]*)?(?: (.*)|())$/s;
     const alphabet = [" ", "F", "P", ":", "\n", "stdout", "stderr", "x"];
     let taken = 0;

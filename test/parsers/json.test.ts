@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import json from "../../parsers/json.ts";
 import { NumberText } from "../../src/core/component.ts";
+import { Random } from "../random.ts";
 import { plain } from "./plain.ts";
-import { newRandom } from "./random.ts";
 
 const parse = json.create(json.options.parse({}));
 
@@ -135,7 +135,7 @@ describe("json parser", () => {
   });
 
   test("takes and refuses what JSON.parse does", () => {
-    const random = newRandom("json");
+    const random = new Random();
     const seeds = [
       '{"level":"info","msg":"a \\"b\\" \\u00e9\\n","n":[1,-2.5e10,0.1],"m":{"x":null,"y":true,"z":false}}',
       '{"a":{"b":{"c":[[],{},[{"d":"\\\\"}]]}},"":"","e":"\\ud83d\\ude00"}',

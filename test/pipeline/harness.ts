@@ -166,22 +166,3 @@ export function passOne(setup: Setup, record: Encodable | Buffer, metadata: Enco
   if (got === undefined || sink.got.length !== 1) throw new Error(`want one line, got ${sink.got.length}`);
   return got;
 }
-
-/** A repeatable generator of pseudo-random numbers (mulberry32). */
-export function randomFrom(seed: number): { below: (limit: number) => number; pick: <T>(items: readonly T[]) => T } {
-  let state = seed | 0;
-  const below = (limit: number) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4_294_967_296) * limit);
-  };
-  return {
-    below,
-    pick: (items) => {
-      const item = items[below(items.length)];
-      if (item === undefined) throw new Error("nothing to pick from");
-      return item;
-    },
-  };
-}

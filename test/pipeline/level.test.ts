@@ -5,7 +5,8 @@ import { levelOfLine } from "../../src/pipeline/level.ts";
 import { fieldLevel, LEVEL_NAMES, normalLevel, severityLevel } from "../../src/pipeline/level-names.ts";
 import { Candidates } from "../../src/pipeline/trace/candidates.ts";
 import { findInText } from "../../src/pipeline/trace/text.ts";
-import { type GivenStep, passOne, randomFrom } from "./harness.ts";
+import { Random } from "../random.ts";
+import { type GivenStep, passOne } from "./harness.ts";
 
 /** The level of a line that stands among other bytes, by its own scan and by the one that looks for ids. */
 function levelOf(line: string): string {
@@ -355,7 +356,7 @@ describe("random lines have the level that the slow reading of the rules gives",
   ];
 
   test.each([1, 2])("text and logfmt (seed %i)", (seed) => {
-    const { below, pick } = randomFrom(seed);
+    const { below, pick } = new Random(seed);
     for (let n = 0; n < 8000; n++) {
       const glue = pick([" ", " ", " ", "", "="]);
       const line = Array.from({ length: 1 + below(7) }, () => pick(WORDS)).join(glue);
@@ -365,7 +366,7 @@ describe("random lines have the level that the slow reading of the rules gives",
   });
 
   test("JSON (seed 3)", () => {
-    const { below, pick } = randomFrom(3);
+    const { below, pick } = new Random(3);
     const value = (depth: number): unknown => {
       const kind = below(8);
       if (kind < 4) return pick([...VALUES, 'a "quoted" error', "tab\terr"]);
@@ -385,7 +386,7 @@ describe("random lines have the level that the slow reading of the rules gives",
   });
 
   test("mutated JSON ends, whatever it says (seed 4)", () => {
-    const { below, pick } = randomFrom(4);
+    const { below, pick } = new Random(4);
     const base = '{"a":{"b":[1,{"c":"d"}],"level":"warn"},"x":"y \\"z\\"","level":"error","n":-1.5e3}';
     for (let n = 0; n < 10_000; n++) {
       const at = below(base.length);

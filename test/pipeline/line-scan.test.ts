@@ -1,9 +1,8 @@
 import { expect, test } from "vitest";
 import { LEVEL_NAMES, LEVEL_WORDS } from "../../src/pipeline/level-names.ts";
 import { type LineScan, RUN_MIN, scanLine } from "../../src/pipeline/line-scan.ts";
-import { randomFrom } from "./harness.ts";
+import { Random, SEED } from "../random.ts";
 
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const EDGES_LEFT = " \t\n[({\"'=|";
 const EDGES_RIGHT = `${EDGES_LEFT}]):},!`;
 
@@ -62,7 +61,7 @@ const PIECES = [
 ];
 
 test("a scan finds what the obvious way finds, wherever it stands and whatever stands around the line", () => {
-  const { below, pick } = randomFrom(SEED);
+  const { below, pick } = new Random(SEED);
   for (let round = 0; round < 20_000; round++) {
     let line = "";
     for (let left = below(9); left > 0; left--) line += pick(PIECES);

@@ -3,7 +3,8 @@ import { encode as encodeReference } from "@msgpack/msgpack";
 import stringify from "fast-json-stable-stringify";
 import { describe, expect, test } from "vitest";
 import { encode } from "../../src/codec/msgpack.ts";
-import { entryOf, eventBytes, type GivenStep, packed, randomFrom, runEntry, setUp } from "./harness.ts";
+import { Random } from "../random.ts";
+import { entryOf, eventBytes, type GivenStep, packed, runEntry, setUp } from "./harness.ts";
 
 /** As pipelines/quickstart.yaml has it. */
 const QUICKSTART: GivenStep[] = [
@@ -71,7 +72,7 @@ describe("random records come out as the slow reading says", () => {
     { seed: 2, contexts_max: 16 },
     { seed: 3, contexts_max: 200 },
   ])("seed $seed, $contexts_max contexts", ({ seed, contexts_max }) => {
-    const { below, pick } = randomFrom(seed);
+    const { below, pick } = new Random(seed);
     const text = () =>
       pick(["", "a", "shop", "checkout", "é日😀", "x".repeat(40), "line\nbreak", "0", '"q"', String(below(1000))]);
     const value = (depth: number): Json => {
@@ -117,7 +118,7 @@ describe("random records come out as the slow reading says", () => {
   });
 
   test("damaged records of a sound message neither end the run nor disturb the next (seed 9)", () => {
-    const { below } = randomFrom(9);
+    const { below } = new Random(9);
     const whole = encode({
       log: "a trace_id=0af7651916cd43dd8448eb211c80319c",
       kubernetes: { labels: { app: "x" }, n: [1, 2.5, null] },

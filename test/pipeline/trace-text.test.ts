@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { skyWalkingBytes, skyWalkingSpanBytes } from "../../src/core/trace-id.ts";
 import { Candidates, SOURCES } from "../../src/pipeline/trace/candidates.ts";
 import { findInText } from "../../src/pipeline/trace/text.ts";
-import { randomFrom } from "./harness.ts";
+import { Random } from "../random.ts";
 
 interface Found {
   readonly source: string;
@@ -399,7 +399,7 @@ describe("the finder and the rules as regular expressions agree", () => {
   ];
 
   test.each([1, 2, 3])("on lines made of the rules' own pieces (seed %i)", (seed) => {
-    const { below, pick } = randomFrom(seed);
+    const { below, pick } = new Random(seed);
     let withIds = 0;
     for (let n = 0; n < 8000; n++) {
       const line = Array.from({ length: 1 + below(14) }, () => pick(PIECES)).join("");
@@ -413,7 +413,7 @@ describe("the finder and the rules as regular expressions agree", () => {
   });
 
   test.each([4, 5])("on well-formed ids with one character changed (seed %i)", (seed) => {
-    const { below, pick } = randomFrom(seed);
+    const { below, pick } = new Random(seed);
     const whole = [
       `a trace_id=${T} span_id=${S} b`,
       `{"traceId":"${T}","spanId":"${S}"}`,

@@ -9,8 +9,8 @@ import { registries } from "../../src/cli/registries.ts";
 import { documentSchema } from "../../src/config/document-schema.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { ConfigErrors } from "../../src/config/problem.ts";
-import { newRandom } from "../parsers/random.ts";
 import { agoNs, TestWeir } from "../push/weir.ts";
+import { Random } from "../random.ts";
 import { loadFile, message, runFile } from "./harness.ts";
 
 const env = { WEIR_SHARED_KEY: "0123", ES_API_KEY: "a2V5" };
@@ -265,7 +265,7 @@ describe("metrics.yaml", () => {
 });
 
 test("a mutated file is right or refused with a place, never more than that", () => {
-  const random = newRandom("pipeline files");
+  const random = new Random();
   const texts = FILES.map((file) => readFileSync(new URL(`../../pipelines/${file}`, import.meta.url), "utf8"));
   const pieces = [
     "\n",

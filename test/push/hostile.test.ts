@@ -3,15 +3,13 @@ import vm from "node:vm";
 import fc from "fast-check";
 import { PbfWriter } from "pbf";
 import snappy from "snappyjs";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { LoopHold } from "../query/run/loop-hold.ts";
+import { SEED } from "../random.ts";
 import { body, NOW_NS, pushProto, Receive, stream } from "./receive.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000_000);
 /** Of CPU time: what a busy machine lets it wait for is no work. */
 const LONGEST_MS = 1000;
-
-afterAll(() => console.log(`test/push/hostile.test.ts: WEIR_TEST_SEED=${SEED}`));
 
 const json = Buffer.from(
   JSON.stringify(

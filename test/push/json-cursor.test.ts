@@ -1,12 +1,11 @@
 import fc from "fast-check";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { JsonCursor } from "../../src/push/json-cursor.ts";
 import { unescapeJson } from "../../src/push/json-escapes.ts";
+import { SEED } from "../random.ts";
 import { whole } from "./receive.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000_000);
 const MIB = 1 << 20;
-afterAll(() => console.log(`test/push/json-cursor.test.ts: WEIR_TEST_SEED=${SEED}`));
 
 /** The inside of a string without its escapes, made in steps of `step` bytes; null when it is refused. */
 function unescaped(inside: Buffer, step: number): string | null {

@@ -16,10 +16,9 @@ import { windowStore } from "../../src/roles/kafka-windows.ts";
 import type { WorkerConfig } from "../../src/roles/partition-worker.ts";
 import { type Catalog, openCatalog } from "../../src/store/catalog.ts";
 import { defaultStoreOptions } from "../../src/store/options.ts";
-import type { seeded } from "../intake/support.ts";
+import type { Random } from "../random.ts";
 import { chunk } from "./sink-harness.ts";
 
-type Random = ReturnType<typeof seeded>;
 type Messages = Parameters<KafkaFeed["push"]>[0];
 
 /** How far back a record's repeat may stand. */

@@ -4,7 +4,7 @@ import { silentLogger } from "../../src/core/log.ts";
 import { type CommittedOffset, OFFSET_EARLIEST } from "../../src/kafka/admin.ts";
 import { KafkaFeed } from "../../src/kafka/feed.ts";
 import { decodePlace, encodePlace, KafkaSinkPlace } from "../../src/roles/kafka-sink-place.ts";
-import { seeded, seedOf } from "../intake/support.ts";
+import { Random, SEED } from "../random.ts";
 
 describe("what stands with a sink's offset", () => {
   test.each([
@@ -38,9 +38,7 @@ describe("what stands with a sink's offset", () => {
   });
 
   test("is cut and changed at random, and never stops anybody", () => {
-    const seed = seedOf("WEIR_TEST_SEED");
-    console.log(`WEIR_TEST_SEED=${seed}`);
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const text = encodePlace({ position: { offset: 5, place: 17, until: 40 }, owner: "weir-1b4e28ba" });
     for (let end = 0; end < text.length; end++)
       expect(decodePlace(5, text.slice(0, end)).position).toEqual({ offset: 5, place: 0 });

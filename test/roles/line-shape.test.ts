@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { lineShape } from "../../src/roles/line-shape.ts";
-import { seeded, seedOf } from "../intake/support.ts";
+import { Random } from "../random.ts";
 
 describe("the shape of a line", () => {
   test.each([
@@ -29,7 +29,7 @@ describe("the shape of a line", () => {
   });
 
   test("is bounded, and costs no more than the line is long", () => {
-    const random = seeded(seedOf("WEIR_TEST_SEED"));
+    const random = new Random();
     const parts = ['"', "'", "\\", "a", "7", "f", "-", " ", "é", "deadbee7", ":", "0x"];
     for (let i = 0; i < 500; i++) {
       const line = Array.from({ length: random.below(3000) }, () => parts[random.below(parts.length)]).join("");

@@ -7,7 +7,7 @@ import { Metrics } from "../../src/core/metrics.ts";
 import { ALL_TAKEN, type SinkRecord } from "../../src/core/sink.ts";
 import { openDiskIntake } from "../../src/intake/disk.ts";
 import { SinkPositions } from "../../src/roles/sink-position.ts";
-import { seeded, seedOf } from "../intake/support.ts";
+import { Random } from "../random.ts";
 import { away, chunk, FakeDestination, SINK, startRunner } from "./sink-harness.ts";
 
 /*
@@ -32,7 +32,7 @@ interface World {
   readonly taken: SinkRecord[];
 }
 
-const random = seeded(seedOf("WEIR_TEST_SEED"));
+const random = new Random();
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Simulated milliseconds: each entry comes some later than the one before, now and then a little earlier. */

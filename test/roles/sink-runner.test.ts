@@ -7,7 +7,7 @@ import { ALL_TAKEN, type Refused } from "../../src/core/sink.ts";
 import { MemoryIntake } from "../../src/intake/memory.ts";
 import { SharedSink } from "../../src/roles/shared-sink.ts";
 import { SinkPositions } from "../../src/roles/sink-position.ts";
-import { seeded, seedOf } from "../intake/support.ts";
+import { Random, SEED } from "../random.ts";
 import { away, chunk, FakeDestination, SINK, startRunner } from "./sink-harness.ts";
 
 let folder: string;
@@ -151,8 +151,7 @@ describe("a sink at its own pace", () => {
   });
 
   test("goes on after restarts where its own acknowledgements ended", async () => {
-    const seed = seedOf("WEIR_TEST_SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const intake = newIntake();
     const total = 40;
     for (let i = 0; i < total; i++) await intake.append(0, chunk(lines(i * 10, 10)));
@@ -172,10 +171,10 @@ describe("a sink at its own pace", () => {
       await eventually(() => expect(batches < 0 || out.taken.length === total * 10).toBe(true));
       await runner.stop();
       // Everything that was answered is behind the position: nothing of it comes again.
-      if (before > 0) expect(out.taken[before - 1]?.line.toString(), `seed ${seed}`).toBe(`line ${acknowledged - 1}`);
+      if (before > 0) expect(out.taken[before - 1]?.line.toString(), `seed ${SEED}`).toBe(`line ${acknowledged - 1}`);
       acknowledged = out.taken.length;
     }
-    expect(out.texts, `seed ${seed}`).toEqual(lines(0, total * 10));
+    expect(out.texts, `seed ${SEED}`).toEqual(lines(0, total * 10));
   });
 
   test("writes again under the same ids what was under way when the process died", async () => {

@@ -4,9 +4,9 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { seeded, seedOf } from "../intake/support.ts";
 import { Agent, untilAcknowledged } from "../live/agent.ts";
 import { Program } from "../live/program.ts";
+import { Random, SEED } from "../random.ts";
 import { HttpDestination } from "../sinks/destinations.ts";
 
 const AGENTS = 3;
@@ -77,8 +77,7 @@ describe("record sinks of a killed process", () => {
   test("have each acknowledged record: one that works, one that was away, and files", {
     timeout: 900_000, // Seven starts of a process, on a machine that may have other work.
   }, async () => {
-    const seed = seedOf("WEIR_TEST_SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const fine = await HttpDestination.start();
     const away = await HttpDestination.start();
     await away.stop();
@@ -110,7 +109,7 @@ describe("record sinks of a killed process", () => {
     await untilAcknowledged(agents, 300);
     await Promise.all(agents.map((agent) => agent.finish()));
     const acknowledged = agents.flatMap((agent) => agent.acknowledged).sort();
-    console.log(`seed ${seed}: ${acknowledged.length} lines, ${taken.fine.records} came to the one that works`);
+    console.log(`seed ${SEED}: ${acknowledged.length} lines, ${taken.fine.records} came to the one that works`);
     expect((await running.lines('{tag=~"t.+"}', acknowledged.length)).sort()).toEqual(acknowledged);
     const filed = (): Sent[] =>
       readdirSync(files).flatMap((name) => rowsOf(readFileSync(path.join(files, name), "utf8").replace(/[^\n]*$/, "")));

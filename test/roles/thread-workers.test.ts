@@ -23,8 +23,8 @@ import { ThreadWorkers } from "../../src/roles/thread-workers.ts";
 import { type Catalog, openCatalog } from "../../src/store/catalog.ts";
 import { storeOptions } from "../../src/store/options.ts";
 import { SegmentReader } from "../../src/store/reader.ts";
-import { seeded, seedOf } from "../intake/support.ts";
 import { textsOf } from "../query/run/harness.ts";
+import { Random, SEED } from "../random.ts";
 
 const built = threadUrl();
 const SOURCES = 6;
@@ -171,10 +171,9 @@ describe.skipIf(built === null)("workers in threads", () => {
   }
 
   test("each line is in each answer once, and stays there, while they commit", { timeout: 400_000 }, async () => {
-    const seed = seedOf("WEIR_TEST_SEED");
     const it = await open(3);
     let isSending = true;
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const commits = () => it.catalog.tail().length;
     const sending = (async () => {
       await send(it, 250, random);
@@ -189,22 +188,21 @@ describe.skipIf(built === null)("workers in threads", () => {
       const { texts, warnings } = await it.lines();
       const now = new Set(texts);
       expect(warnings).toEqual([]);
-      expect(texts.length, `seed ${seed}: a line twice`).toBe(now.size);
+      expect(texts.length, `seed ${SEED}: a line twice`).toBe(now.size);
       expect(
         [...before].filter((text) => !now.has(text)),
-        `seed ${seed}: lines that were there`,
+        `seed ${SEED}: lines that were there`,
       ).toEqual([]);
       before = now;
       answers++;
     }
     await sending;
     expect(await it.settled()).toEqual(it.stored.toSorted());
-    console.log(`seed ${seed}: ${answers} answers over ${commits()} commits`);
+    console.log(`seed ${SEED}: ${answers} answers over ${commits()} commits`);
   });
 
   test("a tail has each line once, in its history or after it, whenever it begins", { timeout: 400_000 }, async () => {
-    const seed = seedOf("WEIR_TEST_SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const it = await open(3);
     const stop = new AbortController();
     const tails: { got: string[]; done: Promise<void> }[] = [];
@@ -226,7 +224,7 @@ describe.skipIf(built === null)("workers in threads", () => {
     await sending;
     for (const { got } of tails) {
       await expect.poll(() => got.length).toBe(it.stored.length);
-      expect(got.toSorted(), `seed ${seed}`).toEqual(it.stored.toSorted());
+      expect(got.toSorted(), `seed ${SEED}`).toEqual(it.stored.toSorted());
     }
     stop.abort();
     await Promise.all(tails.map(({ done }) => done));
@@ -247,15 +245,14 @@ describe.skipIf(built === null)("workers in threads", () => {
   });
 
   test("another number of them takes what is left of the partitions before, once", async () => {
-    const seed = seedOf("WEIR_TEST_SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const dir = await newFolder();
     const stored: string[] = [];
     for (const threads of [1, 3, 2, 4, 1]) {
       const it = await Threads.open(dir, threads, url);
       it.stored.push(...stored);
       await send(it, 20, random);
-      expect(await it.settled(), `seed ${seed}, ${threads} threads`).toEqual(it.stored.toSorted());
+      expect(await it.settled(), `seed ${SEED}, ${threads} threads`).toEqual(it.stored.toSorted());
       stored.splice(0, stored.length, ...it.stored);
       // What is not committed is dropped, as by a crash.
       await it.close();
@@ -264,7 +261,7 @@ describe.skipIf(built === null)("workers in threads", () => {
 
   test("drain commits all there is, of all partitions", async () => {
     const it = await open(2);
-    await send(it, 30, seeded(1));
+    await send(it, 30, new Random(1));
     expect(await it.workers.drain(30_000)).toBe(true);
     for (const partition of [0, 1]) expect(it.catalog.chainEnd(partition)).toBe(it.intake.nextOffset(partition));
   });
@@ -282,8 +279,7 @@ describe.skipIf(built === null)("workers in threads", () => {
     }
 
     test("is begun again where the catalog ends, and nothing is lost or doubled", async () => {
-      const seed = seedOf("WEIR_TEST_SEED");
-      const random = seeded(seed);
+      const random = new Random(SEED);
       const name = randomUUID();
       const it = await open(2, { from: mortal(name) });
       const channel = new BroadcastChannel(name);
@@ -310,7 +306,7 @@ describe.skipIf(built === null)("workers in threads", () => {
         // Entries are taken while nobody works on them.
         await send(it, 20, random);
         await expect.poll(() => it.workers.state().ready).toBe(true);
-        expect(await it.settled(), `seed ${seed}`).toEqual(it.stored.toSorted());
+        expect(await it.settled(), `seed ${SEED}`).toEqual(it.stored.toSorted());
       }
       channel.close();
       const text = await it.metrics.render();

@@ -10,7 +10,7 @@ import { compileTemplate, templateProblem } from "../../sinks/shared/template.ts
 import { type FileOps, nodeFiles } from "../../src/core/files.ts";
 import type { SinkRecord } from "../../src/core/sink.ts";
 import { record, recordSinkContract, records, type SinkUnderTest } from "../contract/sinks.ts";
-import { seeded, seedOf } from "../intake/support.ts";
+import { Random, SEED } from "../random.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -164,8 +164,7 @@ describe("file sink", () => {
   });
 
   test("has each record once, wherever the power fails", async () => {
-    const seed = seedOf("WEIR_TEST_SEED");
-    const random = seeded(seed);
+    const random = new Random(SEED);
     const given = { path: within("{app}.log"), form: "line", rotate_bytes: 300 };
     const batches = Array.from({ length: 30 }, (_, i) =>
       Array.from({ length: 1 + random.below(6) }, (_, n): SinkRecord => {
@@ -194,7 +193,7 @@ describe("file sink", () => {
       .filter((name) => name !== "notes")
       .flatMap((name) => text(name).split("\n").slice(0, -1));
     const wanted = batches.flat().map(({ line }) => line.toString());
-    expect(found.sort(), `seed ${seed}, ${crashes} crashes`).toEqual(wanted.sort());
+    expect(found.sort(), `seed ${SEED}, ${crashes} crashes`).toEqual(wanted.sort());
     expect(crashes).toBeGreaterThan(3);
   });
 

@@ -2,13 +2,11 @@ import { getEventListeners } from "node:events";
 import net, { type AddressInfo, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { HttpClient } from "../../sinks/shared/http-client.ts";
-import { seeded, seedOf } from "../intake/support.ts";
+import { Random } from "../random.ts";
 
 const TIMEOUT_MS = 60;
 const REQUESTS = 250;
 const OK = "HTTP/1.1 204 No Content\r\n\r\n";
-
-type Random = ReturnType<typeof seeded>;
 
 /** What a server may do with a request; true when that was a whole answer which says that the body was taken. */
 const DEEDS: readonly ((socket: Socket, random: Random) => boolean)[] = [
@@ -38,7 +36,7 @@ describe("the client of sinks that speak HTTP", () => {
   const outcomes = new Map<string, boolean>();
   let random: Random;
   beforeEach(async () => {
-    random = seeded(seedOf("WEIR_TEST_SEED"));
+    random = new Random();
     outcomes.clear();
     server = net.createServer((socket) => {
       sockets.add(socket);

@@ -14,8 +14,8 @@ import {
 } from "../../src/push/otlp.ts";
 import { readOtlpProto } from "../../src/push/otlp-proto.ts";
 import { record, recordSinkContract, records, type SinkUnderTest } from "../contract/sinks.ts";
-import { seeded, seedOf } from "../intake/support.ts";
 import { agoNs, TestWeir } from "../push/weir.ts";
+import { Random } from "../random.ts";
 import { type Answer, deps, type Got, HttpDestination } from "./destinations.ts";
 
 const NEVER = new AbortController().signal;
@@ -353,7 +353,7 @@ describe("otlp sink", () => {
 
   test("makes something of each broken answer: taken, refused, or later", { timeout: 300_000 }, () =>
     withSink({}, async (sink, to) => {
-      const random = seeded(seedOf("WEIR_TEST_SEED"));
+      const random = new Random();
       const whole = partial(1, "a reason that is long enough to be cut");
       for (let i = 0; i < 300; i++) {
         const bytes = Buffer.from(whole.subarray(0, random.below(whole.length + 1)));

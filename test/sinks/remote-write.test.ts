@@ -4,8 +4,8 @@ import { silentLogger } from "../../src/core/log.ts";
 import { Metrics } from "../../src/core/metrics.ts";
 import type { RecordSink, SinkRecord } from "../../src/core/sink.ts";
 import { record, recordSinkContract, type SinkUnderTest } from "../contract/sinks.ts";
-import { seeded, seedOf } from "../intake/support.ts";
 import { agoNs, TestWeir } from "../push/weir.ts";
+import { Random } from "../random.ts";
 import { type Answer, deps, type Got, HttpDestination } from "./destinations.ts";
 import { type Received, receive } from "./write-receiver.ts";
 
@@ -293,7 +293,7 @@ describe("remote write", () => {
   });
 
   test("comes to what was counted, over answers of every kind", async () => {
-    const random = seeded(seedOf("WEIR_TEST_SEED"));
+    const random = new Random();
     const it = open({ samples_max: 3 });
     const counts = new Map<string, number>();
     for (let i = 0; i < 200; i++) {

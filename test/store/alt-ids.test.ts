@@ -4,7 +4,7 @@ import { MemoryStore } from "../../src/objects/memory.ts";
 import { parseBlock } from "../../src/store/block-view.ts";
 import { altTest } from "../../src/store/id-alt.ts";
 import { OpenBlockView } from "../../src/store/open-view.ts";
-import { Prng } from "./random-lines.ts";
+import { Random, SEED } from "../random.ts";
 import {
   NO_IDS,
   openBlock,
@@ -17,9 +17,7 @@ import {
   throughBlocks,
 } from "./support.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
-
-const hex = (random: Prng, bytes = 16) => random.bytes(bytes).toString("hex");
+const hex = (random: Random, bytes = 16) => random.bytes(bytes).toString("hex");
 const low8Of = (id: string) => Buffer.from(id.slice(-16), "hex");
 
 /** A line of the trace `own`, or of none, that names the traces `others` too. */
@@ -37,7 +35,7 @@ interface Drawn {
 }
 
 /** Lines with none to five trace ids; some ids occur in many lines, on either place. */
-function drawLines(random: Prng, count: number): Drawn[] {
+function drawLines(random: Random, count: number): Drawn[] {
   const common = Array.from({ length: 5 }, () => hex(random));
   return Array.from({ length: count }, (_, i) => {
     const ids = Array.from({ length: random.below(6) }, () => (random.chance(0.3) ? random.pick(common) : hex(random)));
@@ -58,7 +56,7 @@ function textsWith(drawn: readonly Drawn[], id: string): string[] {
 
 describe("further trace ids of a line", () => {
   test("are found as a look at each row finds them, in an open block and in one that was read", () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     for (let round = 0; round < 10; round++) {
       const drawn = drawLines(random, 1 + random.below(120));
       const { block, taken } = openBlock(drawn.map(({ line }) => line));
@@ -78,7 +76,7 @@ describe("further trace ids of a line", () => {
   });
 
   test("are in the filters of pending blocks and of segments, also of those that another process wrote", async () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const drawn = drawLines(random, 400);
     const objects = new MemoryStore();
     const first = await TestStore.open(objects, { block_bytes: 1024 });
@@ -113,7 +111,7 @@ describe("further trace ids of a line", () => {
   });
 
   test("fit in the header however many there are", () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const lines = Array.from({ length: 5000 }, (_, i) =>
       lineOf(`${i}`, hex(random), [hex(random), hex(random), hex(random), hex(random)], { nsec: i }),
     );

@@ -4,7 +4,8 @@ import { parseBlock } from "../../src/store/block-view.ts";
 import { MEMBER_DATA_MAX } from "../../src/store/member.ts";
 import { OpenBlockView } from "../../src/store/open-view.ts";
 import type { BlockView } from "../../src/store/view.ts";
-import { drawHabit, drawLine, Prng } from "./random-lines.ts";
+import { Random, SEED } from "../random.ts";
+import { drawHabit, drawLine } from "./random-lines.ts";
 import {
   expectRows,
   fill,
@@ -19,8 +20,6 @@ import {
   testLine,
   throughBlocks,
 } from "./support.ts";
-
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 function roundTrip(lines: readonly TestLine[], textMax?: number): BlockView[] {
   const { views } = throughBlocks(lines, textMax);
@@ -113,7 +112,7 @@ describe("block", () => {
   });
 
   test("brings back whatever lines streams have", () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     for (let round = 0; round < 120; round++) {
       const habit = drawHabit(random);
       const count = 1 + random.below(random.pick([3, 50, 700]));
@@ -127,7 +126,7 @@ describe("block", () => {
   });
 
   test("finds rows by id as a look at each row does, open and read", () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     for (let round = 0; round < 40; round++) {
       const habit = { ...drawHabit(random), ids: random.pick(["in line", "raw", "mixed"] as const) };
       const lines = Array.from({ length: 1 + random.below(200) }, (_, i) =>
@@ -160,7 +159,7 @@ describe("block", () => {
   });
 
   test("an id's offset costs next to nothing when it is the same for all lines", () => {
-    const random = new Prng(1);
+    const random = new Random(1);
     const lines = Array.from({ length: 500 }, (_, i) => {
       const id = random.bytes(16);
       return testLine(`{"trace_id":"${id.toString("hex")}","msg":"${"x".repeat(i % 50)}"}`, {
@@ -189,7 +188,7 @@ describe("block", () => {
     expect(openBlock(Array.from({ length: 3000 }, () => testLine("x".repeat(99)))).block.textBytes).toBe(2621 * 100);
   });
 
-  test.each<{ name: string; line: (i: number, random: Prng) => Partial<TestLine> & { text?: string } }>([
+  test.each<{ name: string; line: (i: number, random: Random) => Partial<TestLine> & { text?: string } }>([
     {
       name: "ids that are not in the line",
       line: (_, r) => ({
@@ -250,7 +249,7 @@ describe("block", () => {
       }),
     },
   ])("fills a header with $name and never overflows it", ({ line }) => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const lines = Array.from({ length: 14_000 }, (_, i) => {
       const { text = "0123456789", ...more } = line(i, random);
       return testLine(text, more);
@@ -293,7 +292,7 @@ describe("block", () => {
   });
 
   test("a view of an open block stays as it was while the block grows", () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const habit = { ...drawHabit(random), ids: "mixed" as const, extras: 3 };
     const lines = Array.from({ length: 800 }, (_, i) => drawLine(random, habit, { app: "x" }, "t", i));
     const { block } = openBlock(lines.slice(0, 1));
@@ -312,7 +311,7 @@ describe("block", () => {
   });
 
   test("bytes that are cut or changed give block_corrupt, never another line", () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const habit = { ...drawHabit(random), newlines: true, ids: "mixed" as const, extras: 3, order: "random" as const };
     const lines = Array.from({ length: 40 }, (_, i) => drawLine(random, habit, { app: "x" }, "t", i));
     const bytes = sealBlock(openBlock(lines).block, lines[0]);

@@ -1,11 +1,9 @@
 import { expect, test } from "vitest";
 import { ByteCopier } from "../../src/store/byte-copier.ts";
-import { Prng } from "./random-lines.ts";
-
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+import { Random, SEED } from "../random.ts";
 
 test("copies any bytes, those that look like NaN included, and touches nothing beside them", () => {
-  const random = new Prng(SEED);
+  const random = new Random(SEED);
   const copier = new ByteCopier();
   const nans = [
     "ffffffffffffffff",

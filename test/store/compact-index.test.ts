@@ -6,18 +6,16 @@ import { readPackedIndex } from "../../src/store/compact/packed-index.ts";
 import { SegmentInput } from "../../src/store/compact/segment-input.ts";
 import { StreamOrder } from "../../src/store/compact/stream-order.ts";
 import { SegmentReader } from "../../src/store/reader.ts";
+import { Random, SEED } from "../random.ts";
 import { drawFlushes, mergeIn, putFlush } from "./compact-support.ts";
-import { Prng } from "./random-lines.ts";
 import { testLine } from "./support.ts";
 
-const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
-console.log(`compact-index: WEIR_TEST_SEED=${seed}`);
 const turn = async () => {};
 
 describe("the packed index of a segment", () => {
   test("says what the index says that queries read", async () => {
     for (let round = 0; round < 40; round++) {
-      const random = new Prng(seed + round);
+      const random = new Random(SEED + round);
       const objects = new MemoryStore();
       const [lines] = drawFlushes(random, 1, 150);
       const flushed = await putFlush(objects, lines, 3, 70, random.pick([256, 4096]));
@@ -71,7 +69,7 @@ describe("the packed index of a segment", () => {
 
 test("streams of several segments come in order of their labels' bytes, with their parts in order of arrival", async () => {
   const objects = new MemoryStore();
-  const random = new Prng(seed + 500);
+  const random = new Random(SEED + 500);
   // UTF-16 puts a surrogate pair before U+FFEE, UTF-8 behind it.
   const names = ["a", "b", "\uffee", "\u{1f40e}", "zz", "ab"];
   const inputs: SegmentInput[] = [];

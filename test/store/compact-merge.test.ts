@@ -4,12 +4,9 @@ import { MemoryStore } from "../../src/objects/memory.ts";
 import type { StoredBlock } from "../../src/store/block-view.ts";
 import { SegmentReader } from "../../src/store/reader.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
+import { Random, SEED } from "../random.ts";
 import { drawFlushes, inArrival, mergeIn, putFlush, readSegment, rowsIn } from "./compact-support.ts";
-import { Prng } from "./random-lines.ts";
 import { expectRows, inOrder, rowOf, rowsOf, testLine } from "./support.ts";
-
-const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
-console.log(`compact-merge: WEIR_TEST_SEED=${seed}`);
 
 const MIDNIGHT_SEC = 1_700_006_400;
 const DAY_NS = 86_400_000_000_000n;
@@ -17,7 +14,7 @@ const DAY_NS = 86_400_000_000_000n;
 describe("merging segments", () => {
   test("keeps every line, time, label and metadata, whatever is merged with what", async () => {
     for (let round = 0; round < 25; round++) {
-      const random = new Prng(seed + round);
+      const random = new Random(SEED + round);
       const objects = new MemoryStore();
       const flushes = drawFlushes(random, 2 + random.below(8), 120);
       const textMax = random.pick([512, 4096, 16_384]);
@@ -50,7 +47,7 @@ describe("merging segments", () => {
   test("gives blocks in order of stream and time, none overlapping, and no segment for lines of two days", async () => {
     let seen = 0;
     for (let round = 0; round < 12; round++) {
-      const random = new Prng(seed + 1000 + round);
+      const random = new Random(SEED + 1000 + round);
       const objects = new MemoryStore();
       const flushes = drawFlushes(random, 4, 200, { order: random.pick(["in order", "runs"]), sec: MIDNIGHT_SEC - 20 });
       const segments: SegmentInfo[] = [];
@@ -106,7 +103,7 @@ describe("merging segments", () => {
   });
 
   test("finds every id where it was before", async () => {
-    const random = new Prng(seed + 3000);
+    const random = new Random(SEED + 3000);
     for (const ids of ["in line", "raw", "mixed"] as const) {
       const objects = new MemoryStore();
       const flushes = drawFlushes(random, 4, 80, { ids, order: "in order" });
@@ -137,7 +134,7 @@ describe("merging segments", () => {
   });
 
   test("damaged input is an error that names it, or makes no difference", async () => {
-    const random = new Prng(seed + 4000);
+    const random = new Random(SEED + 4000);
     const objects = new MemoryStore();
     const flushes = drawFlushes(random, 3, 25);
     const segments: SegmentInfo[] = [];

@@ -2,12 +2,9 @@ import { expect, test } from "vitest";
 import { MemoryStore } from "../../src/objects/memory.ts";
 import { type PlanOptions, planJobs } from "../../src/store/compact/plan.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
+import { Random, SEED } from "../random.ts";
 import { mergeIn, putFlush, rowsIn } from "./compact-support.ts";
-import { Prng } from "./random-lines.ts";
 import { inOrder, type TestLine, testLine } from "./support.ts";
-
-const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
-console.log(`compact-order: WEIR_TEST_SEED=${seed}`);
 
 const OPTIONS: PlanOptions = {
   fanIn: 3,
@@ -22,7 +19,7 @@ const MIDNIGHT_SEC = 1_700_006_400;
 const NUMBER = /^(\d+)\/(\d+) /;
 
 /** Lines of a flush: few different seconds, so that many are equal, some of another day, some long ago. */
-function linesOf(random: Prng, partition: number, numbers: number[], flush: number): TestLine[] {
+function linesOf(random: Random, partition: number, numbers: number[], flush: number): TestLine[] {
   return Array.from({ length: 1 + random.below(30) }, () => {
     const late = random.chance(0.05) ? 86_400 * random.below(20) : 0;
     const sec = MIDNIGHT_SEC - 20 + flush * 2 + random.below(4) - late;
@@ -49,7 +46,7 @@ test("lines of one partition, stream and time stay in order of arrival, whatever
   let merges = 0;
   let together = 0;
   for (let round = 0; round < 12; round++) {
-    const random = new Prng(seed + round);
+    const random = new Random(SEED + round);
     const objects = new MemoryStore();
     const partitions = 1 + random.below(3);
     const numbers = [0, 0, 0];

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { type PieceOptions, planPieces, type StreamBlock } from "../../src/store/compact/pieces.ts";
 import type { SegmentInput } from "../../src/store/compact/segment-input.ts";
-import { Prng } from "./random-lines.ts";
+import { Random, SEED } from "../random.ts";
 
 const OPTIONS: PieceOptions = { fullTextBytes: 100, fullBytes: 1000, groupTextBytes: 300, groupRows: 1000 };
 
@@ -143,7 +143,7 @@ describe("what becomes of a stream's blocks", () => {
   });
 
   test("keeps every block once, and the order of arrival wherever times meet", () => {
-    const random = new Prng(Number(process.env.WEIR_TEST_SEED ?? 7));
+    const random = new Random(SEED);
     for (let round = 0; round < 3000; round++) {
       const drafts = Array.from({ length: 1 + random.below(8) }, (): Draft => {
         const from = random.below(12);

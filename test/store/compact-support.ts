@@ -9,7 +9,8 @@ import { segmentKey } from "../../src/store/keys.ts";
 import { describeSegment } from "../../src/store/reader.ts";
 import { buildSegment, parseIndex, type SegmentBlock } from "../../src/store/segment.ts";
 import type { BlockView, SegmentInfo } from "../../src/store/view.ts";
-import { drawHabit, drawLine, type Habit, type Prng } from "./random-lines.ts";
+import type { Random } from "../random.ts";
+import { drawHabit, drawLine, type Habit } from "./random-lines.ts";
 import { type Row, rowsOf, type TestLine, throughBlocks } from "./support.ts";
 
 export const MERGE_OPTIONS: MergeOptions = {
@@ -142,7 +143,12 @@ export async function rowsIn(objects: ObjectStore, segments: readonly SegmentInf
 }
 
 /** Lines of several streams as they arrive, in so many flushes. */
-export function drawFlushes(random: Prng, flushes: number, linesMax: number, habit: Partial<Habit> = {}): TestLine[][] {
+export function drawFlushes(
+  random: Random,
+  flushes: number,
+  linesMax: number,
+  habit: Partial<Habit> = {},
+): TestLine[][] {
   const streams = Array.from({ length: 1 + random.below(6) }, (_, i) => ({
     labels: { app: `app-${i}`, env: random.pick(["prod", "dev", "žluť \u{1f40e}", "\uffee"]) },
     habit: { ...drawHabit(random), ...habit },

@@ -19,12 +19,9 @@ import {
   type Verdict,
 } from "../../src/store/compact/removals.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
+import { Random, SEED } from "../random.ts";
 import { drawFlushes } from "./compact-support.ts";
-import { Prng } from "./random-lines.ts";
 import { allSegments, expectRows, inOrder, rowOf, type TestLine, TestStore, testLine } from "./support.ts";
-
-const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
-console.log(`compactor: WEIR_TEST_SEED=${seed}`);
 
 /** Merges at once whatever there is, of any day. */
 const EAGER: Partial<CompactorOptions> = {
@@ -81,7 +78,7 @@ async function flushed(flushes: readonly TestLine[][], objects = new MemoryStore
 describe("a pass of compaction", () => {
   test("keeps all lines while flushes go on, and leaves no object that nobody names", async () => {
     for (let round = 0; round < 7; round++) {
-      const random = new Prng(seed + round);
+      const random = new Random(SEED + round);
       const store = await TestStore.open(new MemoryStore(), { block_bytes: 4096 });
       const compactor = compactorOn(store.objects, store.catalog);
       const want: TestLine[] = [];
@@ -109,7 +106,7 @@ describe("a pass of compaction", () => {
 
   test("two compactors do each other no harm", async () => {
     for (let round = 0; round < 8; round++) {
-      const random = new Prng(seed + 500 + round);
+      const random = new Random(SEED + 500 + round);
       const flushes = drawFlushes(random, 12, 40);
       const store = await flushed(flushes);
       await store.catalog.fold();
@@ -200,7 +197,7 @@ describe("a pass of compaction", () => {
 
   test("keeps the order of arrival of lines with equal times around lost pages", async () => {
     for (let round = 0; round < 8; round++) {
-      const random = new Prng(seed + 3000 + round);
+      const random = new Random(SEED + 3000 + round);
       const objects = new MemoryStore();
       const flushes = drawFlushes(random, 40, 12, { order: random.pick(["equal", "runs"]), sec: 0 });
       let next = 0;
@@ -226,7 +223,7 @@ describe("a pass of compaction", () => {
         expectRows(
           await again.rows(),
           inOrder(flushes.slice(0, next).flat().map(rowOf)),
-          `seed ${seed}, round ${round}, ${next}`,
+          `seed ${SEED}, round ${round}, ${next}`,
         );
       }
     }
@@ -256,7 +253,7 @@ describe("a pass of compaction", () => {
   });
 
   test("stops in the middle as if it had never begun", async () => {
-    const flushes = drawFlushes(new Prng(seed + 900), 8, 50);
+    const flushes = drawFlushes(new Random(SEED + 900), 8, 50);
     const store = await flushed(flushes);
     await store.catalog.fold();
     const abort = new AbortController();
@@ -276,7 +273,7 @@ describe("a pass of compaction", () => {
   });
 
   test("ends a merge soon after another compactor was quicker, and leaves nothing of it", async () => {
-    const flushes = drawFlushes(new Prng(seed + 77), 4, 50);
+    const flushes = drawFlushes(new Random(SEED + 77), 4, 50);
     const store = await flushed(flushes);
     await store.catalog.fold();
     const quicker = compactorOn(store.objects, await openCatalog(store.objects, new Metrics(), silentLogger));
@@ -310,7 +307,7 @@ describe("a pass of compaction", () => {
   });
 
   test("leaves alone what another compactor has begun, until that seems to have died", async () => {
-    const flushes = drawFlushes(new Prng(seed + 78), 3, 50);
+    const flushes = drawFlushes(new Random(SEED + 78), 3, 50);
     const store = await flushed(flushes, new MemoryStore(() => YEAR_9999_MS));
     await store.catalog.fold();
     let ms = 0;
@@ -329,7 +326,7 @@ describe("a pass of compaction", () => {
   });
 
   test("removes what a merge has written that then fails, so that a full disk gets no fuller", async () => {
-    const flushes = drawFlushes(new Prng(seed + 902), 6, 400);
+    const flushes = drawFlushes(new Random(SEED + 902), 6, 400);
     const store = await flushed(flushes);
     await store.catalog.fold();
     let puts = 0;
@@ -358,7 +355,7 @@ describe("a pass of compaction", () => {
   });
 
   test("drops a merge that took longer than half of the grace time", async () => {
-    const flushes = drawFlushes(new Prng(seed + 901), 4, 50);
+    const flushes = drawFlushes(new Random(SEED + 901), 4, 50);
     const store = await flushed(flushes);
     await store.catalog.fold();
     const slow = stopAtPut(store.objects, () => new Promise((resolve) => setTimeout(resolve, 60)));
@@ -436,7 +433,7 @@ describe("removals", () => {
     },
   ])("$name are left out, counted, and looked for once only", async ({ filter, id, goes }) => {
     for (let round = 0; round < 8; round++) {
-      const random = new Prng(seed + 2000 + round);
+      const random = new Random(SEED + 2000 + round);
       const flushes = drawFlushes(random, 2 + random.below(6), 80);
       const store = await flushed(flushes);
       const removals = new TestRemovals(filter);

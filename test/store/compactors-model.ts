@@ -10,7 +10,7 @@ import type { mergeSegments } from "../../src/store/compact/merge.ts";
 import { type CompactorOptions, defaultCompactorOptions } from "../../src/store/compact/options.ts";
 import { compactedKey, segmentKey } from "../../src/store/keys.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
-import type { Prng } from "./random-lines.ts";
+import type { Random } from "../random.ts";
 
 const DAY_START_SEC = 1_767_225_600; // 2026-01-01
 const NS = 1_000_000_000n;
@@ -75,7 +75,7 @@ const FLUSH_BYTES = 1_000_000;
 
 /** Compactors, each with its own catalog, on one store that is filled meanwhile; merges take simulated time, and give what real ones would. */
 export async function runModel(
-  random: Prng,
+  random: Random,
   { compactors, partitions, minutes, secondsAMb }: ModelOptions,
 ): Promise<ModelResult> {
   const clock = new Clock();

@@ -6,11 +6,8 @@ import { MemoryStore } from "../../src/objects/memory.ts";
 import type { ObjectStore } from "../../src/objects/store.ts";
 import { MergeClaims } from "../../src/store/compact/claims.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
+import { Random, SEED } from "../random.ts";
 import { runModel } from "./compactors-model.ts";
-import { Prng } from "./random-lines.ts";
-
-const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
-console.log(`compactors: WEIR_TEST_SEED=${seed}`);
 
 /** So much that one compactor is busy all the time, or three are. Without notes two lost 28% and 9% of their time, four 54%. */
 test.each([
@@ -21,14 +18,14 @@ test.each([
   { timeout: 900_000 },
   async ({ partitions, minutes, counts }) => {
     for (const compactors of counts) {
-      const random = new Prng(seed + compactors);
+      const random = new Random(SEED + compactors);
       const result = await runModel(random, { compactors, partitions, minutes, secondsAMb: 0.5 });
       const { lost, merges, segments, waiting } = result;
       const part = `${(lost * 100).toFixed(1)}% of their time lost`;
       console.log(
         `${partitions} partitions, ${compactors} compactors: ${merges} merges, ${part}, ${Math.round(waiting)} segments wait, ${segments} at the end`,
       );
-      expect(lost, `seed ${seed}`).toBeLessThan(0.02);
+      expect(lost, `seed ${SEED}`).toBeLessThan(0.02);
     }
   },
 );

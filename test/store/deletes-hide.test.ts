@@ -16,8 +16,8 @@ import {
   type TestStore,
   textsOf,
 } from "../query/run/harness.ts";
+import { SEED } from "../random.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000);
 const KEPT: HiddenScope = { floorNs: null, cutoffNs: () => null, deletes: [] };
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

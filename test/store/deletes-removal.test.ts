@@ -12,8 +12,8 @@ import { Compactor, type PassReport } from "../../src/store/compact/compactor.ts
 import { compactorOptions } from "../../src/store/compact/options.ts";
 import type { DeleteReport } from "../../src/store/deletes.ts";
 import { type Given, makeStore, SECOND, T0, type TestStore, textsOf } from "../query/run/harness.ts";
+import { SEED } from "../random.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000);
 const HOUR_MS = 3_600_000;
 const T0_MS = Number(T0 / 1_000_000n);
 

@@ -1,9 +1,7 @@
 import zlib from "node:zlib";
 import { expect, test, vi } from "vitest";
 import { Gzipper } from "../../src/store/gzipper.ts";
-import { Prng } from "./random-lines.ts";
-
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+import { Random, SEED } from "../random.ts";
 
 function gzip(gzipper: Gzipper, text: Buffer): Promise<Buffer> {
   return new Promise((resolve, reject) => {
@@ -12,7 +10,7 @@ function gzip(gzipper: Gzipper, text: Buffer): Promise<Buffer> {
 }
 
 test("one text after the other becomes what zlib makes of each by itself, whatever their sizes", async () => {
-  const random = new Prng(SEED);
+  const random = new Random(SEED);
   for (const level of [1, 6, 9]) {
     const gzipper = new Gzipper(level, 4096);
     for (let round = 0; round < 60; round++) {

@@ -1,6 +1,6 @@
 import { WeirError } from "../../src/core/errors.ts";
 import type { ObjectInfo, ObjectStore } from "../../src/objects/store.ts";
-import type { Prng } from "./random-lines.ts";
+import type { Random } from "../random.ts";
 
 interface Waiting {
   readonly actor: string;
@@ -13,12 +13,12 @@ interface Waiting {
  */
 export class Interleaver {
   nowMs = 1_700_000_000_000;
-  private readonly random: Prng;
+  private readonly random: Random;
   private readonly inner: ObjectStore;
   private waiting: Waiting[] = [];
   private readonly asleep = new Map<string, number>();
 
-  constructor(random: Prng, inner: (nowMs: () => number) => ObjectStore) {
+  constructor(random: Random, inner: (nowMs: () => number) => ObjectStore) {
     this.random = random;
     this.inner = inner(() => this.nowMs);
   }

@@ -6,11 +6,10 @@ import { MemoryStore } from "../../src/objects/memory.ts";
 import { type Catalog, openCatalog } from "../../src/store/catalog.ts";
 import { decodeEntry, encodeEntry, entryKey } from "../../src/store/catalog-entry.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
+import { Random, SEED } from "../random.ts";
 import { Crash, Interleaver } from "./interleaved.ts";
-import { Prng } from "./random-lines.ts";
 import { allSegments } from "./support.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000_000);
 const GRACE_MS = 1500;
 const DAY_NS = 86_400_000_000_000n;
 const TENANTS = ["a", "b"];
@@ -44,13 +43,13 @@ class TruthfulStore extends MemoryStore {
 
 /** A store whose segments are lists of the offsets that they hold, so that a test can see which lines a view has. */
 class World {
-  readonly random: Prng;
+  readonly random: Random;
   readonly interleaver: Interleaver;
   readonly objects: TruthfulStore;
   private faults: number;
 
   constructor(seed: number, faults: number) {
-    this.random = new Prng(seed);
+    this.random = new Random(seed);
     this.objects = new TruthfulStore(() => this.interleaver.nowMs);
     this.interleaver = new Interleaver(this.random, () => this.objects);
     this.faults = faults;

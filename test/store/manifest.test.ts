@@ -13,7 +13,7 @@ import { DiskCache } from "../../src/store/disk-cache.ts";
 import { labelFilter } from "../../src/store/label-filter.ts";
 import { decodeRoot, encodeRoot, rootKey } from "../../src/store/manifest-root.ts";
 import type { SegmentInfo } from "../../src/store/view.ts";
-import { Prng } from "./random-lines.ts";
+import { Random } from "../random.ts";
 import { allSegments } from "./support.ts";
 
 const HOUR_NS = 3_600_000_000_000n;
@@ -233,7 +233,7 @@ describe("replacing", () => {
     await commit(objects, catalog, 10, [segment("a"), segment("b")]);
     const merged = segment("m", { level: 1 });
     await objects.put(merged.key, [Buffer.from("m")]);
-    const random = new Prng(5);
+    const random = new Random(5);
     objects.plan = () => (random.chance(0.25) ? { outcome } : undefined);
     expect(await catalog.fold()).toBe(true);
     const remove = ["a", "b"].map((name) => segment(name).key);

@@ -3,12 +3,9 @@ import { canonicalLabels } from "../../src/core/labels.ts";
 import { MemoryStore } from "../../src/objects/memory.ts";
 import { OpenBlockView } from "../../src/store/open-view.ts";
 import { SegmentReader } from "../../src/store/reader.ts";
+import { Random, SEED } from "../random.ts";
 import { drawFlushes, mergeIn, metadataBytesOf, putFlush } from "./compact-support.ts";
-import { Prng } from "./random-lines.ts";
 import { metadataOf, openBlock, type TestLine, TestStore, testLine } from "./support.ts";
-
-const seed = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 2 ** 32));
-console.log(`metadata-bytes: WEIR_TEST_SEED=${seed}`);
 
 /** Counted from what went in. */
 const wanted = (lines: readonly TestLine[]): number =>
@@ -58,7 +55,7 @@ describe("bytes of metadata", () => {
 
   test("are the same in memory, on the way, in a segment, and in one that compaction made", async () => {
     for (let round = 0; round < 15; round++) {
-      const random = new Prng(seed + round);
+      const random = new Random(SEED + round);
       const flushes = drawFlushes(random, 2, 200);
       const store = await TestStore.open(new MemoryStore(), { block_bytes: random.pick([4096, 65_536]) });
       store.append(flushes[0]);

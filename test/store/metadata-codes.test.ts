@@ -3,8 +3,7 @@ import { Random } from "../../bench/lines.ts";
 import { combineParts, type MetadataCodes, setsPart } from "../../src/store/metadata-codes.ts";
 import type { BlockView } from "../../src/store/view.ts";
 import { makeStore, SECOND, T0 } from "../query/run/harness.ts";
-
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
+import { SEED } from "../random.ts";
 
 type Pairs = readonly (readonly [string, string])[];
 

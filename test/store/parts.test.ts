@@ -7,7 +7,7 @@ import { filterBytes, IdFilterBuilder, mayHoldId } from "../../src/store/id-filt
 import { sortRows } from "../../src/store/sort-rows.ts";
 import { decodeValues, encodeCodes, writeString } from "../../src/store/text-column.ts";
 import { decodeTimes, encodeTimes } from "../../src/store/times.ts";
-import { Prng } from "./random-lines.ts";
+import { Random } from "../random.ts";
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 
@@ -154,7 +154,7 @@ test("values and codes come back in every encoding", () => {
 
 describe("id filter", () => {
   test("never denies an id that it was given, lets about 0.4% of others pass, and tells slots apart", () => {
-    const random = new Prng(7);
+    const random = new Random(7);
     const builder = new IdFilterBuilder();
     for (const count of [1, 1200, 9000]) {
       builder.clear();

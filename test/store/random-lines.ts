@@ -1,39 +1,6 @@
 import { ID_BYTES, ID_SLOTS, type SharedMetadata } from "../../src/core/line.ts";
+import type { Random } from "../random.ts";
 import { idTextOf, NO_SHARED, type TestLine, testLine } from "./support.ts";
-
-/** Pseudo-random numbers from a seed (mulberry32). */
-export class Prng {
-  private state: number;
-  readonly seed: number;
-
-  constructor(seed: number) {
-    this.seed = seed;
-    this.state = seed | 0;
-  }
-
-  u32(): number {
-    this.state = (this.state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return (t ^ (t >>> 14)) >>> 0;
-  }
-
-  below(limit: number): number {
-    return Math.floor((this.u32() / 0x1_0000_0000) * limit);
-  }
-
-  pick<T>(items: readonly T[]): T {
-    return items[this.below(items.length)];
-  }
-
-  chance(part: number): boolean {
-    return this.below(1_000_000) < part * 1_000_000;
-  }
-
-  bytes(length: number): Buffer {
-    return Buffer.from(Array.from({ length }, () => this.below(256)));
-  }
-}
 
 const NASTY = [
   Buffer.alloc(0),
@@ -63,7 +30,7 @@ export interface Habit {
   readonly sec: number;
 }
 
-export function drawHabit(random: Prng): Habit {
+export function drawHabit(random: Random): Habit {
   return {
     newlines: random.chance(0.3),
     order: random.pick(["in order", "runs", "random", "equal"]),
@@ -82,7 +49,7 @@ export function drawHabit(random: Prng): Habit {
   };
 }
 
-function drawTime(random: Prng, habit: Habit, i: number): { sec: number; nsec: number } {
+function drawTime(random: Random, habit: Habit, i: number): { sec: number; nsec: number } {
   const nsec = Math.floor(random.below(1_000_000_000) / habit.unitNs) * habit.unitNs;
   if (habit.order === "equal") return { sec: habit.sec, nsec: 0 };
   if (habit.order === "in order") return { sec: habit.sec + i, nsec };
@@ -93,7 +60,13 @@ function drawTime(random: Prng, habit: Habit, i: number): { sec: number; nsec: n
   };
 }
 
-export function drawLine(random: Prng, habit: Habit, labels: TestLine["labels"], tenant: string, i: number): TestLine {
+export function drawLine(
+  random: Random,
+  habit: Habit,
+  labels: TestLine["labels"],
+  tenant: string,
+  i: number,
+): TestLine {
   let bytes: Buffer = random.chance(0.1)
     ? random.pick(NASTY)
     : Buffer.from(Array.from({ length: random.below(12) }, () => random.pick(WORDS)).join(" "));

@@ -10,10 +10,9 @@ import { rootKey } from "../../src/store/manifest-root.ts";
 import { rebuildCatalog } from "../../src/store/rebuild.ts";
 import { chooseSegments, type FoundSegment } from "../../src/store/rebuild-choice.ts";
 import { envelopeOf, newMerge, type SegmentSources } from "../../src/store/sources.ts";
-import { Prng } from "./random-lines.ts";
+import { Random, SEED } from "../random.ts";
 import { expectRows, TestStore, testLine } from "./support.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Date.now() % 1_000_000_000);
 const TENANTS = ["a", "b"];
 
 interface Segment extends FoundSegment {
@@ -27,7 +26,7 @@ const hasLine = (tenant: string, partition: number, offset: number) =>
 
 /** A store's life as far as a rebuild sees it: which segments there are, what they say of themselves, and what they hold. */
 class Life {
-  readonly random: Prng;
+  readonly random: Random;
   readonly ends = [0, 0];
   /** Lines that were committed. */
   readonly lines = new Set<string>();
@@ -38,7 +37,7 @@ class Life {
   private clock = 0;
 
   constructor(seed: number) {
-    this.random = new Prng(seed);
+    this.random = new Random(seed);
   }
 
   /** A flush, committed or cut short after some of its segments or before its entry. */

@@ -18,10 +18,9 @@ import {
 } from "../../src/store/index-tables.ts";
 import { emptyMembers, type Member, readMember, sealMember } from "../../src/store/member.ts";
 import { walkSegment, walkSegmentFile } from "../../src/store/walk.ts";
-import { drawHabit, drawLine, Prng } from "./random-lines.ts";
+import { Random, SEED } from "../random.ts";
+import { drawHabit, drawLine } from "./random-lines.ts";
 import { inOrder, type Row, rowOf, rowsOf, type TestLine, TestStore, testLine } from "./support.ts";
-
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 /** One segment of these lines, and the store that holds it. */
 async function segmentOf(
@@ -35,7 +34,7 @@ async function segmentOf(
   return { store, bytes: await store.objects.get(key), key };
 }
 
-function drawSegment(random: Prng, streams: number, count: number): TestLine[] {
+function drawSegment(random: Random, streams: number, count: number): TestLine[] {
   const habits = Array.from({ length: streams }, () => drawHabit(random));
   return Array.from({ length: count }, (_, i) =>
     drawLine(random, habits[i % streams], { s: `${i % streams}` }, "fake", i),
@@ -53,7 +52,7 @@ describe("a segment is a gzip file", () => {
   let text: Buffer = Buffer.alloc(0);
   beforeAll(async () => {
     folder = mkdtempSync(path.join(tmpdir(), "weir-segment-"));
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const lines = drawSegment(random, 7, 3000);
     // A block of a single line with metadata beyond any header, and one of a long line.
     lines.push(
@@ -145,7 +144,7 @@ describe("a damaged segment", () => {
   });
 
   test("cut at any length gives a named error, never fewer lines", async () => {
-    const { store, bytes, key } = await segmentOf(drawSegment(new Prng(SEED), 3, 30));
+    const { store, bytes, key } = await segmentOf(drawSegment(new Random(SEED), 3, 30));
     await expect(readAll(store, bytes, key)).resolves.toHaveLength(2);
     for (let length = 0; length < bytes.length; length += length < 300 || length > bytes.length - 300 ? 1 : 13) {
       const cut = bytes.subarray(0, length);
@@ -156,7 +155,7 @@ describe("a damaged segment", () => {
   });
 
   test("with any byte changed gives a named error or the right lines", async () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const { store, bytes, key } = await segmentOf(drawSegment(random, 3, 30));
     const want = (await readAll(store, bytes, key))[0];
     let errors = 0;
@@ -175,7 +174,7 @@ describe("a damaged segment", () => {
   });
 
   test("with any byte changed under checks that hold, as an enemy would, gives a named error or some lines", async () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const { store, bytes, key } = await segmentOf(drawSegment(random, 3, 30));
     const members = membersOf(bytes);
     let errors = 0;
@@ -202,7 +201,7 @@ describe("a damaged segment", () => {
   });
 
   test("with a forged number of rows is refused before anything is made for them", async () => {
-    const { bytes, key } = await segmentOf(drawSegment(new Prng(SEED), 1, 30));
+    const { bytes, key } = await segmentOf(drawSegment(new Random(SEED), 1, 30));
     const block = membersOf(bytes).find(({ kind }) => kind === "WB");
     if (block === undefined) throw new Error("a segment without a block");
     // Text and rows stand at the beginning of its data.
@@ -243,7 +242,7 @@ describe("a damaged segment", () => {
 
 describe("walking", () => {
   test("a file and its bytes give the same parts, which cover every byte", async () => {
-    const { store, bytes, key } = await segmentOf(drawSegment(new Prng(SEED), 5, 800), { block_bytes: 4096 });
+    const { store, bytes, key } = await segmentOf(drawSegment(new Random(SEED), 5, 800), { block_bytes: 4096 });
     const folder = mkdtempSync(path.join(tmpdir(), "weir-walk-"));
     try {
       const file = path.join(folder, "s.gz");
@@ -321,7 +320,7 @@ describe("the index", () => {
   });
 
   test("says which blocks may hold an id as the blocks themselves do", async () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const lines = drawSegment(random, 6, 1500);
     const { store, key } = await segmentOf(lines, { block_bytes: 4096 });
     const index = await store.reader.index({ key });

@@ -1,11 +1,9 @@
 import { expect, test } from "vitest";
 import { sortRows } from "../../src/store/sort-rows.ts";
-import { Prng } from "./random-lines.ts";
-
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+import { Random, SEED } from "../random.ts";
 
 /** Times by kind of disorder: none, within a few lines, a few runs, backwards, anything, all the same. */
-function timesOf(random: Prng, kind: number, rows: number): number[] {
+function timesOf(random: Random, kind: number, rows: number): number[] {
   const times: number[] = [];
   let runTime = 0;
   for (let row = 0; row < rows; row++) {
@@ -16,7 +14,7 @@ function timesOf(random: Prng, kind: number, rows: number): number[] {
 }
 
 test("rows come in order of time, and rows of one time in the order in which they were", () => {
-  const random = new Prng(SEED);
+  const random = new Random(SEED);
   for (let round = 0; round < 3000; round++) {
     const rows = random.below(random.pick([2, 5, 300]));
     const times = timesOf(random, round % 6, rows);

@@ -13,7 +13,7 @@ import { rebuildCatalog } from "../../src/store/rebuild.ts";
 import { verifyStore } from "../../src/store/verify.ts";
 import type { BlockView } from "../../src/store/view.ts";
 import { walkSegment } from "../../src/store/walk.ts";
-import { Prng } from "./random-lines.ts";
+import { Random, SEED } from "../random.ts";
 import {
   allSegments,
   expectRows,
@@ -27,16 +27,14 @@ import {
   testLine,
 } from "./support.ts";
 
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 /** One takes a second or so. */
 const ROUNDS = Number(process.env.ROUNDS ?? 3);
-console.log(`store model: SEED=${SEED}`);
 
 const EXTREME = [-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, -62_135_596_801, 253_402_300_800, -1, 0, 1];
 const BLOCK_BYTES = 4096;
 
 /** How all lines of a round are made; each kind goes for another limit. */
-type Kind = (random: Prng, i: number) => Partial<TestLine> & { readonly text?: string | Buffer };
+type Kind = (random: Random, i: number) => Partial<TestLine> & { readonly text?: string | Buffer };
 
 const ID_AT_END = (slot: number, id: Buffer, text: Buffer) => {
   const bytes = Buffer.concat([text, Buffer.from(idTextOf(slot, id)), Buffer.from("}")]);
@@ -113,7 +111,7 @@ const LABELS: readonly TestLine["labels"][] = [
 ];
 
 /** Two partitions have no time in common: which of their lines comes first is nobody's business. */
-function drawLines(random: Prng, kinds: readonly Kind[], count: number, from: number, partition: number): TestLine[] {
+function drawLines(random: Random, kinds: readonly Kind[], count: number, from: number, partition: number): TestLine[] {
   return Array.from({ length: count }, (_, n) => {
     const { text = "", nsec = 0, ...more } = random.pick(kinds)(random, from + n);
     return testLine(text, {
@@ -126,7 +124,7 @@ function drawLines(random: Prng, kinds: readonly Kind[], count: number, from: nu
 }
 
 /** What each way to ask a view says, held to its rows one by one. */
-function checkView(random: Prng, view: BlockView, mayHold: (slot: number, low8: Uint8Array) => boolean): void {
+function checkView(random: Random, view: BlockView, mayHold: (slot: number, low8: Uint8Array) => boolean): void {
   const pairs = Array.from({ length: view.rows }, (_, row) => view.metadata(row));
   for (const slot of [TRACE_ID, REQUEST_ID, 1]) {
     const row = random.below(view.rows);
@@ -177,7 +175,7 @@ const metadataBytes = (rows: readonly Row[]) =>
   );
 
 /** The rows of some writers' stores, partition by partition, with every view of them checked. */
-async function readAll(random: Prng, stores: readonly TestStore[]): Promise<Row[]> {
+async function readAll(random: Random, stores: readonly TestStore[]): Promise<Row[]> {
   const out: Row[] = [];
   const [{ catalog, reader, objects }] = stores;
   for (const store of stores) await store.catalog.refresh();
@@ -227,10 +225,10 @@ async function readAll(random: Prng, stores: readonly TestStore[]): Promise<Row[
 describe("a store, held to a plain list of its lines", () => {
   test("in memory, flushed, merged, rebuilt and verified", { timeout: ROUNDS * 60_000 }, async () => {
     for (let round = 0; round < ROUNDS; round++) {
-      const random = new Prng(SEED + round);
+      const random = new Random(SEED + round);
       const names = Object.keys(KINDS).filter(() => random.chance(0.25));
       if (names.length === 0) names.push(random.pick(Object.keys(KINDS)));
-      const hint = `SEED=${SEED + round} ROUNDS=1: ${names.join(", ")}`;
+      const hint = `WEIR_TEST_SEED=${SEED + round} ROUNDS=1: ${names.join(", ")}`;
       try {
         await live(
           random,
@@ -244,7 +242,7 @@ describe("a store, held to a plain list of its lines", () => {
   });
 });
 
-async function live(random: Prng, kinds: readonly Kind[], hint: string): Promise<void> {
+async function live(random: Random, kinds: readonly Kind[], hint: string): Promise<void> {
   const objects = new MemoryStore();
   const options = { block_bytes: BLOCK_BYTES, level: random.pick([1, 9]), compress_parallel: 1 + random.below(3) };
   const stores = await Promise.all([0, 1].map((partition) => TestStore.open(objects, options, { partition })));

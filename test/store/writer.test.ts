@@ -13,7 +13,8 @@ import type { CatalogEntry } from "../../src/store/catalog-entry.ts";
 import { tenantPart } from "../../src/store/keys.ts";
 import { PoolSlots } from "../../src/store/pool-slots.ts";
 import { takeSnapshot } from "../../src/store/snapshot.ts";
-import { drawHabit, drawLine, Prng } from "./random-lines.ts";
+import { Random, SEED } from "../random.ts";
+import { drawHabit, drawLine } from "./random-lines.ts";
 import {
   allSegments,
   expectRows,
@@ -27,13 +28,12 @@ import {
   testLine,
 } from "./support.ts";
 
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const want = (lines: readonly TestLine[]) => inOrder(lines.map(rowOf));
 type Snapshot = ReturnType<TestStore["writer"]["snapshot"]>;
 const tick = () => new Promise((resolve) => setImmediate(resolve));
 
 /** Lines of several streams and tenants, mixed. */
-function drawLines(random: Prng, streams: number, count: number): TestLine[] {
+function drawLines(random: Random, streams: number, count: number): TestLine[] {
   const habits = Array.from({ length: streams }, () => drawHabit(random));
   return Array.from({ length: count }, (_, i) => {
     const s = random.below(streams);
@@ -49,7 +49,7 @@ async function keys(store: TestStore, prefix: string): Promise<string[]> {
 
 describe("writer", () => {
   test("any lines come back after flushes and after a new start, and while they are in memory", async () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     for (let round = 0; round < 8; round++) {
       const objects = new MemoryStore();
       const store = await TestStore.open(objects, { block_bytes: random.pick([4096, 256 * 1024]) });
@@ -74,7 +74,7 @@ describe("writer", () => {
   });
 
   test("each line is seen exactly once at any moment while blocks compress and flushes commit", async () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const objects = new FaultyStore(new MemoryStore(), () => (random.chance(0.5) ? { delayMs: random.below(4) } : {}));
     const store = await TestStore.open(objects, { block_bytes: 4096, compress_parallel: 3 });
     const lines: TestLine[] = [];
@@ -209,7 +209,7 @@ describe("writer", () => {
 
 describe("when a flush is due", () => {
   test("by age of the oldest line, by compressed bytes, by memory", async () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const store = await TestStore.open(new MemoryStore(), {
       flush_age_ms: 1000,
       segment_bytes: 64 * 1024,
@@ -249,7 +249,7 @@ describe("when a flush is due", () => {
       stuck && op === "put" ? { outcome: "fail", delayMs: 1 } : {},
     );
     const store = await TestStore.open(objects, { memory_bytes: 2 << 20, block_bytes: 16_384, flush_age_ms: 1e9 });
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const noise = random.bytes(3000);
     let highest = 0;
     let appended = 0;
@@ -296,7 +296,7 @@ describe("when a flush is due", () => {
 
 describe("when the store fails", () => {
   test("a flush tries again until it succeeds, and nothing is lost or doubled", async () => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const inner = new MemoryStore();
     const objects = new FaultyStore(inner);
     const store = await TestStore.open(objects, { block_bytes: 4096 });
@@ -344,7 +344,7 @@ describe("when the store fails", () => {
       void inner.deleteMany(written);
       return { delayMs: 1 };
     };
-    const lines = drawLines(new Prng(SEED), 8, 100);
+    const lines = drawLines(new Random(SEED), 8, 100);
     store.append(lines);
     await store.writer.flush(5);
     expect(written.length).toBeGreaterThan(1);
@@ -388,7 +388,7 @@ describe("when the store fails", () => {
 
   test("of writers that race for a position exactly one commits; the other drops its work and goes on after it", async () => {
     const inner = new MemoryStore();
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const stores = await Promise.all(
       [0, 1, 2].map(() => {
         const faulty = new FaultyStore(inner, ({ op }) => ({
@@ -505,7 +505,7 @@ describe("streams and taps", () => {
     { name: "in this thread alone, for want of places in the pool", places: 0 },
     { name: "in the pool and in this thread", places: 1 },
   ])("blocks are compressed $name, and come in order", async ({ places }) => {
-    const random = new Prng(SEED);
+    const random = new Random(SEED);
     const memory = PoolSlots.create(places, 1);
     const slots = new PoolSlots(memory, 0);
     const store = await TestStore.open(new MemoryStore(), { block_bytes: 4096, compress_parallel: 3 }, { slots });

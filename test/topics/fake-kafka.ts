@@ -14,7 +14,7 @@ import {
 } from "../../src/topics/lane.ts";
 import { topicMetrics } from "../../src/topics/metrics.ts";
 import { Slots } from "../../src/topics/slots.ts";
-import type { Random } from "../forward/random.ts";
+import type { Random } from "../random.ts";
 import { limits, optionsOf, plain, readPart } from "./support.ts";
 
 const NEVER = new Promise<never>(() => {});
@@ -153,12 +153,13 @@ export class FakeMember {
     this.seenGeneration = partition.generation;
     this.feed = new FakeFeed(partition);
     const call = async <T>(act: () => T | Promise<T>, mayLose = losesAnswers): Promise<T> => {
-      await sleep(random?.next(3) ?? 0);
+      await sleep(random?.below(3) ?? 0);
       if (!this.isAlive) return NEVER;
       const result = await act();
-      await sleep(random?.next(3) ?? 0);
+      await sleep(random?.below(3) ?? 0);
       if (!this.isAlive) return NEVER;
-      if (mayLose && random?.next(12) === 0) throw new WeirError("kafka_unavailable", "no answer", { retriable: true });
+      if (mayLose && random?.below(12) === 0)
+        throw new WeirError("kafka_unavailable", "no answer", { retriable: true });
       return result;
     };
     const me = this;

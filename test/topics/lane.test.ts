@@ -5,7 +5,7 @@ import { OFFSET_EARLIEST } from "../../src/kafka/admin.ts";
 import { decodeIntent, encodeIntent } from "../../src/topics/intent.ts";
 import type { LaneIntake } from "../../src/topics/lane.ts";
 import { tagOf, tagProblem } from "../../src/topics/tag.ts";
-import { Random } from "../forward/random.ts";
+import { Random } from "../random.ts";
 import { FakeIntake, FakeMember, FakePartition, until } from "./fake-kafka.ts";
 
 const numbers = (from: number, below: number) => Array.from({ length: below - from }, (_, i) => String(from + i));
@@ -276,13 +276,13 @@ describe("a lane", () => {
     let written = 0;
     let member = new FakeMember("m0", partition, intake, { random, losesAnswers: true });
     for (let round = 1; round <= 60; round++) {
-      for (let n = random.next(30); n > 0; n--) partition.write(String(written++));
-      await sleep(random.next(60));
+      for (let n = random.below(30); n > 0; n--) partition.write(String(written++));
+      await sleep(random.below(60));
       member.kill(partition);
       member = new FakeMember(`m${round}`, partition, intake, {
         random,
         losesAnswers: true,
-        batch_messages_max: 1 + random.next(20),
+        batch_messages_max: 1 + random.below(20),
       });
     }
     await until(settled(partition));
@@ -298,8 +298,8 @@ describe("a lane", () => {
     let written = 0;
     let member = new FakeMember("m0", partition, intakes[0], { random, losesAnswers: true });
     for (let round = 1; round <= 40; round++) {
-      for (let n = random.next(30); n > 0; n--) partition.write(String(written++));
-      await sleep(random.next(60));
+      for (let n = random.below(30); n > 0; n--) partition.write(String(written++));
+      await sleep(random.below(60));
       given.push(member.done);
       member.lose();
       // Each has a log of its own, so only what is handed over in order is stored once.

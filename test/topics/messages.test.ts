@@ -1,7 +1,7 @@
 import { PbfWriter } from "pbf";
 import { describe, expect, test } from "vitest";
 import { type Encodable, encode } from "../../src/codec/msgpack.ts";
-import { Random } from "../forward/random.ts";
+import { Random } from "../random.ts";
 import { build, message, plain, seen } from "./support.ts";
 
 const MESSAGE_TIME = { sec: 1_700_000_000, nsec: 123_000_000 };
@@ -206,7 +206,7 @@ describe("MessagePack", () => {
     }
     for (let i = 0; i < 3000; i++) {
       const changed = Buffer.from(value);
-      for (let n = random.next(4); n >= 0; n--) changed[random.next(changed.length)] = random.next(256);
+      for (let n = random.below(4); n >= 0; n--) changed[random.below(changed.length)] = random.below(256);
       const { parts, results } = await build([message(changed)], { format: "msgpack" });
       expect(results.stored + results.unreadable, `seed ${random.seed}`).toBe(1);
       expect(parts).toHaveLength(1);
@@ -382,7 +382,7 @@ describe("OTLP", () => {
     for (let cut = 0; cut < value.length; cut++) await check(value.subarray(0, cut));
     for (let i = 0; i < 1000; i++) {
       const changed = Buffer.from(value);
-      for (let n = random.next(4); n >= 0; n--) changed[random.next(changed.length)] = random.next(256);
+      for (let n = random.below(4); n >= 0; n--) changed[random.below(changed.length)] = random.below(256);
       await check(changed);
     }
   });

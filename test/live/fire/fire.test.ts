@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
+import { SEED } from "../../random.ts";
 import { KAFKA_LIBS, KAFKA_SKIPPED } from "../kafka-server.ts";
 import { S3_PROGRAM, S3_SKIPPED } from "../s3-server.ts";
 import { harass } from "./chaos.ts";
@@ -35,8 +36,7 @@ describe.skipIf(KAFKA_LIBS === "" || S3_PROGRAM === "")("a cluster under fire", 
   afterAll(async () => cluster?.stop());
 
   test("returns every acknowledged line exactly once", { timeout: 900_000 + LINES * MS_A_LINE }, async () => {
-    const seed = Number(process.env.WEIR_TEST_SEED ?? 20_261_130);
-    console.log(`cluster: WEIR_TEST_SEED=${seed}, ${LINES} lines, ${BROKERS} brokers`);
+    console.log(`cluster: WEIR_TEST_SEED=${SEED}, ${LINES} lines, ${BROKERS} brokers`);
     const firstMs = Date.now() - 3_600_000;
     const receivers = () => cluster.receivers.map(({ forwardPort }) => ({ host: "127.0.0.1", port: forwardPort }));
     const lines = Math.ceil(LINES / SENDERS);
@@ -48,7 +48,7 @@ describe.skipIf(KAFKA_LIBS === "" || S3_PROGRAM === "")("a cluster under fire", 
     );
     const over = new AbortController();
     const began = performance.now();
-    const chaos = harass(cluster.victims, new Random(seed), over.signal);
+    const chaos = harass(cluster.victims, new Random(SEED), over.signal);
     await Promise.all(senders.map((sender) => sender.run()));
     const sentS = (performance.now() - began) / 1000;
     over.abort();

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
+import { SEED } from "../../random.ts";
 import { keyOf, type PlainEntry, plainQuery } from "../plain/metric.ts";
 import { makeStore, type TestStore } from "../run/harness.ts";
 
@@ -7,7 +8,6 @@ import { makeStore, type TestStore } from "../run/harness.ts";
  * Lines that a filter chooses, counted where all of a block's lines have the same labels: then the times of a block are not looked at one by
  * one, but walked through to where intervals end. So times lie close to such ends, many are equal, and blocks hold several intervals.
  */
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const SECOND = 1_000_000_000n;
 const T0 = 1_700_000_000n * SECOND;
 const SPAN_SEC = 240;

@@ -2,13 +2,13 @@ import { afterEach, describe, expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
 import { codeOf, messageOf } from "../../../src/core/errors.ts";
 import type { Engine } from "../../../src/query/engine.ts";
+import { SEED } from "../../random.ts";
 import { keyOf, type PlainResult, plainQuery } from "../plain/metric.ts";
 import { makeStore, type TestStore } from "../run/harness.ts";
 import { randomHidden } from "../run/random-hidden.ts";
 import { makeRandomQuery } from "../syntax/random-query.ts";
 import { givenOf, type RandomTimes, randomEntries, randomMetric, randomTimes } from "./random-metric.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const QUERIES = 150;
 const NOTHING_HIDDEN = { scope: null, hides: () => false };
 

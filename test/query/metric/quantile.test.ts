@@ -2,8 +2,7 @@ import { describe, expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
 import { quantile } from "../../../src/query/metric/quantile.ts";
 import { selectRank } from "../../../src/query/metric/select.ts";
-
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
+import { SEED } from "../../random.ts";
 
 /** Values in orders that selections by parts find easy and hard. */
 function shapes(random: Random, size: number): [name: string, values: number[]][] {
@@ -19,7 +18,7 @@ function shapes(random: Random, size: number): [name: string, values: number[]][
   ];
 }
 
-describe(`a rank (WEIR_TEST_SEED=${SEED})`, () => {
+describe("a rank", () => {
   const random = new Random(SEED);
   test.each([1, 2, 3, 10, 1000, 5000])("of %i values is where sorting has it", (size) => {
     for (const [name, values] of shapes(random, size)) {

@@ -2,8 +2,7 @@ import { describe, expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
 import { splitNs } from "../../../src/core/time.ts";
 import { type EvalTimes, pointCount, Windows } from "../../../src/query/metric/windows.ts";
-
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
+import { SEED } from "../../random.ts";
 
 /** The intervals of window `point`. */
 function inWindow(windows: Windows, point: number): Set<number> {

@@ -3,11 +3,11 @@ import { Random } from "../../../bench/lines.ts";
 import { codeOf, messageOf } from "../../../src/core/errors.ts";
 import { Metrics } from "../../../src/core/metrics.ts";
 import type { Engine, LogRequest, LogResult, MetricResult } from "../../../src/query/engine.ts";
+import { SEED } from "../../random.ts";
 import { givenOf, randomEntries, randomMetric, randomTimes } from "../metric/random-metric.ts";
 import { entriesOf, makeStore, type TestStore } from "../run/harness.ts";
 import { engineOver, FAULTS, FaultyQuerier, scansOver, untilUp } from "./support.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const LINES = 1200;
 const QUERIES = 30;
 const SECOND = 1_000_000_000n;

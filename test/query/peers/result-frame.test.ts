@@ -7,8 +7,8 @@ import { CellTable } from "../../../src/query/metric/cells.ts";
 import { kindOf } from "../../../src/query/metric/kinds.ts";
 import { decodeResult, encodeResult } from "../../../src/query/peers/result-frame.ts";
 import { type BatchResult, emptyStats } from "../../../src/query/scan-job.ts";
+import { SEED } from "../../random.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const KINDS = [
   "count_over_time",
   "avg_over_time",

@@ -4,8 +4,8 @@ import { codeOf } from "../../../src/core/errors.ts";
 import { decodeScanRequest, encodeScanRequest, REQUEST_BYTES_MAX } from "../../../src/query/peers/scan-request.ts";
 import type { BatchBlock, ScanJob } from "../../../src/query/scan-job.ts";
 import { compactedKey, isSegmentKeyOf, segmentKey } from "../../../src/store/keys.ts";
+import { SEED } from "../../random.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const KEY = "segments/fake/2023-11-14/0-00000000000000000120-0123456789ab.gz";
 
 type Job = Omit<ScanJob, "id" | "control" | "endsAtMs">;

@@ -6,11 +6,11 @@ import { filterNames, type Needs } from "../../../src/query/stages/needs.ts";
 import type { LogExpr } from "../../../src/query/syntax/ast.ts";
 import { QueryError } from "../../../src/query/syntax/errors.ts";
 import { parseLogQuery } from "../../../src/query/syntax/parse.ts";
+import { SEED } from "../../random.ts";
 import { runQuery } from "../stages/run-query.ts";
 import { makeRandomQuery, type RandomQuery } from "../syntax/random-query.ts";
 import { NoOpinion, type PlainResult, runPlain } from "./pipeline.ts";
 
-const seed = Number(process.env.WEIR_TEST_SEED ?? 20260901);
 const ROUNDS = Number(process.env.WEIR_TEST_ROUNDS ?? 1000);
 
 const NAMES = [
@@ -308,11 +308,11 @@ function runFast({ expr, lines, stream, metadata }: Given, needs?: Needs): (Plai
   return forward;
 }
 
-describe(`against the plain evaluator (WEIR_TEST_SEED=${seed})`, () => {
+describe("against the plain evaluator", () => {
   test("lines and labels of log queries", () => {
     let kept = 0;
     let dropped = 0;
-    eachCase(makeRandomQuery(seed), (given) => {
+    eachCase(makeRandomQuery(SEED), (given) => {
       const fast = runFast(given);
       given.plain.forEach((want, i) => {
         if (want === "no opinion") return;
@@ -334,8 +334,8 @@ describe(`against the plain evaluator (WEIR_TEST_SEED=${seed})`, () => {
 
   test("of a metric query's pipeline, the labels and lines that are needed", () => {
     let compared = 0;
-    eachCase(makeRandomQuery(seed + 1), (given) => {
-      const random = makeRandomQuery(seed + compared);
+    eachCase(makeRandomQuery(SEED + 1), (given) => {
+      const random = makeRandomQuery(SEED + compared);
       const names = new Set(
         Array.from({ length: random.below(4) }, () => random.pick([...NAMES, "q", "job", "trace_id"])),
       );

@@ -3,12 +3,12 @@ import { Random } from "../../../bench/lines.ts";
 import { compileLogText } from "../../../src/query/compile.ts";
 import type { LogRequest } from "../../../src/query/engine.ts";
 import { sortedJson } from "../../../src/query/stages/label-text.ts";
+import { SEED } from "../../random.ts";
 import { givenOf, randomEntries, randomLog } from "../metric/random-metric.ts";
 import type { PlainEntry } from "../plain/metric.ts";
 import { entriesOf, type Found, makeStore, SECOND, type TestStore } from "./harness.ts";
 import { randomHidden } from "./random-hidden.ts";
 
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 const LINES = 600;
 const QUERIES = 100;
 

@@ -2,8 +2,7 @@ import { expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
 import { sortedInSlices } from "../../../src/query/sliced-sort.ts";
 import { Slices } from "../../../src/query/slices.ts";
-
-const SEED = Number(process.env.WEIR_TEST_SEED ?? Math.floor(Math.random() * 1e9));
+import { SEED } from "../../random.ts";
 
 /** Counts how often others could have had a turn. */
 class CountedTurns extends Slices {

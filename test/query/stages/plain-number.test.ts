@@ -1,11 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { plainNumber, plainNumberAt } from "../../../src/query/stages/plain-number.ts";
 import { parseGoFloat } from "../../../src/query/syntax/units.ts";
+import { SEED } from "../../random.ts";
 import { makeRandomQuery } from "../syntax/random-query.ts";
 
-const seed = Number(process.env.QUERY_SEED ?? 20260801);
-
-describe(`numbers from bytes (QUERY_SEED=${seed})`, () => {
+describe("numbers from bytes", () => {
   test.each([
     { text: "0", value: 0 },
     { text: "204", value: 204 },
@@ -43,7 +42,7 @@ describe(`numbers from bytes (QUERY_SEED=${seed})`, () => {
   });
 
   test("what is read is what the whole grammar reads, and a text is read as its bytes are", () => {
-    const random = makeRandomQuery(seed);
+    const random = makeRandomQuery(SEED);
     let read = 0;
     for (let round = 0; round < 20_000; round++) {
       const text = Array.from({ length: random.below(19) }, () =>

@@ -1,8 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { plainEnd, standsAt, wordText } from "../../../src/query/stages/word-scan.ts";
+import { SEED } from "../../random.ts";
 import { makeRandomQuery } from "../syntax/random-query.ts";
-
-const seed = Number(process.env.QUERY_SEED ?? 20260801);
 
 /** Bytes at a place of a larger buffer, as a block's lines are. */
 function viewOf(bytes: Uint8Array, before: number): DataView {
@@ -16,7 +15,7 @@ function plainly(bytes: Uint8Array, from: number, to: number): number {
   return to;
 }
 
-describe(`strings, four bytes at a time (QUERY_SEED=${seed})`, () => {
+describe("strings, four bytes at a time", () => {
   test.each([
     { name: "nothing", text: "", end: 0 },
     { name: "no end", text: "abcdefgh", end: 8 },
@@ -41,7 +40,7 @@ describe(`strings, four bytes at a time (QUERY_SEED=${seed})`, () => {
   });
 
   test("at any place, to any end, over random bytes as one by one", () => {
-    const random = makeRandomQuery(seed);
+    const random = makeRandomQuery(SEED);
     for (let round = 0; round < 3000; round++) {
       const odds = random.pick([0.02, 0.2, 0.6]);
       const bytes = Uint8Array.from({ length: random.below(60) }, () =>
@@ -54,7 +53,7 @@ describe(`strings, four bytes at a time (QUERY_SEED=${seed})`, () => {
   });
 
   test("a text is found where it stands, whole, before the end, and nowhere else", () => {
-    const random = makeRandomQuery(seed + 1);
+    const random = makeRandomQuery(SEED + 1);
     for (let round = 0; round < 3000; round++) {
       const letters = () => random.pick(["a", "b", '"']);
       const line = Array.from({ length: random.below(30) }, letters).join("");

@@ -5,10 +5,10 @@ import { QueryError } from "../../../src/query/syntax/errors.ts";
 import { parseQuery } from "../../../src/query/syntax/parse.ts";
 import { prettyQuery } from "../../../src/query/syntax/pretty.ts";
 import { formatQuery } from "../../../src/query/syntax/print.ts";
+import { SEED } from "../../random.ts";
 import { runQuery } from "../stages/run-query.ts";
 import { makeRandomQuery } from "./random-query.ts";
 
-const seed = Number(process.env.WEIR_TEST_SEED ?? 20260801);
 /** 100,000 for the whole proof. */
 const QUERIES = Number(process.env.WEIR_TEST_QUERIES ?? 50_000);
 
@@ -40,9 +40,9 @@ function runOrRefuse(expr: Expr, query: string): void {
   }
 }
 
-describe(`random queries (WEIR_TEST_SEED=${seed})`, () => {
+describe("random queries", () => {
   test("a printed query parses to an equal tree", () => {
-    const random = makeRandomQuery(seed);
+    const random = makeRandomQuery(SEED);
     let logs = 0;
     for (let i = 0; i < 4000; i++) {
       const query = random.query();
@@ -61,7 +61,7 @@ describe(`random queries (WEIR_TEST_SEED=${seed})`, () => {
   });
 
   test(`${QUERIES} broken ones end in a result or a QueryError, each within its time`, () => {
-    const random = makeRandomQuery(seed + 1);
+    const random = makeRandomQuery(SEED + 1);
     const slow: string[] = [];
     let parsed = 0;
     for (let i = 0; i < QUERIES; i++) {

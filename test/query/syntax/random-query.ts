@@ -1,3 +1,5 @@
+import { Random } from "../../random.ts";
+
 /** A seeded source of LogQL: valid queries of every construct, and broken ones. */
 export interface RandomQuery {
   query(): string;
@@ -118,17 +120,10 @@ const TOKENS = [
 ];
 
 export function makeRandomQuery(seed: number): RandomQuery {
-  let state = seed >>> 0;
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  const chance = (p: number) => next() < p;
-  const below = (n: number) => Math.floor(next() * n);
-  const pick = <T>(list: readonly T[]): T => list[below(list.length)];
+  const random = new Random(seed);
+  const chance = (p: number) => random.chance(p);
+  const below = (n: number) => random.below(n);
+  const pick = <T>(list: readonly T[]): T => random.pick(list);
   const list = (max: number, one: () => string, joint: () => string = () => ", ") => {
     let out = one();
     for (let n = below(max); n > 0; n--) out += joint() + one();
@@ -145,7 +140,7 @@ export function makeRandomQuery(seed: number): RandomQuery {
   const cased = (word: string) =>
     chance(0.9) ? word : chance(0.5) ? word.toUpperCase() : word[0].toUpperCase() + word.slice(1);
   const filterOne = (depth: number): string => {
-    const kind = next();
+    const kind = random.fraction();
     if (kind < 0.35) return matcher();
     if (kind < 0.5) return `${name()} ${compare()} ${pick(NUMBERS)}`;
     if (kind < 0.65) return `${name()}${compare()}${pick(DURATIONS)}`;
@@ -236,7 +231,7 @@ export function makeRandomQuery(seed: number): RandomQuery {
     }
   };
   const metric = (depth: number): string => {
-    const kind = next();
+    const kind = random.fraction();
     if (kind < 0.3 || depth > 3) {
       const op = pick(["rate", "count_over_time", "bytes_rate", "bytes_over_time", "absent_over_time"]);
       return `${cased(op)}${chance(0.1) ? " " : ""}(${range(/^(?:rate|absent)/.test(op) && chance(0.3))})`;
@@ -316,7 +311,7 @@ export function makeRandomQuery(seed: number): RandomQuery {
     for (let n = 1 + below(3); n > 0; n--) {
       const at = below(text.length + 1);
       const end = Math.min(text.length, at + below(6));
-      const kind = next();
+      const kind = random.fraction();
       if (kind < 0.3) text = text.slice(0, at) + text.slice(end);
       else if (kind < 0.6) text = text.slice(0, at) + pick(TOKENS) + text.slice(at);
       else if (kind < 0.75) text = text.slice(0, at) + text.slice(at, end) + text.slice(at);
