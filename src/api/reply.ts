@@ -7,6 +7,9 @@ import { Pieces } from "./json.ts";
 
 const JSON_TYPE = "application/json; charset=UTF-8";
 
+/** Whoever says one of these may still refuse it (`gzip;q=0`); the library reads that. */
+const MAY_TAKE_GZIP = /gzip|\*/i;
+
 /**
  * Sends a body, as gzip where the client takes that. The library's own hook would look at each answer, which costs every request
  * some 20 µs; so it is asked only for those that are wanted smaller.
@@ -14,7 +17,7 @@ const JSON_TYPE = "application/json; charset=UTF-8";
 export function deliver(reply: FastifyReply, body: string | Readable): FastifyReply {
   const vary = reply.getHeader("vary");
   reply.header("vary", vary === undefined ? "accept-encoding" : `${String(vary)}, accept-encoding`);
-  if (reply.request.headers["accept-encoding"]?.includes("gzip") !== true) return reply.send(body);
+  if (!MAY_TAKE_GZIP.test(reply.request.headers["accept-encoding"] ?? "")) return reply.send(body);
   reply.compress(body);
   return reply;
 }

@@ -41,11 +41,12 @@ async function compact(
   const alone = await openCompactor(url, config.sections, { metrics: new Metrics(), log });
   try {
     if (once) {
-      const report = await alone.role.once();
+      const { report, failure } = await alone.role.once();
       await print(
         `${report.merges} merges: ${report.segmentsIn} segments (${report.bytesIn} bytes) are ${report.segmentsOut} ` +
           `(${report.bytesOut} bytes) now; ${report.removedLines} lines removed, ${report.deleted} objects deleted\n`,
       );
+      if (failure !== null) throw failure.error;
       return;
     }
     const signal = firstSignal();

@@ -7,7 +7,7 @@ import type { RunningProcess } from "../roles/running.ts";
 import { loadPipeline } from "./check.ts";
 import { type CliIo, runCommand } from "./io.ts";
 import { DEFAULT_PIPELINE_HELP, defaultPipeline } from "./package-folder.ts";
-import { addSettings, type Deployment, readSettings } from "./settings.ts";
+import { addSettings, type Deployment, misspeltVariables, readSettings } from "./settings.ts";
 import { firstSignal } from "./signals.ts";
 import { VERSION } from "./version.ts";
 
@@ -25,7 +25,7 @@ export function register(program: Command, io: CliIo): void {
 async function run(file: string, deployment: Deployment, io: CliIo): Promise<void> {
   const config = await loadPipeline(file, { env: io.env, overrides: deployment.overrides });
   const log = createLogger(config.log_level);
-  for (const warning of config.warnings) log.warn(warning);
+  for (const warning of [...config.warnings, ...misspeltVariables(io.env)]) log.warn(warning);
   // Blocks are inflated long after the start; what would fail then is to be said now.
   inflateBy(io.env.WEIR_INFLATE);
   const metrics = new Metrics();

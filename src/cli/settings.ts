@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import type { Override } from "../config/overrides.ts";
+import { didYouMean } from "../config/suggest.ts";
 import { WeirError } from "../core/errors.ts";
 import { isRole, ROLES, type Role } from "../roles/role.ts";
 import type { CliIo } from "./io.ts";
@@ -233,6 +234,21 @@ export function readSettings(command: Command, env: CliIo["env"]): Deployment {
   if (!isRole(role))
     throw new WeirError("bad_role", `--role (WEIR_ROLE): got ${JSON.stringify(role)}, want one of ${ROLES.join(", ")}`);
   return { role, data: own.data ?? DEFAULT_DATA, store: own.store ?? null, overrides };
+}
+
+/** Variables that are no settings: of other commands, and of the codec. */
+const OTHER_VARIABLES = ["WEIR_INFLATE", "WEIR_URL", "WEIR_TENANT", "WEIR_TO", "WEIR_PASSWORD"];
+/** Kubernetes sets such for each service, which may well be named weir. */
+const SERVICE_VARIABLE = /_SERVICE_(?:HOST|PORT)|_PORT(?:_|$)/;
+
+/** A complaint about each variable that looks like a misspelt setting. Others may be meant for the pipeline file. */
+export function misspeltVariables(env: CliIo["env"]): string[] {
+  const known = [...SETTINGS.map((setting) => setting.env), ...OTHER_VARIABLES];
+  return Object.keys(env).flatMap((name) => {
+    if (!/^WEIR_/i.test(name) || known.includes(name) || SERVICE_VARIABLE.test(name)) return [];
+    const meant = didYouMean(name, known);
+    return meant === "" ? [] : [`the environment variable ${name} means nothing to Weir${meant}`];
+  });
 }
 
 /** What the environment sets of one section of the pipeline file, for the commands that have no flags for it. */

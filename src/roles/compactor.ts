@@ -4,7 +4,7 @@ import type { Metrics } from "../core/metrics.ts";
 import { endsWithin, sleepFor } from "../core/wait.ts";
 import type { ObjectStore } from "../objects/store.ts";
 import type { Catalog } from "../store/catalog.ts";
-import { Compactor, type PassReport } from "../store/compact/compactor.ts";
+import { Compactor, emptyReport, type PassReport } from "../store/compact/compactor.ts";
 import type { CompactorOptions } from "../store/compact/options.ts";
 import type { RemovalSource } from "../store/compact/removals.ts";
 
@@ -56,20 +56,29 @@ export class CompactorRole {
     if (!(await endsWithin(this.done, STOP_MS))) this.deps.log.warn("stop: compaction waits for the store; left alone");
   }
 
-  /** Everything that is due, at once: fold, merge, remove, delete, search for leftovers. */
-  async once(): Promise<PassReport> {
-    const sum = await this.compactor.pass({ removals: true });
-    for (let last = sum; last.more; ) {
-      last = await this.compactor.pass({ removals: false });
-      sum.merges += last.merges;
-      sum.segmentsIn += last.segmentsIn;
-      sum.segmentsOut += last.segmentsOut;
-      sum.bytesIn += last.bytesIn;
-      sum.bytesOut += last.bytesOut;
-      sum.removedLines += last.removedLines;
+  /**
+   * Everything that is due, at once: fold, merge, remove, delete, search for leftovers. Gives what was done until something
+   * failed, and what failed; null for nothing.
+   */
+  async once(): Promise<{ readonly report: PassReport; readonly failure: { readonly error: unknown } | null }> {
+    const report = emptyReport();
+    try {
+      for (let removals = true, more = true; more; removals = false) {
+        const last = await this.compactor.pass({ removals });
+        more = last.more;
+        report.merges += last.merges;
+        report.segmentsIn += last.segmentsIn;
+        report.segmentsOut += last.segmentsOut;
+        report.bytesIn += last.bytesIn;
+        report.bytesOut += last.bytesOut;
+        report.removedLines += last.removedLines;
+      }
+      report.deleted += await this.compactor.collect();
+      report.deleted += await this.compactor.sweep();
+    } catch (error) {
+      return { report, failure: { error } };
     }
-    sum.deleted = (await this.compactor.collect()) + (await this.compactor.sweep());
-    return sum;
+    return { report, failure: null };
   }
 
   private async loop(): Promise<void> {

@@ -356,6 +356,18 @@ describe("endpoints", () => {
       expect(small.headers.vary?.toLowerCase()).toContain("accept-encoding");
       const strip = (text: string) => text.replace(/"stats":.*/, "");
       expect(strip(gunzipSync(small.body).toString())).toBe(strip(plain.body.toString()));
+      for (const [accepts, encoding] of [
+        ["GZIP", "gzip"],
+        ["*", "gzip"],
+        ["br;q=1.0, gzip;q=0.5", "gzip"],
+        ["gzip;q=0", undefined],
+        ["gzip;q=0, *;q=0", undefined],
+        ["identity", undefined],
+        ["br, zstd", undefined],
+      ]) {
+        const { headers } = await raw({ "accept-encoding": accepts ?? "" });
+        expect(headers["content-encoding"], accepts).toBe(encoding);
+      }
     });
 
     test("the oldest names of labels and series still work", async () => {

@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
-import { addSettings, readSettings, SETTINGS } from "../../src/cli/settings.ts";
+import { addSettings, misspeltVariables, readSettings, SETTINGS } from "../../src/cli/settings.ts";
 import { read } from "../house/files.ts";
 
 function settingsOf(argv: string[], env: Record<string, string> = {}) {
@@ -77,6 +77,19 @@ describe("settings", () => {
   ])("--forward $text", ({ text, urls }) => {
     expect(settingsOf(["--forward", text]).overrides).toEqual([
       { path: "receivers.@forward.listen", value: urls, source: "--forward" },
+    ]);
+  });
+
+  test("a variable that is nearly a setting is complained of", () => {
+    const known = Object.fromEntries(SETTINGS.map(({ env }) => [env, "x"]));
+    const service = { WEIR_SERVICE_HOST: "10.0.0.1", WEIR_PORT: "tcp://10.0.0.1:3100", WEIR_PORT_3100_TCP: "x" };
+    expect(misspeltVariables({ ...known, ...service, WEIR_URL: "x", WEIR_REGION_OF_MY_OWN: "x", HTTP: "x" })).toEqual(
+      [],
+    );
+    expect(misspeltVariables({ WEIR_STOER: "s3://logs", WEIR_FLUSHAGE: "1", weir_data: "x" })).toEqual([
+      'the environment variable WEIR_STOER means nothing to Weir, did you mean "WEIR_STORE"?',
+      'the environment variable WEIR_FLUSHAGE means nothing to Weir, did you mean "WEIR_FLUSH_AGE"?',
+      'the environment variable weir_data means nothing to Weir, did you mean "WEIR_DATA"?',
     ]);
   });
 });

@@ -410,7 +410,7 @@ export class Compactor {
   }
 }
 
-function emptyReport(): PassReport {
+export function emptyReport(): PassReport {
   return {
     merges: 0,
     segmentsIn: 0,
