@@ -45,12 +45,17 @@ export function addInfoRoutes(app: FastifyInstance, deps: InfoRoutesDeps): void 
   app.route({ method: ["GET", "POST"], url: "/loki/api/v1/format_query", handler: formatRoute });
   app.get("/loki/api/v1/drilldown-limits", async (request, reply) => sendJson(reply, drilldownLimits(deps, request)));
   // Without a ruler there are no rules, which Grafana takes for an answer.
-  const ofRules = (data: unknown) => async (_request: FastifyRequest, reply: FastifyReply) =>
-    sendJson(reply, { status: "success", data, errorType: "", error: "" });
+  const ofRules = (data: unknown) => async (request: FastifyRequest, reply: FastifyReply) => {
+    deps.tenants.of(request.headers);
+    return sendJson(reply, { status: "success", data, errorType: "", error: "" });
+  };
   app.get("/prometheus/api/v1/rules", ofRules({ groups: [] }));
   app.get("/prometheus/api/v1/alerts", ofRules({ alerts: [] }));
   for (const url of ["/loki/api/v1/rules", "/api/prom/rules"]) {
-    app.get(url, async (_request, reply) => sendText(reply, 404, "no rule groups found"));
+    app.get(url, async (request, reply) => {
+      deps.tenants.of(request.headers);
+      return sendText(reply, 404, "no rule groups found");
+    });
   }
   app.route({
     method: ["GET", "POST"],

@@ -178,7 +178,10 @@ async function createApp(options: HttpOptions, deps: AppDeps): Promise<FastifyIn
   addInfoRoutes(app, deps);
   // Without upgrade headers the request comes here; with them the server's `upgrade` event has it.
   for (const path of [TAIL_PATH, LEGACY_TAIL_PATH]) {
-    app.get(path, async (_request, reply) => sendText(reply, 400, "Bad Request"));
+    app.get(path, async (request, reply) => {
+      tenants.of(request.headers);
+      return sendText(reply, 400, "Bad Request");
+    });
   }
   return app;
 }

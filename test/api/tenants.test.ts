@@ -45,6 +45,16 @@ const COUNTING_PATHS = [
   { path: "/config/tenant/v1/limits", shows: /max_line_size/ },
 ];
 
+/** Where there is nothing to be seen. */
+const EMPTY_PATHS = [
+  "/prometheus/api/v1/rules",
+  "/prometheus/api/v1/alerts",
+  "/loki/api/v1/rules",
+  "/api/prom/rules",
+  "/loki/api/v1/tail",
+  "/api/prom/tail",
+];
+
 describe("with auth_enabled", () => {
   let weir: TestWeir;
   beforeAll(async () => {
@@ -68,10 +78,13 @@ describe("with auth_enabled", () => {
   });
   afterAll(() => weir.close());
 
-  test.each([...READ_PATHS, ...COUNTING_PATHS.map(({ path }) => path)])("%s wants a tenant", async (path) => {
-    expect(await weir.get(path)).toMatchObject({ status: 401, text: "no org id\n" });
-    expect(await weir.get(path, as(""))).toMatchObject({ status: 401, text: "no org id\n" });
-  });
+  test.each([...READ_PATHS, ...COUNTING_PATHS.map(({ path }) => path), ...EMPTY_PATHS])(
+    "%s wants a tenant",
+    async (path) => {
+      expect(await weir.get(path)).toMatchObject({ status: 401, text: "no org id\n" });
+      expect(await weir.get(path, as(""))).toMatchObject({ status: 401, text: "no org id\n" });
+    },
+  );
 
   test.each(READ_PATHS)("%s shows a tenant's own data alone", async (path) => {
     const one = await weir.get(path, as("one"));
