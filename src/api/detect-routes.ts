@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { Slices } from "../query/slices.ts";
+import { Slices } from "../core/slices.ts";
 import { parseLogQuery, parseSelector } from "../query/syntax/parse.ts";
 import { DetectedFields, detectLabels, type SampledEntry } from "./detect.ts";
 import { BadRequest } from "./errors.ts";

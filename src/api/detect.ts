@@ -1,6 +1,6 @@
 import type { Labels } from "../core/labels.ts";
 import { sanitizeLabelName } from "../core/labels.ts";
-import { Slices } from "../query/slices.ts";
+import { Slices } from "../core/slices.ts";
 import { ERROR_DETAILS_LABEL, ERROR_LABEL, PRESERVE_ERROR_LABEL } from "../query/stages/entry.ts";
 import { parseByteSize, parseGoDuration, parseGoFloat } from "../query/syntax/units.ts";
 import { DECIMAL } from "./go.ts";

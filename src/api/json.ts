@@ -1,8 +1,8 @@
+import { Slices } from "../core/slices.ts";
 import { nsText } from "../core/time.ts";
 import type { LogResult, TailEntry } from "../query/engine.ts";
 import type { ResultEntry } from "../query/merge.ts";
 import { sortedInSlices } from "../query/sliced-sort.ts";
-import { Slices } from "../query/slices.ts";
 
 /*
  * Answers as JSON text in pieces. Labels come from the scan as JSON already; lines are escaped here, with U+FFFD for

@@ -1,8 +1,8 @@
 import { WeirError } from "../core/errors.ts";
 import { formatLabels, type Labels } from "../core/labels.ts";
+import { Slices } from "../core/slices.ts";
 import type { BlockSum } from "../query/engine.ts";
 import { sortedInSlices } from "../query/sliced-sort.ts";
-import { Slices } from "../query/slices.ts";
 import { seconds } from "./samples.ts";
 
 /*

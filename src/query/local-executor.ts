@@ -1,3 +1,4 @@
+import { Slices } from "../core/slices.ts";
 import type { SegmentReader } from "../store/reader.ts";
 import { BatchScan } from "./batch-scan.ts";
 import {
@@ -8,7 +9,6 @@ import {
   type ScanExecutor,
   type ScanJob,
 } from "./scan-job.ts";
-import { Slices } from "./slices.ts";
 
 /** Scans in this thread, block after block with turns for others between: for `threads: 0` and for stores in memory. */
 export class LocalExecutor implements ScanExecutor {

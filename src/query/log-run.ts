@@ -1,4 +1,5 @@
 import { messageOf, WeirError } from "../core/errors.ts";
+import { Slices } from "../core/slices.ts";
 import { joinNs } from "../core/time.ts";
 import type { Cut } from "./cut.ts";
 import { MergedEntries } from "./merge.ts";
@@ -13,7 +14,6 @@ import {
   type ScanExecutor,
   type ScanJob,
 } from "./scan-job.ts";
-import { Slices } from "./slices.ts";
 import type { QueryStats } from "./stats.ts";
 
 /**

@@ -1,4 +1,5 @@
 import type { Labels } from "../core/labels.ts";
+import { Slices } from "../core/slices.ts";
 import type {
   BlockView,
   LabelValues,
@@ -10,7 +11,6 @@ import type {
 } from "../store/view.ts";
 import { ArrivalRanks, RANKS } from "./arrival-ranks.ts";
 import type { BlockHide, HiddenLines } from "./deletes-hide.ts";
-import { Slices } from "./slices.ts";
 
 /** Blocks of one segment that an order number has room for, so that it stays below 2^53. 128 MiB hold some thousands. */
 const BLOCKS_A_SEGMENT = 2 ** 21;

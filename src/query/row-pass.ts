@@ -1,9 +1,9 @@
+import { Slices } from "../core/slices.ts";
 import { batchBlock, bytesRead, checkBytesRead, type LogRunDeps, type LostBlock, type PassResult } from "./log-run.ts";
 import { MergedEntries } from "./merge.ts";
 import type { PlannedBlock } from "./plan.ts";
 import { BlockScanner } from "./scan.ts";
 import { addStats, type BatchBlock, type BatchResult, ScanControl, type ScanJob } from "./scan-job.ts";
-import { Slices } from "./slices.ts";
 
 /** Rows of an open block that are made entries of before others may have a turn: about a millisecond. */
 const ROWS_AT_ONCE = 64;

@@ -1,4 +1,4 @@
-import type { Slices } from "./slices.ts";
+import type { Slices } from "../core/slices.ts";
 
 /** Items that are sorted, or merged, before others may have a turn: below a millisecond where a comparison is one of long texts. */
 const ITEMS_AT_ONCE = 512;

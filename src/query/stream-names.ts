@@ -1,9 +1,9 @@
 import type { Labels } from "../core/labels.ts";
+import { Slices } from "../core/slices.ts";
 import { byTime } from "../store/segment-order.ts";
 import type { LabelValues, SegmentIndex, SegmentInfo, SegmentPart, StoreSnapshot } from "../store/view.ts";
 import type { HiddenLines } from "./deletes-hide.ts";
 import { timeSpanOf } from "./plan.ts";
-import { Slices } from "./slices.ts";
 
 /** Indexes that are read at one time at most: a far store answers them together as soon as one. */
 const INDEXES_AT_ONCE = 16;

@@ -1,5 +1,5 @@
+import { Slices } from "../core/slices.ts";
 import { timeSpanOf } from "../query/plan.ts";
-import { Slices } from "../query/slices.ts";
 import type { WantedLines } from "../query/snapshots.ts";
 import { OpenBlockView, type PackedOpenBlock, packedBuffers } from "../store/open-view.ts";
 import type { BlockInfo, BlockView, PendingBlock } from "../store/view.ts";

@@ -108,7 +108,7 @@ export class SegmentReader {
       indexAt >= start
         ? bytes.subarray(indexAt - start, indexAt - start + indexBytes)
         : await this.objects.getRange(key, indexAt, indexBytes);
-    return { index: parseIndex(members, footer, { key, offset: indexAt }), footer, size };
+    return { index: await parseIndex(members, footer, { key, offset: indexAt }), footer, size };
   }
 
   private keep(key: string, index: StoredIndex): void {

@@ -2,6 +2,7 @@ import { crc32 } from "../codec/crc32.ts";
 import { VarintReader } from "../codec/varint.ts";
 import { codeOf, messageOf } from "../core/errors.ts";
 import type { Labels } from "../core/labels.ts";
+import { Slices } from "../core/slices.ts";
 import { NS_PER_SECOND } from "../core/time.ts";
 import { parseLabels } from "./block-view.ts";
 import { corrupt, type Place } from "./errors.ts";
@@ -160,14 +161,17 @@ export class StoredIndex implements SegmentIndex {
   }
 }
 
+/** Streams or blocks that are read before it is asked whether others should have a turn: some 200 us of work. */
+const ENTRIES_A_LOOK = 64;
+
 /**
- * Reads the index from `members`, the bytes of all "WI" members, as the footer describes them.
+ * Reads the index from `members`, the bytes of all "WI" members, as the footer describes them; a large one in slices.
  * Throws `segment_corrupt`. `place` says where members[0] stands.
  */
-export function parseIndex(members: Buffer, footer: Footer, place: Place): StoredIndex {
+export async function parseIndex(members: Buffer, footer: Footer, place: Place): Promise<StoredIndex> {
   const index = joinIndex(members, footer, place);
   try {
-    return decodeIndex(index, footer, place);
+    return await decodeIndex(index, footer, place);
   } catch (error) {
     if (codeOf(error) !== "bad_varint") throw error;
     throw corrupt("segment_corrupt", "index", messageOf(error), "varints", place);
@@ -191,7 +195,7 @@ export function joinIndex(members: Buffer, footer: Footer, place: Place): Buffer
   return index;
 }
 
-function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
+async function decodeIndex(index: Buffer, footer: Footer, place: Place): Promise<StoredIndex> {
   const sections = readIndexSections(index, place);
   const section = (type: number, name: string): Buffer => {
     const raw = sections.get(type);
@@ -199,10 +203,13 @@ function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
     return inflateSection(raw, place);
   };
   const streamReader = new VarintReader(section(INDEX_STREAMS, "streams"));
-  const streams = Array.from({ length: counted(streamReader, footer.streams, "streams", place) }, () => {
+  const slices = new Slices();
+  const streams: { readonly canonical: string; readonly labels: Labels }[] = [];
+  for (let left = counted(streamReader, footer.streams, "streams", place); left > 0; left--) {
     const canonical = readString(streamReader);
-    return { canonical, labels: parseLabels(canonical, place, "segment_corrupt") };
-  });
+    streams.push({ canonical, labels: parseLabels(canonical, place, "segment_corrupt") });
+    if (left % ENTRIES_A_LOOK === 0) await slices.turn();
+  }
   const blockReader = new VarintReader(section(INDEX_BLOCKS, "blocks"));
   const filterReader = new VarintReader(section(INDEX_FILTERS, "filters"));
   const metadataTable = sections.get(INDEX_METADATA);
@@ -210,7 +217,8 @@ function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
   const presence: IdPresence[] = [];
   let stream = 0;
   let end = 0;
-  const blocks = Array.from({ length: counted(blockReader, footer.blocks, "blocks", place) }, (): BlockInfo => {
+  const blocks: BlockInfo[] = [];
+  for (let left = counted(blockReader, footer.blocks, "blocks", place); left > 0; left--) {
     stream += blockReader.next();
     if (stream >= streams.length)
       throw corrupt("segment_corrupt", "index, stream", stream, `below ${streams.length}`, place);
@@ -230,8 +238,9 @@ function decodeIndex(index: Buffer, footer: Footer, place: Place): StoredIndex {
     filterReader.at += filterLength;
     presence.push({ slots, filter });
     const metadataBytes = metadataReader?.next() ?? 0;
-    return { stream, offset, length, rows, textBytes, metadataBytes, timeMinNs, timeMaxNs };
-  });
+    blocks.push({ stream, offset, length, rows, textBytes, metadataBytes, timeMinNs, timeMaxNs });
+    if (left % ENTRIES_A_LOOK === 0) await slices.turn();
+  }
   if (end > footer.indexAt) throw corrupt("segment_corrupt", "end of the blocks", end, footer.indexAt, place);
   const tenant = section(INDEX_TENANT, "tenant").toString("utf8");
   const raw = sections.get(INDEX_SOURCES);

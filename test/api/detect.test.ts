@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { DetectedFields, detectLabels, typeOf } from "../../src/api/detect.ts";
-import { Slices } from "../../src/query/slices.ts";
+import { Slices } from "../../src/core/slices.ts";
 
 /*
  * Fields of single lines. What clients ask is in endpoints.test.ts.

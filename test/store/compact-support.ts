@@ -120,7 +120,7 @@ export async function readSegment(objects: ObjectStore, info: SegmentInfo): Prom
   if (bytes.length !== info.bytes) throw new Error(`${info.key} has ${bytes.length} bytes, not ${info.bytes}`);
   const footer = parseFooter(bytes, { key: info.key, offset: 0 });
   const members = bytes.subarray(footer.indexAt, footer.indexAt + footer.indexBytes);
-  const index = parseIndex(members, footer, { key: info.key, offset: footer.indexAt });
+  const index = await parseIndex(members, footer, { key: info.key, offset: footer.indexAt });
   const rows: Row[] = [];
   const blocks: ReadBack["blocks"] = [];
   index.blocks.forEach((block, i) => {

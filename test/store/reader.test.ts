@@ -44,6 +44,24 @@ describe("reader", () => {
     expect(calls, "forgotten").toEqual(["getSuffix"]);
   });
 
+  test("an index of many streams is read in slices, between which others have turns", async () => {
+    const store = await TestStore.open(new MemoryStore());
+    // Reading them takes 50 ms or more.
+    store.append(Array.from({ length: 20_000 }, (_, i) => testLine("x", { labels: { app: "web", pod: `web-${i}` } })));
+    await store.writer.flush(1);
+    let turns = 0;
+    let isOver = false;
+    const count = () => {
+      turns++;
+      if (!isOver) setImmediate(count);
+    };
+    setImmediate(count);
+    const index = await new SegmentReader(store.objects, { cacheBytes: 0 }).index(store.catalog.tail()[0]);
+    isOver = true;
+    expect(index.streams.length).toBe(20_000);
+    expect(turns).toBeGreaterThan(3);
+  });
+
   test("a failed read is not remembered", async () => {
     const { objects, infos } = await filled(1, 2);
     const reader = new SegmentReader(objects, { cacheBytes: 1 << 20 });

@@ -1,5 +1,5 @@
 import type { Labels } from "../../core/labels.ts";
-import type { Slices } from "../slices.ts";
+import type { Slices } from "../../core/slices.ts";
 import type { MetricOf } from "../syntax/ast.ts";
 import type { StepVector, VectorSource } from "./leaf-steps.ts";
 import { compareLabels, dropLabels, keepLabels, PerSeries, SeriesTable } from "./series-table.ts";

@@ -1,6 +1,6 @@
 import { WeirError } from "../../core/errors.ts";
 import type { Labels } from "../../core/labels.ts";
-import type { Slices } from "../slices.ts";
+import type { Slices } from "../../core/slices.ts";
 import { sortedJson } from "../stages/label-text.ts";
 import type { BinaryOp, VectorMatching } from "../syntax/ast.ts";
 import { applyOperator, isSetOperator } from "../syntax/fold.ts";

@@ -1,5 +1,5 @@
 import type { Labels } from "../../core/labels.ts";
-import { Slices } from "../slices.ts";
+import { Slices } from "../../core/slices.ts";
 import { QueryError } from "../syntax/errors.ts";
 import { AbsentSteps, absentLabels } from "./absent.ts";
 import { AggregateSteps, SelectSteps } from "./aggregate.ts";

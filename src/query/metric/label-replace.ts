@@ -1,7 +1,7 @@
 import { compileRegex } from "../../codec/re2.ts";
 import type { Labels } from "../../core/labels.ts";
+import type { Slices } from "../../core/slices.ts";
 import { goExpand } from "../go-expand.ts";
-import type { Slices } from "../slices.ts";
 import type { MetricOf } from "../syntax/ast.ts";
 import type { StepVector, VectorSource } from "./leaf-steps.ts";
 import { dropLabels, PerSeries, SeriesTable } from "./series-table.ts";

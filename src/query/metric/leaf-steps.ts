@@ -1,6 +1,6 @@
 import type { Labels } from "../../core/labels.ts";
+import type { Slices } from "../../core/slices.ts";
 import { splitNs } from "../../core/time.ts";
-import type { Slices } from "../slices.ts";
 import type { CellTable, SampleList } from "./cells.ts";
 import { counterRate } from "./counter-rate.ts";
 import { resultOf } from "./kinds.ts";

@@ -1,8 +1,8 @@
 import { WeirError } from "../../core/errors.ts";
+import { Slices } from "../../core/slices.ts";
 import { batchBlock, bytesRead, checkBytesRead, type LogRunDeps, type LostBlock } from "../log-run.ts";
 import type { PlannedBlock } from "../plan.ts";
 import { addStats, type BatchResult, ScanControl, type ScanJob } from "../scan-job.ts";
-import { Slices } from "../slices.ts";
 import { QueryError } from "../syntax/errors.ts";
 import { CellTable, type PackedCells } from "./cells.ts";
 import { kindOf } from "./kinds.ts";

@@ -1,4 +1,4 @@
-import type { Slices } from "../slices.ts";
+import type { Slices } from "../../core/slices.ts";
 
 const DIGIT = 1 << 16;
 /** Items that are looked at before others may have a turn: below a millisecond. */

@@ -1,5 +1,5 @@
 import type { Labels } from "../../core/labels.ts";
-import type { Slices } from "../slices.ts";
+import type { Slices } from "../../core/slices.ts";
 import { sortedJson } from "../stages/label-text.ts";
 
 /** Series that are worked on before others may have a turn: about a millisecond. */

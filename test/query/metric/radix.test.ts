@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
+import { Slices } from "../../../src/core/slices.ts";
 import { inParts, radixOrder } from "../../../src/query/metric/radix.ts";
-import { Slices } from "../../../src/query/slices.ts";
 import { SEED } from "../../random.ts";
 
 /** Counts how often others could have had a turn. */

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Random } from "../../../bench/lines.ts";
+import { Slices } from "../../../src/core/slices.ts";
 import { sortedInSlices } from "../../../src/query/sliced-sort.ts";
-import { Slices } from "../../../src/query/slices.ts";
 import { SEED } from "../../random.ts";
 
 /** Counts how often others could have had a turn. */
