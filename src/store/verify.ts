@@ -14,6 +14,8 @@ import type { StoredIndex } from "./segment.ts";
 import type { BlockInfo, SegmentInfo } from "./view.ts";
 
 const READS_AT_ONCE = 4;
+/** Of a catalog that changes all the time, and has other problems each time it is read. */
+const CATALOG_READINGS = 5;
 /** Compressed bytes of blocks that are read, and held, together. */
 const BATCH_BYTES = 4 * 1024 * 1024;
 
@@ -86,29 +88,52 @@ class Verification {
     this.catalogReader = new CatalogReader(objects, null);
   }
 
-  /** Root, pages, entries; and that each names what is there, once. */
+  /**
+   * Root, pages, entries; and that each names what is there, once. While the store is in use entries are folded and deleted, and a
+   * listing may pass some by: only what two readings, one after the other, find wrong is wrong.
+   */
   async catalog(): Promise<void> {
+    let before: string | null = null;
+    for (let reading = 1; ; reading++) {
+      const problems: string[] = [];
+      await this.readCatalog((problem) => problems.push(problem));
+      const found = problems.join("\n");
+      if (found === "" || found === before || reading === CATALOG_READINGS) {
+        for (const problem of problems) this.problem(problem);
+        return;
+      }
+      before = found;
+    }
+  }
+
+  private async readCatalog(tell: (problem: string) => void): Promise<void> {
+    Object.assign(this.report, { pages: 0, entries: 0, named: 0 });
+    for (const known of [this.named, this.pages, this.garbage]) known.clear();
     let root = NO_ROOT;
-    await this.checking(async () => {
-      root = await this.catalogReader.newestRoot(NO_ROOT);
-    });
+    await this.checking(
+      async () => {
+        root = await this.catalogReader.newestRoot(NO_ROOT);
+      },
+      { tell },
+    );
     this.report.root = root.version;
     for (const { key } of root.garbage) this.garbage.add(key);
     for (const page of root.pages) {
       this.pages.add(page.key);
-      await this.checking(async () => {
-        const segments = await decodePage(await this.objects.get(page.key), page);
-        this.report.pages++;
-        for (const segment of segments) {
-          if (segment.tenant !== page.tenant || pageDay(segment) !== page.day)
-            this.problem(
-              `catalog page ${page.key}: ${segment.key} is of tenant ${segment.tenant}, ${pageDay(segment)}`,
-            );
-          this.name(segment, page.key);
-        }
-      });
+      await this.checking(
+        async () => {
+          const segments = await decodePage(await this.objects.get(page.key), page);
+          this.report.pages++;
+          for (const segment of segments) {
+            if (segment.tenant !== page.tenant || pageDay(segment) !== page.day)
+              tell(`catalog page ${page.key}: ${segment.key} is of tenant ${segment.tenant}, ${pageDay(segment)}`);
+            this.name(segment, page.key, tell);
+          }
+        },
+        { tell },
+      );
     }
-    await this.entries(root);
+    await this.entries(root, tell);
   }
 
   /** Segments: index, blocks, and what the catalog says of them. */
@@ -119,14 +144,17 @@ class Verification {
     const keys = [...found.keys()];
     let done = 0;
     await eachAtOnce(READS_AT_ONCE, keys, async (key) => {
-      await this.checking(() => this.segment(key, found.get(key) ?? 0), key);
+      await this.checking(() => this.segment(key, found.get(key) ?? 0), { key });
       this.options.onProgress?.(++done, keys.length);
     });
     for (const key of missing) {
       const { lines } = this.named.get(key) ?? { lines: 0 };
-      await this.checking(async () => {
-        throw new WeirError("object_missing", `segment ${key} is missing, and with it ${lines} lines`);
-      }, key);
+      await this.checking(
+        async () => {
+          throw new WeirError("object_missing", `segment ${key} is missing, and with it ${lines} lines`);
+        },
+        { key },
+      );
     }
     for (const [key, size] of found) if (!this.named.has(key)) this.leftover(key, size);
     for await (const { key, size } of this.objects.list(PAGES_PREFIX))
@@ -136,37 +164,38 @@ class Verification {
   /** Deletion requests: one that is damaged hides and removes nothing. */
   async deletes(): Promise<void> {
     for await (const { key } of this.objects.list(DELETES_PREFIX)) {
-      await this.checking(async () => {
-        decodeDelete(key, await this.objects.get(key));
-      }, key);
+      await this.checking(
+        async () => {
+          decodeDelete(key, await this.objects.get(key));
+        },
+        { key },
+      );
     }
   }
 
-  private async entries({ folded }: Root): Promise<void> {
+  private async entries({ folded }: Root, tell: (problem: string) => void): Promise<void> {
     const ends = new Map<number, number>();
     for await (const { key } of this.objects.list(CATALOG_PREFIX)) {
       const place = parseEntryKey(key);
-      if (place === null) this.problem(`${key} is no catalog entry`);
+      if (place === null) tell(`${key} is no catalog entry`);
       else if (place.first >= (folded.get(place.partition) ?? 0)) {
-        await this.checking(async () => {
-          const entry = decodeEntry(key, await this.objects.get(key));
-          this.report.entries++;
-          this.follow(entry, ends.get(entry.partition) ?? folded.get(entry.partition), key);
-          ends.set(entry.partition, entry.next);
-          for (const segment of entry.segments) this.name(segment, key);
-        });
+        await this.checking(
+          async () => {
+            const entry = decodeEntry(key, await this.objects.get(key));
+            this.report.entries++;
+            const gap = gapOf(entry, ends.get(entry.partition) ?? folded.get(entry.partition));
+            if (gap !== null) tell(`catalog entry ${key}: ${gap}`);
+            ends.set(entry.partition, entry.next);
+            for (const segment of entry.segments) this.name(segment, key, tell);
+          },
+          { tell },
+        );
       }
     }
   }
 
-  private follow({ partition, first }: CatalogEntry, end: number | undefined, key: string): void {
-    if (end === undefined || end === first) return;
-    const what = end < first ? `nothing covers offsets ${end} to ${first - 1}` : `offset ${first} is covered twice`;
-    this.problem(`catalog entry ${key}: ${what} of partition ${partition}`);
-  }
-
-  private name(segment: SegmentInfo, by: string): void {
-    if (this.named.has(segment.key)) this.problem(`${by}: ${segment.key} is named twice`);
+  private name(segment: SegmentInfo, by: string, tell: (problem: string) => void): void {
+    if (this.named.has(segment.key)) tell(`${by}: ${segment.key} is named twice`);
     this.named.set(segment.key, segment);
     this.report.named++;
   }
@@ -233,15 +262,21 @@ class Verification {
     this.options.onProblem(text);
   }
 
-  /** What is wrong with the store is the result, but for a store that can't be asked. `key`: the segment that it is about. */
-  private async checking(work: () => Promise<void>, key?: string): Promise<void> {
+  /** What is wrong with the store is the result, but for a store that can't be asked. `key`: the object that it is about. */
+  private async checking(
+    work: () => Promise<void>,
+    {
+      key,
+      tell = (problem) => this.problem(problem),
+    }: { readonly key?: string; readonly tell?: (problem: string) => void },
+  ): Promise<void> {
     try {
       await work();
     } catch (error) {
       if (!(error instanceof WeirError) || error.retriable) throw error;
       // While the store is in use, what the catalog named at first may be replaced and gone by now.
       if (codeOf(error) === "object_missing" && key !== undefined && !(await this.isStillNamed(key))) return;
-      this.problem(messageOf(error));
+      tell(messageOf(error));
     }
   }
 
@@ -268,6 +303,13 @@ class Verification {
       return false;
     }
   }
+}
+
+/** What is wrong with where an entry begins, when the one before it ends at `end`; null for nothing. */
+function gapOf({ partition, first }: CatalogEntry, end: number | undefined): string | null {
+  if (end === undefined || end === first) return null;
+  const what = end < first ? `nothing covers offsets ${end} to ${first - 1}` : `offset ${first} is covered twice`;
+  return `${what} of partition ${partition}`;
 }
 
 function* batchesOf(blocks: readonly BlockInfo[]): Generator<BlockInfo[]> {

@@ -154,6 +154,38 @@ describe("weir verify", () => {
     expect(problems).toEqual(lost === "tail" ? [`segment ${tail} is missing, and with it 30 lines`] : []);
   });
 
+  test("takes no entry for missing that is folded while it reads them", async () => {
+    const { catalog } = await TestStore.open(objects);
+    let folds = 0;
+    const busy = new FaultyStore(objects);
+    const get = busy.get.bind(busy);
+    busy.get = async (key) => {
+      if (key.startsWith("catalog/") && folds++ === 0) {
+        await catalog.fold();
+        await catalog.collect(0);
+      }
+      return get(key);
+    };
+    const problems: string[] = [];
+    const report = await verifyStore(busy, { indexOnly: true, onProblem: (problem) => problems.push(problem) });
+    expect(problems).toEqual([]);
+    expect(report).toMatchObject({ problems: 0, root: 3, entries: 0, named: 4, segments: 4 });
+  });
+
+  test("looks again where a listing has passed an entry by, as one may that goes on while entries are made", async () => {
+    let listings = 0;
+    const busy = new FaultyStore(objects);
+    const list = busy.list.bind(busy);
+    busy.list = async function* (prefix, after) {
+      const isFirst = prefix === "catalog/" && listings++ === 0;
+      for await (const info of list(prefix, after)) if (!isFirst || info.key !== entryKey(0, 20)) yield info;
+    };
+    const problems: string[] = [];
+    const report = await verifyStore(busy, { indexOnly: true, onProblem: (problem) => problems.push(problem) });
+    expect(problems).toEqual([]);
+    expect(report).toMatchObject({ problems: 0, entries: 2, named: 4 });
+  });
+
   test("leaves the lines unread when asked to, and lists leftovers", async () => {
     const [key] = await keysOf("segments/");
     await damage(key, 200);
