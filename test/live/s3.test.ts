@@ -2,14 +2,15 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../bench/lines.ts";
-import { type Fault, S3Proxy } from "../contract/s3-proxy.ts";
+import type { Fault } from "../contract/s3-proxy.ts";
 import { SEED } from "../random.ts";
 import { Agent, untilAcknowledged } from "./agent.ts";
 import { freePort } from "./free-port.ts";
 import { Program, QUICKSTART } from "./program.ts";
-import { BUCKET, S3_KEYS, S3_PROGRAM, S3_SKIPPED, S3Server } from "./s3-server.ts";
+import { proxiedS3 } from "./proxied-s3.ts";
+import { BUCKET, S3_PROGRAM, S3_SKIPPED } from "./s3-server.ts";
 
 if (S3_PROGRAM === "") console.warn(S3_SKIPPED);
 
@@ -40,24 +41,11 @@ const KINDS: readonly Fault[] = [
 ];
 
 describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
-  let server: S3Server;
-  let proxy: S3Proxy;
+  const s3 = proxiedS3();
   let folder = "";
-  beforeAll(async () => {
-    // Inherited by the processes that are started.
-    Object.assign(process.env, S3_KEYS);
-    server = await S3Server.start();
-    proxy = await S3Proxy.start(server.port);
-  });
-  afterAll(async () => {
-    for (const name of Object.keys(S3_KEYS)) delete process.env[name];
-    await proxy.stop();
-    await server.stop();
-  });
   beforeEach(() => {
     folder = mkdtempSync(path.join(os.tmpdir(), "weir-s3-live-"));
     writeFileSync(path.join(folder, "weir.yaml"), PIPELINE);
-    proxy.plan = () => undefined;
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -68,7 +56,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
       "--store",
       `s3://${BUCKET}/${prefix}`,
       "--s3-endpoint",
-      proxy.endpoint,
+      s3.proxy.endpoint,
     ]);
 
   test("keeps every acknowledged line exactly once, over faults on the way to S3 and kills", {
@@ -78,24 +66,24 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
     let program = await start("exactly-once");
     const agents = Array.from({ length: AGENTS }, (_, i) => new Agent(`agent-${i}`, `s3.${i}`, () => program.forward));
     for (const agent of agents) agent.start();
-    const before = proxy.faults;
+    const before = s3.proxy.faults;
     for (let round = 0; round < ROUNDS; round++) {
-      const goal = proxy.faults + FAULTS_A_ROUND;
-      proxy.plan = () => (random.below(10) < 4 ? KINDS[random.below(KINDS.length)] : undefined);
-      while (proxy.faults < goal) await sleep(20);
+      const goal = s3.proxy.faults + FAULTS_A_ROUND;
+      s3.proxy.plan = () => (random.below(10) < 4 ? KINDS[random.below(KINDS.length)] : undefined);
+      while (s3.proxy.faults < goal) await sleep(20);
       // One round without S3 at all.
       if (round === 1) {
-        proxy.plan = () => ({ kind: "cut_before" });
+        s3.proxy.plan = () => ({ kind: "cut_before" });
         await sleep(1500);
       }
-      proxy.plan = () => undefined;
+      s3.proxy.plan = () => undefined;
       await program.kill(round % 2 === 0 ? "SIGKILL" : "SIGTERM");
       program = await start("exactly-once");
     }
     await untilAcknowledged(agents, 300);
     await Promise.all(agents.map((agent) => agent.finish()));
     const acknowledged = agents.flatMap((agent) => agent.acknowledged).toSorted();
-    console.log(`${acknowledged.length} lines acknowledged, ${proxy.faults - before} faults`);
+    console.log(`${acknowledged.length} lines acknowledged, ${s3.proxy.faults - before} faults`);
     const lines = async () => (await program.lines('{tag=~"s3.+"}', acknowledged.length)).toSorted();
     expect(await lines()).toEqual(acknowledged);
     expect(await program.kill("SIGTERM")).toBe(0);
@@ -109,14 +97,14 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
 
   test("acknowledges while S3 is away, and stores when it is back", { timeout: 900_000 }, async () => {
     const program = await start("outage");
-    proxy.plan = () => ({ kind: "error", status: 403, code: "AccessDenied" });
+    s3.proxy.plan = () => ({ kind: "error", status: 403, code: "AccessDenied" });
     const agent = new Agent("agent", "s3.outage", () => program.forward);
     agent.start();
     await sleep(1500);
     await untilAcknowledged([agent], 0);
     await agent.finish();
     const lines = async (of: Program) => (await of.lines('{tag="s3.outage"}', agent.acknowledged.length)).toSorted();
-    proxy.plan = () => undefined;
+    s3.proxy.plan = () => undefined;
     expect(await lines(program)).toEqual(agent.acknowledged.toSorted());
     expect(await program.kill("SIGTERM")).toBe(0);
     const next = await start("outage", "other-data");
@@ -127,7 +115,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
   test("is compacted, verified and rebuilt there, line for line", { timeout: 900_000 }, async () => {
     const url = `s3://${BUCKET}/maintained`;
     const weir = async (...args: string[]) => {
-      const program = new Program(args, { WEIR_S3_ENDPOINT: server.endpoint, WEIR_S3_REGION: "us-east-1" });
+      const program = new Program(args, { WEIR_S3_ENDPOINT: s3.server.endpoint, WEIR_S3_REGION: "us-east-1" });
       const code = await program.exit();
       return { code, text: program.stdout + program.stderr };
     };
@@ -155,7 +143,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
     expect(await weir("verify", url)).toMatchObject({ code: 0, text: expect.stringMatching(/^ok$/m) });
     // Without a catalog, from the segments alone: those that were merged still lie there for their grace time.
     for (const prefix of ["manifest", "pages", "catalog"]) {
-      rmSync(path.join(server.bucketFolder, "maintained", prefix), { recursive: true, force: true });
+      rmSync(path.join(s3.server.bucketFolder, "maintained", prefix), { recursive: true, force: true });
     }
     const rebuilt = await weir("rebuild", url, "--force");
     expect(rebuilt).toMatchObject({
@@ -182,7 +170,7 @@ describe.skipIf(S3_PROGRAM === "")("weir run with its store in S3", () => {
       "run",
       QUICKSTART,
       ...["--data", path.join(folder, "data"), "--http", "127.0.0.1:0", "--forward", "127.0.0.1:0"],
-      ...["--store", store, "--s3-endpoint", (await endpoint?.()) ?? server.endpoint],
+      ...["--store", store, "--s3-endpoint", (await endpoint?.()) ?? s3.server.endpoint],
     ]);
     expect(await program.exit()).toBe(1);
     expect(program.stderr).toMatch(says);

@@ -1,12 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { Random } from "../../bench/lines.ts";
-import { s3Options } from "../../src/objects/options.ts";
-import { S3Store } from "../../src/objects/s3.ts";
+import type { S3Store } from "../../src/objects/s3.ts";
 import { objectStoreContract } from "../contract/objects.ts";
-import { type Fault, S3Proxy } from "../contract/s3-proxy.ts";
-import { BUCKET, S3_KEYS, S3_PROGRAM, S3_SKIPPED, S3Server } from "../live/s3-server.ts";
+import type { Fault } from "../contract/s3-proxy.ts";
+import { proxiedS3 } from "../live/proxied-s3.ts";
+import { S3_PROGRAM, S3_SKIPPED } from "../live/s3-server.ts";
 import { SEED } from "../random.ts";
+import { openBehind } from "./proxied-store.ts";
 
 if (S3_PROGRAM === "") console.warn(S3_SKIPPED);
 
@@ -14,38 +15,15 @@ const SLOW_DOWN: Fault = { kind: "error", status: 503, code: "SlowDown" };
 const INTERNAL: Fault = { kind: "error", status: 500, code: "InternalError" };
 
 describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
-  let server: S3Server;
-  let proxy: S3Proxy;
-  let stores = 0;
-  beforeAll(async () => {
-    Object.assign(process.env, S3_KEYS);
-    server = await S3Server.start();
-    proxy = await S3Proxy.start(server.port);
-  });
-  afterAll(async () => {
-    for (const name of Object.keys(S3_KEYS)) delete process.env[name];
-    await proxy.stop();
-    await server.stop();
-  });
-  beforeEach(() => {
-    proxy.plan = () => undefined;
-    proxy.seen.length = 0;
-  });
+  const s3 = proxiedS3();
 
-  const open = (options: Record<string, unknown> = {}): S3Store => {
-    const parsed = s3Options.parse({ endpoint: proxy.endpoint, request_timeout_ms: 60_000, ...options });
-    // Waits between tries cost the test only time.
-    return new S3Store(
-      { bucket: BUCKET, prefix: `store-${stores++}/`, options: parsed },
-      { sleep: () => new Promise((resolve) => setImmediate(resolve)) },
-    );
-  };
+  const open = (options: Record<string, unknown> = {}) => openBehind(s3.proxy, options);
 
   describe("of all kinds, at random", () => {
     const random = new Random(SEED);
     afterAll(() => {
-      console.log(`s3 faults: ${proxy.faults} requests failed`);
-      expect(proxy.faults).toBeGreaterThan(50);
+      console.log(`s3 faults: ${s3.proxy.faults} requests failed`);
+      expect(s3.proxy.faults).toBeGreaterThan(50);
     });
     const kinds: readonly Fault[] = [
       SLOW_DOWN,
@@ -64,7 +42,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
       { kind: "hang" },
     ];
     objectStoreContract("s3 with faults", async () => {
-      proxy.plan = () => (random.below(100) < 15 ? kinds[random.below(kinds.length)] : undefined);
+      s3.proxy.plan = () => (random.below(100) < 15 ? kinds[random.below(kinds.length)] : undefined);
       return open({ attempts: 20, requests_at_once: 8, request_timeout_ms: 600 });
     });
   });
@@ -76,7 +54,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
     /** The fault for the first `times` requests of a method that create, change or read the object; the others pass. */
     const failFirst = (method: string, fault: Fault, times = 1) => {
       let left = times;
-      proxy.plan = (request) => (request.method === method && left-- > 0 ? fault : undefined);
+      s3.proxy.plan = (request) => (request.method === method && left-- > 0 ? fault : undefined);
     };
 
     /** What is not answered ends by its time; all else has as much time as a busy machine may want. */
@@ -95,9 +73,9 @@ describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
       store = open(inTimeOf(fault));
       failFirst("PUT", fault);
       await store.putIfAbsent("k", [Buffer.from("one"), Buffer.from("two")]);
-      await proxy.whenQuiet();
+      await s3.proxy.whenQuiet();
       expect((await store.get("k")).toString()).toBe("onetwo");
-      expect(proxy.seen.filter((line) => line.startsWith("PUT"))).toHaveLength(2);
+      expect(s3.proxy.seen.filter((line) => line.startsWith("PUT"))).toHaveLength(2);
     });
 
     test.each(faults)("a write that meets $kind each time is given up", async (fault) => {
@@ -107,7 +85,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
         code: "store_unavailable",
         retriable: true,
       });
-      expect(proxy.seen.filter((line) => line.startsWith("PUT"))).toHaveLength(3);
+      expect(s3.proxy.seen.filter((line) => line.startsWith("PUT"))).toHaveLength(3);
     });
 
     test.each<Fault>([SLOW_DOWN, INTERNAL, { kind: "cut_before" }, { kind: "cut_answer" }, { kind: "hang" }])(
@@ -142,7 +120,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
     test("of racing creations whose answers get lost exactly one wins, also with the same bytes", async () => {
       store = open({ attempts: 20 });
       const random = new Random(7);
-      proxy.plan = () => (random.below(3) === 0 ? { kind: "lost_answer" } : undefined);
+      s3.proxy.plan = () => (random.below(3) === 0 ? { kind: "lost_answer" } : undefined);
       for (let round = 0; round < 10; round++) {
         const results = await Promise.allSettled(
           Array.from({ length: 8 }, () => store.putIfAbsent(`race/${round}`, [Buffer.from("equal")])),
@@ -168,9 +146,9 @@ describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
 
     test("closing ends what is under way", async () => {
       store = open({ request_timeout_ms: 60_000 });
-      proxy.plan = () => ({ kind: "hang" });
+      s3.proxy.plan = () => ({ kind: "hang" });
       const read = expect(store.get("k")).rejects.toMatchObject({ code: "store_unavailable" });
-      await expect.poll(() => proxy.seen.length).toBe(1);
+      await expect.poll(() => s3.proxy.seen.length).toBe(1);
       await store.close();
       await read;
       await expect(store.get("k")).rejects.toMatchObject({ code: "store_unavailable" });
@@ -178,11 +156,11 @@ describe.skipIf(S3_PROGRAM === "")("S3 with faults on the way", () => {
 
     test("requests at one time are bounded", async () => {
       store = open({ requests_at_once: 3 });
-      proxy.plan = () => ({ kind: "hang" });
+      s3.proxy.plan = () => ({ kind: "hang" });
       const reads = Promise.allSettled(Array.from({ length: 30 }, () => store.get("k")));
-      await expect.poll(() => proxy.seen.length).toBe(3);
+      await expect.poll(() => s3.proxy.seen.length).toBe(3);
       await new Promise((resolve) => setTimeout(resolve, 200));
-      expect(proxy.seen).toHaveLength(3);
+      expect(s3.proxy.seen).toHaveLength(3);
       await store.close();
       await reads;
     });

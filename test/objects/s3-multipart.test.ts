@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from "node:crypto";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { s3Options } from "../../src/objects/options.ts";
-import { S3Store } from "../../src/objects/s3.ts";
-import { type Fault, S3Proxy } from "../contract/s3-proxy.ts";
-import { BUCKET, S3_KEYS, S3_PROGRAM, S3_SKIPPED, S3Server } from "../live/s3-server.ts";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { S3Store } from "../../src/objects/s3.ts";
+import type { Fault } from "../contract/s3-proxy.ts";
+import { proxiedS3 } from "../live/proxied-s3.ts";
+import { S3_PROGRAM, S3_SKIPPED } from "../live/s3-server.ts";
+import { openBehind } from "./proxied-store.ts";
 
 if (S3_PROGRAM === "") console.warn(S3_SKIPPED);
 
@@ -11,32 +12,9 @@ const INTERNAL: Fault = { kind: "error", status: 500, code: "InternalError" };
 const MIB = 1024 * 1024;
 
 describe.skipIf(S3_PROGRAM === "")("S3 uploads in parts", () => {
-  let server: S3Server;
-  let proxy: S3Proxy;
-  let stores = 0;
-  beforeAll(async () => {
-    Object.assign(process.env, S3_KEYS);
-    server = await S3Server.start();
-    proxy = await S3Proxy.start(server.port);
-  });
-  afterAll(async () => {
-    for (const name of Object.keys(S3_KEYS)) delete process.env[name];
-    await proxy.stop();
-    await server.stop();
-  });
-  beforeEach(() => {
-    proxy.plan = () => undefined;
-    proxy.seen.length = 0;
-  });
+  const s3 = proxiedS3();
 
-  const open = (options: Record<string, unknown> = {}): S3Store => {
-    const parsed = s3Options.parse({ endpoint: proxy.endpoint, request_timeout_ms: 60_000, ...options });
-    // Waits between tries cost the test only time.
-    return new S3Store(
-      { bucket: BUCKET, prefix: `store-${stores++}/`, options: parsed },
-      { sleep: () => new Promise((resolve) => setImmediate(resolve)) },
-    );
-  };
+  const open = (options: Record<string, unknown> = {}) => openBehind(s3.proxy, options);
 
   const options = { multipart_bytes: 5 * MIB, part_bytes: 5 * MIB };
   const bytes = randomBytes(5 * MIB + 99_999);
@@ -58,7 +36,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 uploads in parts", () => {
 
   const failStep = (step: string, fault: Fault, times = 1) => {
     let left = times;
-    proxy.plan = (request) => (isStep(step)(request) && left-- > 0 ? fault : undefined);
+    s3.proxy.plan = (request) => (isStep(step)(request) && left-- > 0 ? fault : undefined);
   };
 
   /** Uploads that were begun and neither finished nor aborted. */
@@ -66,7 +44,7 @@ describe.skipIf(S3_PROGRAM === "")("S3 uploads in parts", () => {
 
   test("are used for large objects, and give back what was put", async () => {
     await store.put("large", pieces);
-    expect(proxy.seen.filter((line) => line.includes("partNumber="))).toHaveLength(2);
+    expect(s3.proxy.seen.filter((line) => line.includes("partNumber="))).toHaveLength(2);
     expect(sum(await store.get("large"))).toBe(sum(bytes));
     expect(await store.head("large")).toMatchObject({ size: bytes.length });
     expect(sum(await store.getRange("large", 5 * MIB - 10, 20))).toBe(sum(bytes.subarray(5 * MIB - 10, 5 * MIB + 10)));
@@ -108,28 +86,28 @@ describe.skipIf(S3_PROGRAM === "")("S3 uploads in parts", () => {
   test.each(["part", "complete"])("that fail at the step %s are ended, and their parts freed", async (step) => {
     failStep(step, INTERNAL, 100);
     await expect(store.put("k", pieces)).rejects.toMatchObject({ code: "store_unavailable" });
-    proxy.plan = () => undefined;
+    s3.proxy.plan = () => undefined;
     expect(await store.head("k")).toBeNull();
     expect(await leftovers()).toBe(0);
   });
 
   test("are begun anew when somebody ended them", async () => {
     let calls = 0;
-    proxy.plan = (request) =>
+    s3.proxy.plan = (request) =>
       isStep("complete")(request) && calls++ === 0 ? { kind: "error", status: 404, code: "NoSuchUpload" } : undefined;
     await store.putIfAbsent("k", pieces);
     expect(sum(await store.get("k"))).toBe(sum(bytes));
-    expect(proxy.seen.filter((line) => line.includes("uploads"))).toHaveLength(2);
+    expect(s3.proxy.seen.filter((line) => line.includes("uploads"))).toHaveLength(2);
   });
 
   test("that were left are ended when they are old enough, those of other prefixes never", async () => {
     const other = open(options);
     for (const some of [store, other]) {
-      proxy.plan = ({ method, parameters }) =>
+      s3.proxy.plan = ({ method, parameters }) =>
         method === "DELETE" || (method === "PUT" && parameters.has("partNumber")) ? INTERNAL : undefined;
       await expect(some.put("k", pieces)).rejects.toMatchObject({ code: "store_unavailable" });
     }
-    proxy.plan = () => undefined;
+    s3.proxy.plan = () => undefined;
     expect(await store.abortLeftovers(Date.now() - 60_000)).toBe(0);
     expect(await leftovers()).toBe(1);
     expect(await leftovers()).toBe(0);

@@ -21,7 +21,8 @@ async function outcome<T extends LogResult | MetricResult>(
     const result = await work;
     return { shown: show(result), warnings: result.warnings };
   } catch (error) {
-    return { code: codeOf(error), message: messageOf(error) };
+    // Which of several lines that fail is told of depends on which batch is back first.
+    return { code: codeOf(error), message: messageOf(error).replace(/^(pipeline error): .*/s, "$1") };
   }
 }
 
