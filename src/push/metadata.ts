@@ -1,10 +1,8 @@
+import { rememberedByName } from "./by-name.ts";
 import type { Metadata } from "./stream.ts";
 
 const EMPTY_MAP = Buffer.of(0x80);
 const VALID = /^[A-Za-z_][A-Za-z0-9_]*$/;
-const NAMES_MAX = 4096;
-/** Longest name that is remembered, so that all of them together take a few megabytes at most, whatever comes. */
-const NAME_CHARS_MAX = 256;
 const REPLACED = /\ufffd/g;
 
 /**
@@ -20,22 +18,15 @@ export function cleanMetadata(metadata: Metadata): Metadata {
   return [...found].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
 }
 
-const names = new Map<string, string>();
-
 /** Every character outside of `[A-Za-z0-9_]` becomes `_`; a leading digit gets `key_` in front. */
 export function metadataName(name: string): string {
-  if (VALID.test(name)) return name;
-  let valid = names.get(name);
-  if (valid === undefined) {
-    const clean = name.replace(/[^A-Za-z0-9_]/gu, "_");
-    valid = clean === "" || /^[0-9]/.test(clean) ? `key_${clean}` : clean;
-    if (name.length > NAME_CHARS_MAX) return valid;
-    // Names are few; should they not be, begin anew.
-    if (names.size >= NAMES_MAX) names.clear();
-    names.set(name, valid);
-  }
-  return valid;
+  return VALID.test(name) ? name : madeValid(name);
 }
+
+const madeValid = rememberedByName((name) => {
+  const clean = name.replace(/[^A-Za-z0-9_]/gu, "_");
+  return clean === "" || /^[0-9]/.test(clean) ? `key_${clean}` : clean;
+});
 
 /** Bytes of names and values, as limits count them. */
 export function metadataBytes(metadata: Metadata): number {

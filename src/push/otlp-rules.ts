@@ -1,10 +1,6 @@
 import { RESOURCE_ATTRIBUTES } from "../core/resource-attributes.ts";
+import { rememberedByName } from "./by-name.ts";
 import { type AttributeAction, type AttributeRule, compileAttributeRegex, type OtlpConfig } from "./otlp-options.ts";
-
-/** Names of attributes whose action is remembered; should they be more, it begins anew. */
-const NAMES_MAX = 4096;
-/** Longest name that is remembered: all of them together take a few megabytes at most, whatever comes. */
-const NAME_CHARS_MAX = 256;
 
 /** Says what becomes of an attribute, by its name. */
 type Rules = (name: string) => AttributeAction;
@@ -44,15 +40,5 @@ function compile(rules: readonly AttributeRule[]): Rules {
     const pattern = regex === undefined ? null : compileAttributeRegex(regex);
     return { action, fits: (name: string) => names.has(name) || (pattern?.test(name) ?? false) };
   });
-  const actions = new Map<string, AttributeAction>();
-  return (name) => {
-    let action = actions.get(name);
-    if (action === undefined) {
-      action = compiled.find(({ fits }) => fits(name))?.action ?? "structured_metadata";
-      if (name.length > NAME_CHARS_MAX) return action;
-      if (actions.size >= NAMES_MAX) actions.clear();
-      actions.set(name, action);
-    }
-    return action;
-  };
+  return rememberedByName((name) => compiled.find(({ fits }) => fits(name))?.action ?? "structured_metadata");
 }
