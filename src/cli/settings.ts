@@ -246,10 +246,10 @@ const PREFIX = "WEIR_";
 /** A complaint about each variable that looks like a misspelt setting. Others may be meant for the pipeline file. */
 export function misspeltVariables(env: CliIo["env"]): string[] {
   const known = [...SETTINGS.map((setting) => setting.env), ...OTHER_VARIABLES];
+  // What all have in common makes none of them alike.
+  const own = known.map((name) => name.slice(PREFIX.length));
   return Object.keys(env).flatMap((name) => {
     if (!/^WEIR_/i.test(name) || known.includes(name) || SERVICE_VARIABLE.test(name)) return [];
-    // What all have in common makes none of them alike.
-    const own = known.map((it) => it.slice(PREFIX.length));
     const meant = didYouMean(name.slice(PREFIX.length), own).replace('"', `"${PREFIX}`);
     return meant === "" ? [] : [`the environment variable ${name} means nothing to Weir${meant}`];
   });
