@@ -23,6 +23,8 @@ type Messages = Parameters<KafkaFeed["push"]>[0];
 
 /** How far back a record's repeat may stand. */
 const REACH = 40;
+/** How long Kafka keeps a record that is stored. */
+const RETENTION_MS = 800;
 const NEVER = new Promise<never>(() => {});
 
 const CONFIG: WorkerConfig = {
@@ -205,7 +207,11 @@ export class KafkaModel {
     const catalog = await this.catalogOf(this.keeper);
     if (this.random.below(2) === 0) await catalog.fold();
     else await catalog.collect(30);
-    this.low = Math.max(this.low, catalog.chainEnd(0) - 3 * REACH);
+    const low = catalog.chainEnd(0) - 3 * REACH;
+    // Kafka keeps records for longer than anybody sleeps who has looked where to go on.
+    setTimeout(() => {
+      this.low = Math.max(this.low, low);
+    }, RETENTION_MS);
   }
 
   private async catalogOf(process: Process): Promise<Catalog> {
