@@ -163,7 +163,8 @@ const OPTIONS = {
   extensionCodec,
   rawStrings: true,
   useBigInt64: true,
-  mapKeyConverter: (key: unknown) => String(key),
+  // A key that is a list of one text is not that text, which it is to String.
+  mapKeyConverter: (key: unknown) => (typeof key === "object" ? `\0${String(key)}` : String(key)),
   // Its own reading of short keys does not check UTF-8: from `metadat`, 0xc1 and the byte behind them it makes `metadata`.
   keyDecoder: {
     canBeCached: () => true,
@@ -232,9 +233,7 @@ test(`${MUTATIONS} changed messages: each is refused, or means what another libr
         }
         counts.events += events.length;
         const wanted = eventsElsewhere(payload);
-        // The other library takes a key that is a list of one text for that text.
-        if (payload.includes(Buffer.from("\x91\xa8metadata", "latin1"))) counts.incomparable++;
-        else if (events.join("\n") !== wanted.join("\n")) {
+        if (events.join("\n") !== wanted.join("\n")) {
           throw new Error(`number ${i} of seed ${random.seed}: ${payload.toString("hex")}\n${events}\n${wanted}`);
         }
       } catch (error) {
