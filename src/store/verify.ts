@@ -80,6 +80,8 @@ class Verification {
   private readonly named = new Map<string, SegmentInfo>();
   private readonly pages = new Set<string>();
   private readonly garbage = new Set<string>();
+  /** Problems that are not told yet, while the catalog is read. */
+  private held: string[] | null = null;
 
   constructor(objects: ObjectStore, options: VerifyOptions) {
     this.objects = objects;
@@ -93,47 +95,43 @@ class Verification {
    * listing may pass some by: only what two readings, one after the other, find wrong is wrong.
    */
   async catalog(): Promise<void> {
-    let before: string | null = null;
-    for (let reading = 1; ; reading++) {
-      const problems: string[] = [];
-      await this.readCatalog((problem) => problems.push(problem));
-      const found = problems.join("\n");
-      if (found === "" || found === before || reading === CATALOG_READINGS) {
-        for (const problem of problems) this.problem(problem);
-        return;
-      }
+    let before: readonly string[] = [];
+    for (let reading = 1; reading <= CATALOG_READINGS; reading++) {
+      const found: string[] = [];
+      this.held = found;
+      await this.readCatalog();
+      const isSettled = found.length === 0 || found.join("\n") === before.join("\n");
       before = found;
+      if (isSettled) break;
     }
+    this.held = null;
+    for (const problem of before) this.problem(problem);
   }
 
-  private async readCatalog(tell: (problem: string) => void): Promise<void> {
+  private async readCatalog(): Promise<void> {
     Object.assign(this.report, { pages: 0, entries: 0, named: 0 });
     for (const known of [this.named, this.pages, this.garbage]) known.clear();
     let root = NO_ROOT;
-    await this.checking(
-      async () => {
-        root = await this.catalogReader.newestRoot(NO_ROOT);
-      },
-      { tell },
-    );
+    await this.checking(async () => {
+      root = await this.catalogReader.newestRoot(NO_ROOT);
+    });
     this.report.root = root.version;
     for (const { key } of root.garbage) this.garbage.add(key);
     for (const page of root.pages) {
       this.pages.add(page.key);
-      await this.checking(
-        async () => {
-          const segments = await decodePage(await this.objects.get(page.key), page);
-          this.report.pages++;
-          for (const segment of segments) {
-            if (segment.tenant !== page.tenant || pageDay(segment) !== page.day)
-              tell(`catalog page ${page.key}: ${segment.key} is of tenant ${segment.tenant}, ${pageDay(segment)}`);
-            this.name(segment, page.key, tell);
-          }
-        },
-        { tell },
-      );
+      await this.checking(async () => {
+        const segments = await decodePage(await this.objects.get(page.key), page);
+        this.report.pages++;
+        for (const segment of segments) {
+          if (segment.tenant !== page.tenant || pageDay(segment) !== page.day)
+            this.problem(
+              `catalog page ${page.key}: ${segment.key} is of tenant ${segment.tenant}, ${pageDay(segment)}`,
+            );
+          this.name(segment, page.key);
+        }
+      });
     }
-    await this.entries(root, tell);
+    await this.entries(root);
   }
 
   /** Segments: index, blocks, and what the catalog says of them. */
@@ -144,17 +142,14 @@ class Verification {
     const keys = [...found.keys()];
     let done = 0;
     await eachAtOnce(READS_AT_ONCE, keys, async (key) => {
-      await this.checking(() => this.segment(key, found.get(key) ?? 0), { key });
+      await this.checking(() => this.segment(key, found.get(key) ?? 0), key);
       this.options.onProgress?.(++done, keys.length);
     });
     for (const key of missing) {
       const { lines } = this.named.get(key) ?? { lines: 0 };
-      await this.checking(
-        async () => {
-          throw new WeirError("object_missing", `segment ${key} is missing, and with it ${lines} lines`);
-        },
-        { key },
-      );
+      await this.checking(async () => {
+        throw new WeirError("object_missing", `segment ${key} is missing, and with it ${lines} lines`);
+      }, key);
     }
     for (const [key, size] of found) if (!this.named.has(key)) this.leftover(key, size);
     for await (const { key, size } of this.objects.list(PAGES_PREFIX))
@@ -164,38 +159,37 @@ class Verification {
   /** Deletion requests: one that is damaged hides and removes nothing. */
   async deletes(): Promise<void> {
     for await (const { key } of this.objects.list(DELETES_PREFIX)) {
-      await this.checking(
-        async () => {
-          decodeDelete(key, await this.objects.get(key));
-        },
-        { key },
-      );
+      await this.checking(async () => {
+        decodeDelete(key, await this.objects.get(key));
+      }, key);
     }
   }
 
-  private async entries({ folded }: Root, tell: (problem: string) => void): Promise<void> {
+  private async entries({ folded }: Root): Promise<void> {
     const ends = new Map<number, number>();
     for await (const { key } of this.objects.list(CATALOG_PREFIX)) {
       const place = parseEntryKey(key);
-      if (place === null) tell(`${key} is no catalog entry`);
+      if (place === null) this.problem(`${key} is no catalog entry`);
       else if (place.first >= (folded.get(place.partition) ?? 0)) {
-        await this.checking(
-          async () => {
-            const entry = decodeEntry(key, await this.objects.get(key));
-            this.report.entries++;
-            const gap = gapOf(entry, ends.get(entry.partition) ?? folded.get(entry.partition));
-            if (gap !== null) tell(`catalog entry ${key}: ${gap}`);
-            ends.set(entry.partition, entry.next);
-            for (const segment of entry.segments) this.name(segment, key, tell);
-          },
-          { tell },
-        );
+        await this.checking(async () => {
+          const entry = decodeEntry(key, await this.objects.get(key));
+          this.report.entries++;
+          this.follow(entry, ends.get(entry.partition) ?? folded.get(entry.partition), key);
+          ends.set(entry.partition, entry.next);
+          for (const segment of entry.segments) this.name(segment, key);
+        });
       }
     }
   }
 
-  private name(segment: SegmentInfo, by: string, tell: (problem: string) => void): void {
-    if (this.named.has(segment.key)) tell(`${by}: ${segment.key} is named twice`);
+  private follow({ partition, first }: CatalogEntry, end: number | undefined, key: string): void {
+    if (end === undefined || end === first) return;
+    const what = end < first ? `nothing covers offsets ${end} to ${first - 1}` : `offset ${first} is covered twice`;
+    this.problem(`catalog entry ${key}: ${what} of partition ${partition}`);
+  }
+
+  private name(segment: SegmentInfo, by: string): void {
+    if (this.named.has(segment.key)) this.problem(`${by}: ${segment.key} is named twice`);
     this.named.set(segment.key, segment);
     this.report.named++;
   }
@@ -258,25 +252,23 @@ class Verification {
   }
 
   private problem(text: string): void {
+    if (this.held !== null) {
+      this.held.push(text);
+      return;
+    }
     this.report.problems++;
     this.options.onProblem(text);
   }
 
-  /** What is wrong with the store is the result, but for a store that can't be asked. `key`: the object that it is about. */
-  private async checking(
-    work: () => Promise<void>,
-    {
-      key,
-      tell = (problem) => this.problem(problem),
-    }: { readonly key?: string; readonly tell?: (problem: string) => void },
-  ): Promise<void> {
+  /** What is wrong with the store is the result, but for a store that can't be asked. `key`: the segment that it is about. */
+  private async checking(work: () => Promise<void>, key?: string): Promise<void> {
     try {
       await work();
     } catch (error) {
       if (!(error instanceof WeirError) || error.retriable) throw error;
       // While the store is in use, what the catalog named at first may be replaced and gone by now.
       if (codeOf(error) === "object_missing" && key !== undefined && !(await this.isStillNamed(key))) return;
-      tell(messageOf(error));
+      this.problem(messageOf(error));
     }
   }
 
@@ -303,13 +295,6 @@ class Verification {
       return false;
     }
   }
-}
-
-/** What is wrong with where an entry begins, when the one before it ends at `end`; null for nothing. */
-function gapOf({ partition, first }: CatalogEntry, end: number | undefined): string | null {
-  if (end === undefined || end === first) return null;
-  const what = end < first ? `nothing covers offsets ${end} to ${first - 1}` : `offset ${first} is covered twice`;
-  return `${what} of partition ${partition}`;
 }
 
 function* batchesOf(blocks: readonly BlockInfo[]): Generator<BlockInfo[]> {
